@@ -1,0 +1,43 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run test soak lint format lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Run the whole stack on this machine, with sample data, until Ctrl-C
+	@exec $(BIN)/rollcall up
+
+test: $(VENV)/.test ## Run all tests
+	$(BIN)/pytest -n auto --dist loadgroup
+
+soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
+	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py
+
+lint: $(VENV)/.test ## Check style, types, the template and the pinned dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint template.yaml
+	$(BIN)/python -m scripts.lock --check
+
+format: $(VENV)/.test ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.test ## Resolve the dependencies anew and pin them
+	$(BIN)/python -m scripts.lock
+
+$(VENV)/.run: scripts/requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rollcall needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: tests/requirements.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@

@@ -1,0 +1,34 @@
+"""GET /stats/dau and /stats/top-events, the health checks and the documentation."""
+
+import os
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from mangum import Mangum
+
+from rollcall import aws
+from rollcall.dynamo import Dynamo
+from rollcall.health import Health
+from rollcall.http import meta, stats
+from rollcall.http.app import create_app
+from rollcall.settings import HealthSettings, StatsSettings
+from rollcall.stats import Stats
+
+logger = Logger()
+settings = StatsSettings.read(os.environ)
+dynamodb = aws.dynamodb()
+app = create_app(
+    stats.router,
+    meta.router,
+    logger=logger,
+    stats=Stats(Dynamo(dynamodb), settings.tables),
+    calendar=settings.calendar,
+    health=Health(HealthSettings.read(os.environ), dynamodb, aws.sqs(), aws.s3()),
+)
+serve = Mangum(app, lifespan="off")
+
+
+@logger.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer an API Gateway request."""
+    return serve(event, context)

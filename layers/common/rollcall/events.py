@@ -1,0 +1,217 @@
+"""Events and their meaning: what is accepted, in which form it is kept, and why the rest is refused."""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+MAX_EVENT_BYTES = 32 * 1024
+MAX_EVENT_ID_CHARACTERS = 128
+MAX_USER_ID_BYTES = 256
+MAX_EVENT_TYPE_CHARACTERS = 128
+CLOCK_SKEW = timedelta(minutes=5)
+# The first days of year 1 have no name in timezones west of Greenwich.
+EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+# What clients send in place of a user they do not know.
+PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undefined", "[object object]"})
+
+_canonical_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_SPELLINGS = re.compile(
+    r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12}(?(1)\})", re.IGNORECASE
+)
+
+
+class Event(NamedTuple):
+    """One accepted event in its canonical form; every door ends here."""
+
+    event_id: str
+    occurred_at: str
+    """UTC, RFC 3339, `Z`; microseconds at most, left out when zero."""
+    user_id: str
+    event_type: str
+    properties: str
+    """A JSON object as text: keys sorted, no spaces."""
+
+    def fingerprint(self) -> str:
+        """The first 8 bytes, in hex, of the SHA-256 of everything but the id: tells a repeat from a conflict."""
+        # The lengths keep apart what a separator could not: every field may hold any character.
+        text = (
+            f"{self.occurred_at}{len(self.user_id)}:{self.user_id}"
+            f"{len(self.event_type)}:{self.event_type}{self.properties}"
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class InvalidEvent(ValueError):
+    """An event that is refused. `code` is for programs, `message` names the field and the reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def parse_event(raw: object, now: datetime) -> Event:
+    """Check one event as a client sent it and bring it into canonical form.
+
+    `raw` is decoded JSON or MessagePack; `now` is an aware time against which the future is judged.
+    Fields that an event does not have are ignored. Raises `InvalidEvent`.
+    """
+    if not isinstance(raw, Mapping):
+        raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
+    event = Event(
+        event_id=_event_id(_required(raw, "event_id")),
+        occurred_at=_occurred_at(_required(raw, "occurred_at"), now),
+        user_id=_user_id(_required(raw, "user_id")),
+        event_type=_event_type(_required(raw, "event_type")),
+        properties=_properties(raw.get("properties")),
+    )
+    try:
+        size = sum(len(field.encode()) for field in event)
+    except UnicodeEncodeError:
+        raise InvalidEvent("invalid_unicode", f"{_broken_field(event)} is not valid Unicode") from None
+    if len(event.user_id) > MAX_USER_ID_BYTES or len(event.user_id.encode()) > MAX_USER_ID_BYTES:
+        raise InvalidEvent("invalid_user_id", f"user_id is longer than {MAX_USER_ID_BYTES} bytes")
+    if size > MAX_EVENT_BYTES:
+        raise InvalidEvent("event_too_large", f"the event has {size} bytes, {MAX_EVENT_BYTES} are allowed")
+    return event
+
+
+def flaw(event: Event) -> str | None:
+    """Why an event that came by the queue cannot be stored and counted, or None where it can.
+
+    Far less than `parse_event` asks: only what would break a key or a day.
+    """
+    if not 1 <= len(event.event_id.encode(errors="replace")) <= 4 * MAX_EVENT_ID_CHARACTERS:
+        return "event_id is empty or too long"
+    if not 1 <= len(event.user_id.encode(errors="replace")) <= MAX_USER_ID_BYTES:
+        return "user_id is empty or too long"
+    if not 1 <= len(event.event_type) <= MAX_EVENT_TYPE_CHARACTERS:
+        return "event_type is empty or too long"
+    try:
+        moment = datetime.fromisoformat(event.occurred_at)
+    except ValueError:
+        moment = None
+    if moment is None or not event.occurred_at.endswith("Z") or moment < EARLIEST:
+        return "occurred_at is not a canonical time"
+    return None
+
+
+def _required(raw: Mapping[Any, Any], field: str) -> Any:
+    value = raw.get(field)
+    if value is None:
+        raise InvalidEvent("missing_field", f"{field} is missing")
+    return value
+
+
+def _event_id(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidEvent("invalid_event_id", f"event_id has to be a string, not {_kind(value)}")
+    if _CANONICAL_UUID.fullmatch(value):
+        return value
+    if not 1 <= len(value) <= MAX_EVENT_ID_CHARACTERS:
+        raise InvalidEvent(
+            "invalid_event_id", f"event_id has {len(value)} characters, 1 to {MAX_EVENT_ID_CHARACTERS} are allowed"
+        )
+    if _UUID_SPELLINGS.fullmatch(value):
+        return str(uuid.UUID(value))
+    if not value.isprintable() and not _has_surrogates(value):
+        raise InvalidEvent("invalid_event_id", "event_id holds characters that cannot be printed")
+    return value
+
+
+def _occurred_at(value: object, now: datetime) -> str:
+    if not isinstance(value, str):
+        raise InvalidEvent("invalid_occurred_at", f"occurred_at has to be a string, not {_kind(value)}")
+    match = _RFC_3339.fullmatch(value)
+    if match is None:
+        raise InvalidEvent(
+            "invalid_occurred_at", "occurred_at has to be RFC 3339 with an offset, such as 2025-08-01T09:30:00+03:00"
+        )
+    date, minute, second, fraction, offset = match.groups()
+    if second == "60":
+        # A leap second stays in its own minute, as POSIX clocks have it.
+        second = "59"
+    try:
+        moment = datetime.fromisoformat(f"{date}T{minute}:{second}{(fraction or '')[:7]}{offset.upper()}")
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidEvent("invalid_occurred_at", "occurred_at is not a time that exists") from None
+    if moment < EARLIEST:
+        raise InvalidEvent("invalid_occurred_at", f"occurred_at is before {EARLIEST.date()}")
+    if moment > now + CLOCK_SKEW:
+        minutes = int(CLOCK_SKEW.total_seconds() // 60)
+        raise InvalidEvent("occurred_in_future", f"occurred_at is more than {minutes} minutes in the future")
+    return moment.isoformat().removesuffix("+00:00") + "Z"
+
+
+def _user_id(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            value = str(value)
+        except ValueError:
+            raise InvalidEvent("invalid_user_id", f"user_id is longer than {MAX_USER_ID_BYTES} bytes") from None
+    if not isinstance(value, str):
+        raise InvalidEvent("invalid_user_id", f"user_id has to be a string or an integer, not {_kind(value)}")
+    if not value or value.isspace():
+        raise InvalidEvent("invalid_user_id", "user_id is empty")
+    if value.lower() in PLACEHOLDER_USER_IDS:
+        raise InvalidEvent("invalid_user_id", "user_id is a placeholder, not a user")
+    return value
+
+
+def _event_type(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidEvent("invalid_event_type", f"event_type has to be a string, not {_kind(value)}")
+    if not 1 <= len(value) <= MAX_EVENT_TYPE_CHARACTERS:
+        raise InvalidEvent(
+            "invalid_event_type",
+            f"event_type has {len(value)} characters, 1 to {MAX_EVENT_TYPE_CHARACTERS} are allowed",
+        )
+    return value
+
+
+def _properties(value: object) -> str:
+    if value is None:
+        return "{}"
+    if not isinstance(value, dict):
+        raise InvalidEvent("invalid_properties", f"properties has to be an object, not {_kind(value)}")
+    try:
+        return _canonical_json(value)
+    except (TypeError, ValueError, RecursionError):
+        # MessagePack brings bytes and keys of other types, JSON brings 1e400, both bring depth.
+        raise InvalidEvent(
+            "invalid_properties", "properties holds what JSON cannot: a number that is not finite, bytes, or too deep"
+        ) from None
+
+
+def _broken_field(event: Event) -> str:
+    return next(name for name, value in zip(Event._fields, event, strict=True) if _has_surrogates(value))
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, list | tuple):
+        return "an array"
+    if isinstance(value, Mapping):
+        return "an object"
+    return type(value).__name__

@@ -1,0 +1,20 @@
+"""FastAPI apps: one for each function, with its own routes only."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from fastapi import APIRouter, FastAPI
+
+from rollcall.http import problems
+
+
+def create_app(*routers: APIRouter, logger: Logger, **services: Any) -> FastAPI:
+    """An app of some routes; `services` are what the routes work with, by the names they know."""
+    # The documentation is a router of its own: it describes the routes of all functions.
+    app = FastAPI(openapi_url=None)
+    problems.install(app, logger)
+    for router in routers:
+        app.include_router(router)
+    for name, service in services.items():
+        setattr(app.state, name, service)
+    return app

@@ -1,0 +1,50 @@
+"""Query parameters that several routes read alike."""
+
+from typing import Annotated, NamedTuple
+
+from fastapi import Query
+
+from rollcall.days import days_between, parse_day
+from rollcall.http.problems import Refused
+
+MAX_DAYS = 366
+
+
+class DayRange(NamedTuple):
+    """Days from `first` to `last`, both inclusive."""
+
+    first: str
+    last: str
+
+
+def refuse(parameter: str, message: str) -> Refused:
+    """A 422 that names the parameter."""
+    return Refused(422, "invalid_parameter", f"{parameter} {message}", parameter=parameter)
+
+
+def read_day(parameter: str, text: str | None) -> str:
+    """A day from a query parameter; raises `Refused`."""
+    if text is None:
+        raise refuse(parameter, "is missing")
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        raise refuse(parameter, str(error)) from None
+
+
+def day_range(
+    first: Annotated[
+        str | None, Query(alias="from", description="First day, inclusive", examples=["2025-08-01"])
+    ] = None,
+    last: Annotated[str | None, Query(alias="to", description="Last day, inclusive", examples=["2025-08-31"])] = None,
+    from_date: Annotated[str | None, Query(description="The same as `from`")] = None,
+    to_date: Annotated[str | None, Query(description="The same as `to`")] = None,
+) -> DayRange:
+    """The range of a request; raises `Refused`."""
+    start = read_day("from", first if first is not None else from_date)
+    end = read_day("to", last if last is not None else to_date)
+    if start > end:
+        raise refuse("from", f"is {start}, after to, which is {end}")
+    if len(days_between(start, end)) > MAX_DAYS:
+        raise refuse("to", f"is more than {MAX_DAYS} days after from")
+    return DayRange(start, end)

@@ -1,0 +1,154 @@
+"""What every door does with the events that came in: check, drop repeats, sort, cut into batches, queue."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from rollcall.batch import Batch, cut
+from rollcall.days import Calendar
+from rollcall.events import Event, InvalidEvent, parse_event
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+# SQS takes ten messages and 256 KiB a call (1 MiB since 2025; emulators and other regions may lag).
+MESSAGES_PER_CALL = 10
+BYTES_PER_CALL = 256 * 1024
+ATTEMPTS = 4
+FIRST_BACKOFF_SECONDS = 0.05
+
+
+@dataclass(frozen=True, order=True)
+class Rejection:
+    """An event that was not taken in."""
+
+    index: int
+    event_id: str | None
+    code: str
+    message: str
+
+
+class Taken(NamedTuple):
+    """What became of some events at the door."""
+
+    batch_ids: list[str]
+    accepted: int
+    rejected: list[Rejection]
+    """By index."""
+    duplicates: int
+    """Events dropped because an earlier one of the same call has their id."""
+    unavailable: bool
+    """Nothing could be queued, although there was something to queue."""
+
+
+class BatchQueue:
+    """The queue between the doors and the consumer. `sleep` takes seconds."""
+
+    def __init__(self, client: "SQSClient", url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._client = client
+        self._url = url
+        self._sleep = sleep
+
+    def send(self, bodies: Sequence[str], correlation_id: str) -> set[int]:
+        """Send message bodies; returns the positions of those that the queue still refuses after some tries."""
+        waiting = list(range(len(bodies)))
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._sleep(FIRST_BACKOFF_SECONDS * 2**attempt)
+            waiting = [
+                position for call in _calls(bodies, waiting) for position in self._send(bodies, call, correlation_id)
+            ]
+            if not waiting:
+                break
+        return set(waiting)
+
+    def _send(self, bodies: Sequence[str], positions: list[int], correlation_id: str) -> list[int]:
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {
+                "Id": str(position),
+                "MessageBody": bodies[position],
+                "MessageAttributes": {"correlation_id": {"DataType": "String", "StringValue": correlation_id}},
+            }
+            for position in positions
+        ]
+        answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        return [int(failure["Id"]) for failure in answer.get("Failed", ())]
+
+
+class Intake:
+    """The way in, shared by all doors. `now` gives the aware time that events are judged against."""
+
+    def __init__(
+        self, queue: BatchQueue, calendar: Calendar, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._queue = queue
+        self._calendar = calendar
+        self._now = now
+
+    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+        """Check events as clients sent them and queue the good ones.
+
+        A raw event that is an `InvalidEvent` was found bad before it came here, and is rejected in its place.
+        Raises nothing for bad events; errors of the queue that no retry mends are botocore's.
+        """
+        now = self._now()
+        positions: dict[str, int] = {}
+        events: list[Event] = []
+        rejected: list[Rejection] = []
+        duplicates = 0
+        for index, raw in enumerate(raws):
+            try:
+                if isinstance(raw, InvalidEvent):
+                    raise raw
+                event = parse_event(raw, now)
+            except InvalidEvent as error:
+                rejected.append(Rejection(index, _readable_id(raw), error.code, error.message))
+                continue
+            if event.event_id in positions:
+                duplicates += 1
+            else:
+                positions[event.event_id] = index
+                events.append(event)
+
+        # Fewer days in a batch are fewer counters in its transaction.
+        events.sort(key=lambda event: self._calendar.day_of(event.occurred_at))
+        received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        batches = list(cut(events, source, received_at))
+        unsent = self._queue.send([body for _, body in batches], correlation_id)
+        for number in unsent:
+            rejected.extend(
+                Rejection(
+                    positions[event.event_id], event.event_id, "retry", "the queue did not take it; send it again"
+                )
+                for event in batches[number][0].events
+            )
+        sent: list[Batch] = [batch for number, (batch, _) in enumerate(batches) if number not in unsent]
+        return Taken(
+            batch_ids=[batch.batch_id for batch in sent],
+            accepted=sum(len(batch.events) for batch in sent),
+            rejected=sorted(rejected),
+            duplicates=duplicates,
+            unavailable=bool(batches) and not sent,
+        )
+
+
+def _calls(bodies: Sequence[str], positions: Iterable[int]) -> Iterable[list[int]]:
+    call: list[int] = []
+    size = 0
+    for position in positions:
+        length = len(bodies[position])
+        if call and (len(call) == MESSAGES_PER_CALL or size + length > BYTES_PER_CALL - 10 * 1024):
+            yield call
+            call, size = [], 0
+        call.append(position)
+        size += length
+    if call:
+        yield call
+
+
+def _readable_id(raw: object) -> str | None:
+    event_id = raw.get("event_id") if isinstance(raw, dict) else None
+    return event_id[:200] if isinstance(event_id, str) else None

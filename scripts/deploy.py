@@ -1,0 +1,98 @@
+"""Deploys template.yaml from the working tree to an AWS-compatible endpoint, without building.
+
+For local stacks, whose functions run in this machine's own environment and find their third-party packages there.
+A stack on AWS is deployed by `sam build && sam deploy`.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from samtranslator.yaml_helper import yaml_parse
+
+# Makes a boto3 client of a service. Explicit everywhere, so that nothing meant for a local stack can reach an account.
+ClientFactory = Callable[[str], Any]
+
+ROOT = Path(__file__).parent.parent
+ARTIFACTS_BUCKET = "rollcall-artifacts"
+# Resource type to the property that names a folder, and the folder's place in the archive.
+CODE = {
+    "AWS::Serverless::Function": ("CodeUri", ""),
+    "AWS::Serverless::LayerVersion": ("ContentUri", "python"),
+}
+
+
+def template() -> dict[str, Any]:
+    """template.yaml as data, with the short forms of intrinsic functions written out."""
+    parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    return parsed
+
+
+def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Create or update a stack and wait for it; returns its outputs. Raises botocore's errors."""
+    packaged = template()
+    upload_code(client, packaged)
+    cloudformation = client("cloudformation")
+    request: dict[str, Any] = {
+        "StackName": name,
+        "TemplateBody": json.dumps(packaged),
+        "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+    verb = "update" if exists(client, name) else "create"
+    try:
+        getattr(cloudformation, f"{verb}_stack")(**request)
+    except ClientError as error:
+        if "No updates are to be performed" not in str(error):
+            raise
+    else:
+        cloudformation.get_waiter(f"stack_{verb}_complete").wait(
+            StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+        )
+    return outputs(client, name)
+
+
+def exists(client: ClientFactory, name: str) -> bool:
+    """Whether there is such a stack."""
+    try:
+        client("cloudformation").describe_stacks(StackName=name)
+    except ClientError as error:
+        if "does not exist" not in str(error):
+            raise
+        return False
+    return True
+
+
+def outputs(client: ClientFactory, name: str) -> dict[str, str]:
+    """The outputs of a stack; raises botocore's error where there is no such stack."""
+    stack = client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def upload_code(client: ClientFactory, packaged: dict[str, Any]) -> None:
+    """Upload the folders that a template names, under the hash of their content, and name the uploads instead."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket=ARTIFACTS_BUCKET)
+    for resource in packaged["Resources"].values():
+        if resource["Type"] in CODE:
+            key, inside = CODE[resource["Type"]]
+            archive = archive_of(ROOT / resource["Properties"][key], inside)
+            name = f"{hashlib.sha256(archive).hexdigest()}.zip"
+            s3.put_object(Bucket=ARTIFACTS_BUCKET, Key=name, Body=archive)
+            resource["Properties"][key] = f"s3://{ARTIFACTS_BUCKET}/{name}"
+
+
+def archive_of(folder: Path, inside: str) -> bytes:
+    """A zip archive of a folder's Python files under `inside`; the same files always make the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*.py")):
+            info = zipfile.ZipInfo(str(Path(inside) / path.relative_to(folder)))
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, path.read_bytes())
+    return buffer.getvalue()

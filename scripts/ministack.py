@@ -1,0 +1,125 @@
+"""The embedded local AWS: MiniStack as a child process, on the loopback interface only."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3
+import httpx
+
+REGION = "us-east-1"
+# MiniStack's account; it checks no signatures.
+CREDENTIAL = "test"
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+class MiniStackError(RuntimeError):
+    """MiniStack did not start or ended by itself; the text says what it said."""
+
+
+class MiniStack:
+    """One MiniStack; `state` is the folder its data outlives it in, without one it forgets everything."""
+
+    def __init__(self, port: int, logs: Path, state: Path | None = None) -> None:
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self._logs = logs
+        self._state = state
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "MiniStack":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def client(self, service: str) -> Any:
+        """A boto3 client that comes here, whatever the environment says."""
+        session = boto3.Session(CREDENTIAL, CREDENTIAL, region_name=REGION)
+        return session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+
+    def api_url(self, outputs: Mapping[str, str]) -> str:
+        """The base URL of a stack's API."""
+        return f"{self.endpoint}/restapis/{outputs['ApiId']}/v1/_user_request_"
+
+    def start(self) -> None:
+        """Start it and wait until it answers; raises `MiniStackError`."""
+        self._logs.parent.mkdir(parents=True, exist_ok=True)
+        with self._logs.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ministack"],
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is the parent's to handle: it has things to finish before this may stop.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = self._logs.read_text(errors="replace")[-2000:]
+                self.stop()
+                raise MiniStackError(f"MiniStack does not answer on {self.endpoint}. It said:\n{said}")
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            return httpx.get(f"{self.endpoint}/_ministack/health", timeout=2, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Stop it and wait until its state is saved."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None
+
+    def _environment(self) -> dict[str, str]:
+        # Functions inherit this: an AWS profile or endpoint of the user's must not reach them.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment |= {
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "LOG_LEVEL": "INFO",
+            # Listeners of services that are not used here.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "AWS_ACCESS_KEY_ID": CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "PERSIST_STATE": "0",
+        }
+        if self._state is not None:
+            environment |= {
+                "PERSIST_STATE": "1",
+                "STATE_DIR": str(self._state / "services"),
+                "S3_PERSIST": "1",
+                "S3_DATA_DIR": str(self._state / "s3"),
+            }
+        return environment
