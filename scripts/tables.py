@@ -4,6 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
+from scripts.bench import WritePath
+
 BAR_WIDTH = 30
 
 
@@ -48,3 +50,23 @@ def _table(title: str, first: str, second: str) -> Table:
 
 def _bar(value: int, most: int) -> str:
     return "█" * round(BAR_WIDTH * value / most) if most else ""
+
+
+def write_path(found: WritePath) -> Table:
+    """Of `rollcall bench`."""
+    table = Table(title=f"Write path, {found.events:,} events", title_justify="left", title_style="bold", box=None)
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    per_thousand = 1000 / found.events
+    for what, figure in (
+        ("new (day, user) pairs", f"{found.new_user_days:,}"),
+        ("new users", f"{found.new_users:,}"),
+        ("write units", f"{found.write_units:,}"),
+        ("events + new user-days + 2 x new users", f"{found.floor:,}"),
+        ("write units over that", f"{found.units_over_floor:.4f}"),
+        ("read units", f"{found.read_units:,.0f}"),
+        ("requests per 1,000 events", f"{found.requests_per_thousand_events:.1f}"),
+        *((f"  {name}", f"{count * per_thousand:.1f}") for name, count in found.requests.items()),
+    ):
+        table.add_row(what, figure)
+    return table

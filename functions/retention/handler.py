@@ -4,12 +4,11 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from mangum import Mangum
 
 from rollcall import aws
 from rollcall.dynamo import Dynamo
 from rollcall.http import retention
-from rollcall.http.app import create_app
+from rollcall.http.app import create_app, serve
 from rollcall.settings import StatsSettings
 from rollcall.stats import Stats
 
@@ -18,10 +17,10 @@ settings = StatsSettings.read(os.environ)
 app = create_app(
     retention.router, logger=logger, stats=Stats(Dynamo(aws.dynamodb()), settings.tables), calendar=settings.calendar
 )
-serve = Mangum(app, lifespan="off")
+answer = serve(app)
 
 
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer an API Gateway request."""
-    return serve(event, context)
+    return answer(event, context)

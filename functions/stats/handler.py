@@ -4,13 +4,12 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from mangum import Mangum
 
 from rollcall import aws
 from rollcall.dynamo import Dynamo
 from rollcall.health import Health
 from rollcall.http import meta, stats
-from rollcall.http.app import create_app
+from rollcall.http.app import create_app, serve
 from rollcall.settings import HealthSettings, StatsSettings
 from rollcall.stats import Stats
 
@@ -25,10 +24,10 @@ app = create_app(
     calendar=settings.calendar,
     health=Health(HealthSettings.read(os.environ), dynamodb, aws.sqs(), aws.s3()),
 )
-serve = Mangum(app, lifespan="off")
+answer = serve(app)
 
 
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer an API Gateway request."""
-    return serve(event, context)
+    return answer(event, context)

@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgpack
@@ -39,7 +39,7 @@ def make_batch(events: Iterable[Event], source: str, received_at: str) -> Batch:
     return Batch(digest[:32], source, received_at, kept)
 
 
-def cut(events: list[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
+def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
     """Cut events, in their order, into batches within the limits; yields each with its message body.
 
     Cutting is deterministic, so that a request sent again makes the same batches.
@@ -48,7 +48,7 @@ def cut(events: list[Event], source: str, received_at: str) -> Iterator[tuple[Ba
         yield from _fit(events[start : start + MAX_EVENTS], source, received_at)
 
 
-def _fit(events: list[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
+def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
     batch = make_batch(events, source, received_at)
     body = encode(batch)
     if len(body) <= MAX_ENCODED_BYTES or len(events) == 1:

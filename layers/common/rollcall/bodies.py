@@ -1,16 +1,23 @@
 """Request bodies: JSON, NDJSON or MessagePack, plain or gzip, told by their bytes and never by their Content-Type."""
 
+import gzip
+import io
 import json
+import math
 import zlib
+from itertools import islice
 from typing import Any
 
 import msgpack
 
-from rollcall.events import InvalidEvent
+from rollcall.events import MAX_EVENT_BYTES, InvalidEvent
 
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
 MAX_EVENTS = 5_000
+# More than any event has room for.
+MAX_ARRAY_LENGTH = MAX_EVENT_BYTES
+MAX_INTEGER_DIGITS = 4_000
 
 _GZIP = b"\x1f\x8b\x08"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -40,8 +47,6 @@ def read_events(body: bytes) -> list[object]:
         raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
     if body.startswith(_GZIP):
         body = _expand(body)
-    elif len(body) > MAX_EXPANDED_BYTES:
-        raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_EXPANDED_BYTES} are allowed")
     events = _events(body.removeprefix(_BYTE_ORDER_MARK))
     if len(events) > MAX_EVENTS:
         raise BodyTooLarge(f"the request has {len(events)} events, {MAX_EVENTS} are allowed")
@@ -49,30 +54,32 @@ def read_events(body: bytes) -> list[object]:
 
 
 def _expand(body: bytes) -> bytes:
-    expanded = bytearray()
     try:
-        while body:
-            # A gzip file may have several members, one after the other.
-            member = zlib.decompressobj(wbits=31)
-            expanded += member.decompress(body, MAX_EXPANDED_BYTES + 1 - len(expanded))
-            if len(expanded) > MAX_EXPANDED_BYTES:
-                raise BodyTooLarge(f"the body expands to more than {MAX_EXPANDED_BYTES} bytes")
-            if not member.eof:
-                raise UnreadableBody("invalid_gzip", "the gzip body ends early")
-            body = member.unused_data.lstrip(b"\0")
-    except zlib.error as error:
+        with gzip.open(io.BytesIO(body)) as stream:
+            expanded = stream.read(MAX_EXPANDED_BYTES + 1)
+    except EOFError:
+        raise UnreadableBody("invalid_gzip", "the gzip body ends early") from None
+    except (OSError, zlib.error) as error:
         raise UnreadableBody("invalid_gzip", f"the body is not valid gzip: {error}") from None
-    return bytes(expanded)
+    if len(expanded) > MAX_EXPANDED_BYTES:
+        raise BodyTooLarge(f"the body expands to more than {MAX_EXPANDED_BYTES} bytes")
+    return expanded
 
 
 def _events(body: bytes) -> list[object]:
     if _is_message_pack(body):
         try:
-            return _listed(msgpack.unpackb(body))
-        except UnreadableBody:
-            raise
+            # Keys and text that JSON does not have are the matter of their event, not of its neighbours.
+            document = msgpack.unpackb(
+                body, strict_map_key=False, unicode_errors="surrogateescape", max_array_len=MAX_ARRAY_LENGTH
+            )
         except (msgpack.UnpackException, ValueError, RecursionError) as error:
+            if "max_array_len" in str(error):
+                raise BodyTooLarge(
+                    f"an array has over {MAX_ARRAY_LENGTH} elements; {MAX_EVENTS} events are allowed"
+                ) from None
             raise UnreadableBody("invalid_msgpack", f"the body is not valid MessagePack: {error}") from None
+        return _listed(document)
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -82,11 +89,17 @@ def _events(body: bytes) -> list[object]:
     except UnreadableBody:
         raise
     except (ValueError, RecursionError) as error:
-        # Several lines, one of them readable, are NDJSON. Only \n ends a line: JSON strings may hold all other breaks.
-        lines = [_line(line) for line in text.split("\n") if line.strip()]
+        lines = _lines(text)
         if any(not isinstance(line, InvalidEvent) for line in lines):
             return lines
         raise UnreadableBody("invalid_json", f"the body is not valid JSON: {error}") from None
+
+
+def _lines(text: str) -> list[object]:
+    """NDJSON, each line by itself, one more than are allowed at most."""
+    # Only \n ends a line: JSON strings may hold all other breaks.
+    lines = (line for line in io.StringIO(text, newline="\n") if line.strip())
+    return [_line(line) for line in islice(lines, MAX_EVENTS + 1)]
 
 
 def _is_message_pack(body: bytes) -> bool:
@@ -112,8 +125,20 @@ def _line(line: str) -> object:
 
 
 def parse_json(text: str) -> Any:
-    """JSON without Python's extensions; raises `ValueError` or `RecursionError`."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    """JSON without Python's extensions; raises `ValueError` or `RecursionError`.
+
+    An integer of more digits than Python converts is read as infinity, which no field of an event takes.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_integer)
+
+
+def _parse_integer(digits: str) -> float:
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else math.inf
 
 
 def _refuse_constant(name: str) -> None:

@@ -71,6 +71,7 @@ class Consumer:
         self._logger.info(
             "batch applied", extra={**context, "batch": batch.batch_id, "repeated": applied.repeated, **receipt}
         )
+        self._metrics.add_metric("BatchesRepeated" if applied.repeated else "BatchesApplied", MetricUnit.Count, 1)
         if not applied.repeated:
             for name, count in receipt.items():
                 self._metrics.add_metric(f"Events{name.capitalize()}", MetricUnit.Count, count)

@@ -13,19 +13,22 @@ MAX_EVENT_ID_CHARACTERS = 128
 MAX_USER_ID_BYTES = 256
 MAX_EVENT_TYPE_CHARACTERS = 128
 CLOCK_SKEW = timedelta(minutes=5)
-# The first days of year 1 have no name in timezones west of Greenwich.
+# The calendar's first and last days have no name in every timezone.
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 # What clients send in place of a user they do not know.
 PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undefined", "[object object]"})
 
 _canonical_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
 
 _RFC_3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
+_CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", re.ASCII)
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_SPELLINGS = re.compile(
-    r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12}(?(1)\})", re.IGNORECASE
+    r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12}(?(1)\})",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -97,12 +100,11 @@ def flaw(event: Event) -> str | None:
     if not 1 <= len(event.event_type) <= MAX_EVENT_TYPE_CHARACTERS:
         return "event_type is empty or too long"
     try:
-        moment = datetime.fromisoformat(event.occurred_at)
+        known = _CANONICAL_TIME.fullmatch(event.occurred_at) is not None
+        known = known and EARLIEST <= datetime.fromisoformat(event.occurred_at) <= LATEST
     except ValueError:
-        moment = None
-    if moment is None or not event.occurred_at.endswith("Z") or moment < EARLIEST:
-        return "occurred_at is not a canonical time"
-    return None
+        known = False
+    return None if known else "occurred_at is not a canonical time"
 
 
 def _required(raw: Mapping[Any, Any], field: str) -> Any:
@@ -122,7 +124,7 @@ def _event_id(value: object) -> str:
             "invalid_event_id", f"event_id has {len(value)} characters, 1 to {MAX_EVENT_ID_CHARACTERS} are allowed"
         )
     if _UUID_SPELLINGS.fullmatch(value):
-        return str(uuid.UUID(value))
+        return str(uuid.UUID(value.lower()))
     if not value.isprintable() and not _has_surrogates(value):
         raise InvalidEvent("invalid_event_id", "event_id holds characters that cannot be printed")
     return value
@@ -163,7 +165,7 @@ def _user_id(value: object) -> str:
         raise InvalidEvent("invalid_user_id", f"user_id has to be a string or an integer, not {_kind(value)}")
     if not value or value.isspace():
         raise InvalidEvent("invalid_user_id", "user_id is empty")
-    if value.lower() in PLACEHOLDER_USER_IDS:
+    if value.strip().lower() in PLACEHOLDER_USER_IDS:
         raise InvalidEvent("invalid_user_id", "user_id is a placeholder, not a user")
     return value
 

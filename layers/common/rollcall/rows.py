@@ -36,8 +36,8 @@ def read_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
     left out. Not safe to run beside another reader with other limits: Python's field limit is the process's.
     """
     damage: list[InvalidEvent] = []
-    lines = _Lines(_split(_expanded(iter(chunks), damage.append)))
-    first = next(lines, None)
+    lines = _Lines(_split(_expanded(iter(chunks), damage.append), damage))
+    first = next((line for line in lines if line.strip()), None)
     if first is not None:
         lines.push_back(first)
         yield from (_json_rows(lines) if first.lstrip().startswith("{") else _csv_rows(lines))
@@ -47,7 +47,7 @@ def read_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
 
 def _csv_rows(lines: "_Lines") -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     while True:
         lines.begin_record()
@@ -106,11 +106,13 @@ class _Lines(Iterator[str]):
         self.number = 0
         self._first_line = 1
         self._text: list[str] = []
+        self._too_long = False
 
     def __next__(self) -> str:
         line = next(self._lines)
         if not self.number:
             line = line.removeprefix("\ufeff")
+        self._too_long = self._too_long or len(line) >= MAX_LINE_BYTES
         self.number += 1
         self._text.append(line)
         return line
@@ -124,14 +126,20 @@ class _Lines(Iterator[str]):
         """The next line begins a record."""
         self._first_line = self.number + 1
         self._text.clear()
+        self._too_long = False
 
     def row(self, event: object) -> Row:
-        """The record that has been read."""
+        """The record that has been read, with what it holds."""
+        if self._too_long:
+            event = InvalidEvent("line_too_long", f"the line has more than {MAX_LINE_BYTES} bytes")
         return Row(self._first_line, "".join(self._text).rstrip("\r\n"), event)
 
 
-def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Cut chunks into lines that keep their ends. A line over the limit loses its middle, and so fails as a row."""
+def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[bytes]:
+    """Cut chunks into lines that keep their ends; of a line over the limit only the beginning.
+
+    The rest of a line that damage cut off is no line.
+    """
     pending = bytearray()
     for chunk in chunks:
         pieces = chunk.split(b"\n")
@@ -140,7 +148,7 @@ def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield bytes(pending) + b"\n"
             pending.clear()
         _append(pending, pieces[-1])
-    if pending:
+    if pending and not damage:
         yield bytes(pending)
 
 

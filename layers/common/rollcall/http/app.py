@@ -1,9 +1,11 @@
-"""FastAPI apps: one for each function, with its own routes only."""
+"""FastAPI apps: one for each function, with its own routes only, behind API Gateway."""
 
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from fastapi import APIRouter, FastAPI
+from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
 from rollcall.http import problems
 
@@ -18,3 +20,9 @@ def create_app(*routers: APIRouter, logger: Logger, **services: Any) -> FastAPI:
     for name, service in services.items():
         setattr(app.state, name, service)
     return app
+
+
+def serve(app: FastAPI) -> Mangum:
+    """The app as a Lambda handler."""
+    # A type that Mangum does not know as text would be sent as base64.
+    return Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE])

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+MEDIA_TYPE = "application/problem+json"
+
 
 class Problem(BaseModel):
     """What went wrong with a request."""
@@ -45,7 +47,7 @@ def problem_response(
         problem.model_dump(exclude_none=True),
         status,
         headers=None if retry_after is None else {"Retry-After": str(retry_after)},
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
     )
 
 
@@ -54,7 +56,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in statuses
     }

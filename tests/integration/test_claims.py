@@ -1,0 +1,266 @@
+"""The claim protocol, case by case, against a real PartiQL."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from rollcall import counters
+from rollcall.batch import Batch, make_batch
+from rollcall.claims import Claims, Receipt
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo, Item
+from rollcall.events import Event
+from rollcall.keys import Tables, counts_key, shard_of
+from rollcall.layout import hold_layout
+from rollcall.settings import BadSetting
+from rollcall.stats import Stats
+from scripts.ministack import MiniStack
+from tests.support import RECEIVED_AT, KeptDeadLetters, assert_counters_equal_recount, create_tables, scan
+
+UTC = Calendar("UTC")
+
+
+class Stack:
+    """Tables, and a consumer that counts the calls it makes."""
+
+    def __init__(self, client: Any, calendar: Calendar = UTC) -> None:
+        self.client = client
+        self.calendar = calendar
+        self.tables = create_tables(client)
+        self.dead_letters = KeptDeadLetters()
+        self.dynamo = Dynamo(client, lambda _: None)
+        self.stats = Stats(self.dynamo, self.tables)
+        self.warm = self.consumer()
+
+    def consumer(self) -> Claims:
+        return Claims(self.dynamo, self.tables, self.calendar, self.dead_letters)
+
+    def check(self) -> None:
+        assert_counters_equal_recount(self.client, self.tables, self.calendar)
+
+
+@pytest.fixture
+def stack(ministack: MiniStack) -> Iterator[Stack]:
+    made = Stack(ministack.client("dynamodb"))
+    yield made
+    made.client.delete_table(TableName=made.tables.events)
+    made.client.delete_table(TableName=made.tables.stats)
+
+
+def event(number: int, user: str = "u", kind: str = "open", day: str = "2025-08-01", properties: str = "{}") -> Event:
+    return Event(f"e{number}", f"{day}T12:00:00Z", user, kind, properties)
+
+
+def batch(*events: Event, source: str = "test") -> Batch:
+    return make_batch(events, source, RECEIVED_AT)
+
+
+def test_a_batch_delivered_again_is_recognised_by_its_receipt(stack: Stack) -> None:
+    message = batch(event(1), event(2, "v"))
+    first = stack.warm.apply(message)
+    again = stack.consumer().apply(message)
+    assert (first.repeated, again.repeated) == (False, True)
+    assert first.receipt == again.receipt == Receipt(received=2, inserted=2, duplicates=0, conflicts=0, refused=0)
+    stack.check()
+
+
+def test_without_its_receipt_a_batch_would_be_counted_again(stack: Stack) -> None:
+    message = batch(event(1))
+    stack.warm.apply(message)
+    receipt = {"pk": {"S": f"batch#{message.batch_id}"}, "sk": {"S": "0"}}
+    stack.client.delete_item(TableName=stack.tables.stats, Key=receipt)
+    stack.consumer().apply(message)
+    assert [day.dau for day in stack.stats.daily_actives("2025-08-01", "2025-08-01")] == [2]
+
+
+def test_the_same_events_from_another_source_are_duplicates(stack: Stack) -> None:
+    stack.warm.apply(batch(event(1), event(2)))
+    assert stack.warm.apply(batch(event(1), event(2), source="import")).receipt == Receipt(2, 0, 2, 0, 0)
+    stack.check()
+
+
+def test_an_id_sent_again_with_other_content_is_a_conflict_and_the_first_stays(stack: Stack) -> None:
+    stack.warm.apply(batch(event(1, properties='{"a":1}')))
+    assert stack.warm.apply(batch(event(1, properties='{"a":2}'), event(2))).receipt == Receipt(2, 1, 0, 1, 0)
+    stored = {item["event_id"]: item["properties"] for item in scan(stack.client, stack.tables.events)}
+    assert stored == {"e1": '{"a":1}', "e2": "{}"}
+    stack.check()
+
+
+def test_an_id_twice_in_one_batch_is_stored_and_counted_once(stack: Stack) -> None:
+    assert stack.warm.apply(batch(event(1), event(1), event(2))).receipt == Receipt(3, 2, 1, 0, 0)
+    stack.check()
+
+
+def test_events_that_can_never_be_stored_go_to_the_dead_letters_alone(stack: Stack) -> None:
+    bad = [event(number, user="") for number in range(40)]
+    good = [event(number, f"u{number % 50}") for number in range(100, 500)]
+    applied = stack.warm.apply(batch(*bad, *good))
+    assert applied.receipt == Receipt(received=440, inserted=400, duplicates=0, conflicts=0, refused=40)
+    assert [letter.events for letter, _ in stack.dead_letters.kept] == [(one,) for one in bad]
+    assert {reason for _, reason in stack.dead_letters.kept} == {"user_id is empty or too long"}
+    stack.check()
+
+
+def test_an_event_that_dynamodb_refuses_goes_to_the_dead_letters_and_its_neighbours_are_stored(stack: Stack) -> None:
+    huge = event(1, properties="x" * 420_000)
+    applied = stack.warm.apply(batch(event(0), huge, event(2)))
+    assert applied.receipt == Receipt(received=3, inserted=2, duplicates=0, conflicts=0, refused=1)
+    assert [letter.events for letter, _ in stack.dead_letters.kept] == [(huge,)]
+    stack.check()
+
+
+def test_a_call_that_fails_for_one_statement_is_narrowed_down_to_it(stack: Stack) -> None:
+    class Fussy:
+        """Fails a whole call for one of its statements, as DynamoDB does with what it cannot even parse."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stack.client, name)
+
+        def batch_execute_statement(self, **request: Any) -> Any:
+            if any(statement["Parameters"][0] == {"S": "e13"} for statement in request["Statements"]):
+                return stack.client.batch_execute_statement(Statements=[{"Statement": "SELECT"}] * 26)
+            return stack.client.batch_execute_statement(**request)
+
+    claims = Claims(Dynamo(Fussy(), lambda _: None), stack.tables, UTC, stack.dead_letters)  # type: ignore[arg-type]
+    applied = claims.apply(batch(*(event(number) for number in range(20))))
+    assert applied.receipt == Receipt(received=20, inserted=19, duplicates=0, conflicts=0, refused=1)
+    assert [letter.events[0].event_id for letter, _ in stack.dead_letters.kept] == ["e13"]
+    stack.check()
+
+
+def test_ten_thousand_good_events_follow_forty_that_cannot_be_written(stack: Stack) -> None:
+    for number in range(40):
+        stack.warm.apply(batch(event(number, kind="")))
+    for start in range(0, 10_000, 500):
+        stack.warm.apply(batch(*(event(1_000 + n, f"u{n % 700}", f"t{n % 9}") for n in range(start, start + 500))))
+    assert len(stack.dead_letters.kept) == 40
+    assert [day.dau for day in stack.stats.daily_actives("2025-08-01", "2025-08-01")] == [700]
+    assert sum(row.count for row in stack.stats.top_events("2025-08-01", "2025-08-01", 100)) == 10_000
+    stack.check()
+
+
+def test_event_types_of_any_characters_are_counted_apart(stack: Stack) -> None:
+    kinds = ["a#b", "#", "dau", "overflow", "pk", "\0", "a\0b", "🎉", "é", "e\u0301", " ", "sk", "%", ":0", "x" * 128]
+    stack.warm.apply(batch(*(event(number, kind=kind) for number, kind in enumerate(kinds))))
+    found = {row.event_type: row.count for row in stack.stats.top_events("2025-08-01", "2025-08-01", 100)}
+    assert found == dict.fromkeys(kinds, 1)
+    stack.check()
+
+
+def test_user_ids_of_any_characters_are_users_apart(stack: Stack) -> None:
+    users = ["1", "01", "a#b", "a", "b", "\0", "-", "x" * 256, "🎉", " x"]
+    stack.warm.apply(batch(*(event(number, user) for number, user in enumerate(users))))
+    assert stack.stats.daily_actives("2025-08-01", "2025-08-01")[0].dau == len(users)
+    stack.check()
+
+
+def test_a_wide_vocabulary_overflows_into_items_of_its_own(stack: Stack) -> None:
+    for start in range(0, 2_400, 400):
+        stack.warm.apply(batch(*(event(n, f"u{n}", f"type-{n}") for n in range(start, start + 400))))
+    biggest = max(len(item) for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("counts#"))
+    assert biggest <= counters.INLINE_TYPES + 5
+    assert len(stack.stats.top_events("2025-08-01", "2025-08-01", 5_000)) == 2_400
+    stack.check()
+
+
+def test_a_batch_over_many_days_is_applied_in_parts_and_each_part_once(stack: Stack) -> None:
+    days = [f"2024-{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 29)]
+    rng = random.Random(3)
+    message = batch(*(event(n, f"u{rng.randrange(40)}", f"t{n % 7}", rng.choice(days)) for n in range(500)))
+    stack.warm.apply(message)
+    parts = [item for item in scan(stack.client, stack.tables.stats) if item["pk"] == f"batch#{message.batch_id}"]
+    assert len(parts) > 2
+    stack.check()
+    assert stack.consumer().apply(message).repeated
+    stack.check()
+
+
+def test_a_later_try_goes_on_where_the_earlier_one_came_to_though_it_would_have_cut_elsewhere(stack: Stack) -> None:
+    message = batch(*(event(number, kind=f"t{number}") for number in range(6)))
+    shard = shard_of(message.batch_id, stack.tables.counter_shards)
+
+    class Interrupted(Exception):
+        pass
+
+    def transact_once(writes: Any) -> Item | None:
+        assert Dynamo.transact(stack.dynamo, writes) is None
+        raise Interrupted
+
+    with mock.patch.object(counters, "MAX_WRITES", 3), mock.patch.object(counters, "INLINE_TYPES", 2):
+        with mock.patch.object(stack.dynamo, "transact", transact_once), pytest.raises(Interrupted):
+            stack.consumer().apply(message)
+        # Another batch has meanwhile found room for a type that overflowed in the first try.
+        stack.client.update_item(
+            TableName=stack.tables.stats,
+            Key={"pk": {"S": counts_key(shard)}, "sk": {"S": "2025-08-01"}},
+            UpdateExpression="ADD #t :none",
+            ExpressionAttributeNames={"#t": "#t3"},
+            ExpressionAttributeValues={":none": {"N": "0"}},
+        )
+        stack.consumer().apply(message)
+    stack.check()
+
+
+def test_late_events_bring_the_first_day_down_and_never_up(stack: Stack) -> None:
+    for number, day in enumerate(["2025-08-05", "2025-08-09", "2025-08-02", "2025-08-03"]):
+        stack.warm.apply(batch(event(number, day=day)))
+    firsts = [item["first_day"] for item in scan(stack.client, stack.tables.stats) if item["pk"] == "first#u"]
+    assert firsts == ["2025-08-02"]
+    stack.check()
+
+
+def test_days_are_those_of_the_reporting_timezone(ministack: MiniStack) -> None:
+    stack = Stack(ministack.client("dynamodb"), Calendar("Europe/Kyiv"))
+    moments = ["2025-07-31T20:59:59Z", "2025-07-31T21:00:00Z", "2025-12-31T21:59:59Z", "2025-12-31T22:00:00Z"]
+    stack.warm.apply(batch(*(Event(f"e{n}", at, "u", "open", "{}") for n, at in enumerate(moments))))
+    days = {"2025-07-31": 1, "2025-08-01": 1, "2025-12-31": 1, "2026-01-01": 1}
+    found = {day.date: day.dau for day in stack.stats.daily_actives("2025-07-31", "2026-01-01") if day.dau}
+    assert found == days
+    stack.check()
+
+
+def test_weekly_retention_counts_a_user_once_a_week_and_follows_late_events(stack: Stack) -> None:
+    days = ["2025-08-01", "2025-08-08", "2025-08-14", "2025-08-15", "2025-08-22"]
+    stack.warm.apply(batch(*(event(n, "a", day=day) for n, day in enumerate(days))))
+    stack.warm.apply(batch(event(10, "b"), event(11, "b", day="2025-08-20")))
+
+    def weeks(*, new_users: bool) -> tuple[int, list[int]]:
+        found = stack.stats.retention("2025-08-01", 3, 7, new_users=new_users, today="2025-09-30")
+        return found.cohort_size, [window.retained_users for window in found.windows]
+
+    assert weeks(new_users=False) == (2, [1, 2, 1])
+    stack.warm.apply(batch(event(20, "a", day="2025-07-01")))
+    assert weeks(new_users=True) == (1, [0, 1, 0])
+    assert weeks(new_users=False) == (2, [1, 2, 1])
+
+
+def test_a_window_is_complete_once_its_last_day_is_over(stack: Stack) -> None:
+    found = stack.stats.retention("2025-08-01", 3, 7, new_users=False, today="2025-08-22")
+    assert [(window.date, window.complete) for window in found.windows] == [
+        ("2025-08-08", True),
+        ("2025-08-15", True),
+        ("2025-08-22", False),
+    ]
+
+
+def test_a_repeated_batch_costs_one_read(stack: Stack) -> None:
+    message = batch(*(event(number) for number in range(100)))
+    stack.warm.apply(message)
+    calls: list[str] = []
+    stack.client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+    stack.consumer().apply(message)
+    assert calls == ["GetItem"]
+
+
+def test_a_changed_layout_is_refused_by_the_name_of_the_setting(stack: Stack) -> None:
+    tables: Tables = stack.tables
+    hold_layout(stack.dynamo, tables, UTC)
+    hold_layout(stack.dynamo, tables, UTC)
+    with pytest.raises(BadSetting, match=r"^USER_SHARDS is 3, but the stored data was laid out with 2"):
+        hold_layout(stack.dynamo, tables._replace(user_shards=3), UTC)
+    with pytest.raises(BadSetting, match=r"^REPORTING_TIMEZONE is Europe/Kyiv"):
+        hold_layout(stack.dynamo, tables, Calendar("Europe/Kyiv"))

@@ -1,0 +1,283 @@
+"""The claim protocol under random schedules.
+
+A schedule is some consumers that take messages from one queue, one AWS call at a time in an order that Hypothesis
+chooses, with messages delivered twice, contents that overlap and contradict each other, and a fault at any call:
+a crash before it, a crash after it, or throttling. When everything is delivered, the counters have to equal a recount.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rollcall import counters, dynamo
+from rollcall.batch import Batch, make_batch
+from rollcall.claims import Claims
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo, Unavailable
+from rollcall.events import Event
+from rollcall.keys import Tables
+from rollcall.stats import Stats
+from scripts.ministack import MiniStack
+from tests.support import RECEIVED_AT, KeptDeadLetters, Recount, assert_counters_equal_recount, create_tables, scan
+
+SCHEDULES = int(os.environ.get("ROLLCALL_SCHEDULES", "240"))
+FAULTS = ("crash before", "crash after", "throttle")
+CALENDAR = Calendar("UTC")
+DAYS = ("2025-07-31", "2025-08-01", "2025-08-02")
+
+# Limits that make a handful of events need several calls and several transactions, and the real ones.
+LIMITS: dict[str, dict[tuple[ModuleType, str], int]] = {
+    "small": {
+        (counters, "MAX_WRITES"): 2,
+        (counters, "INLINE_TYPES"): 1,
+        (dynamo, "STATEMENTS_PER_CALL"): 2,
+        (dynamo, "KEYS_PER_CALL"): 2,
+    },
+    "real": {},
+}
+
+
+class Crash(BaseException):
+    """The process dies here: nothing may catch it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    batches: list[Batch]
+    deliveries: list[int]
+    """Positions of batches, in the order of the queue; every batch at least once, some more often."""
+    consumers: int
+    turns: list[tuple[int, str | None]]
+    """Which of the consumers makes the next AWS call, and the fault it meets."""
+    remember: int
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    event = st.builds(
+        lambda number, user, day, kind: Event(f"e{number}", f"{DAYS[day]}T12:00:00Z", f"u{user}", f"t{kind}", "{}"),
+        st.integers(0, 7),
+        st.integers(0, 3),
+        st.integers(0, 2),
+        st.integers(0, 4),
+    )
+    contents = draw(st.lists(st.lists(event, min_size=1, max_size=7), min_size=1, max_size=4))
+    batches = [make_batch(content, "test", RECEIVED_AT) for content in contents]
+    again = draw(st.lists(st.integers(0, len(batches) - 1), max_size=4))
+    deliveries = draw(st.permutations([*range(len(batches)), *again]))
+    turn = st.tuples(st.integers(0, 2), st.one_of(st.none(), st.none(), st.sampled_from(FAULTS)))
+    return Schedule(
+        batches=batches,
+        deliveries=deliveries,
+        consumers=draw(st.integers(1, 3)),
+        turns=draw(st.lists(turn, max_size=60)),
+        remember=draw(st.sampled_from([0, 2, 100])),
+    )
+
+
+class Turns:
+    """Lets one thread at a time go on to its next AWS call. Threads wait here before each call."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._waiting: dict[int, str | None] = {}
+        self._granted: dict[int, str | None] = {}
+        self._live: set[int] = set()
+
+    def join(self, consumer: int) -> None:
+        self._live.add(consumer)
+
+    def leave(self, consumer: int) -> None:
+        with self._change:
+            self._live.discard(consumer)
+            self._change.notify_all()
+
+    def wait(self, consumer: int) -> str | None:
+        """Wait for a turn; returns the fault that comes with it."""
+        with self._change:
+            self._waiting[consumer] = None
+            self._change.notify_all()
+            self._change.wait_for(lambda: consumer in self._granted)
+            return self._granted.pop(consumer)
+
+    def run(self, turns: Iterator[tuple[int, str | None]]) -> None:
+        """Give turns, as told and then in order, until every thread has left."""
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._live <= self._waiting.keys())
+                if not self._live:
+                    return
+                choice, fault = next(turns, (0, None))
+                consumer = sorted(self._live)[choice % len(self._live)]
+                del self._waiting[consumer]
+                self._granted[consumer] = fault
+                self._change.notify_all()
+                self._change.wait_for(lambda c=consumer: c in self._waiting or c not in self._live)  # type: ignore[misc]
+
+
+class FaultyClient:
+    """A DynamoDB client whose every call waits for its turn and meets the fault that comes with it."""
+
+    def __init__(self, client: Any, turns: Turns, consumer: int) -> None:
+        self._client = client
+        self._turns = turns
+        self._consumer = consumer
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: Any) -> Any:
+            fault = self._turns.wait(self._consumer)
+            if fault == "crash before":
+                raise Crash
+            if fault == "throttle":
+                return self._throttled(name, request)
+            answer = getattr(self._client, name)(**request)
+            if fault == "crash after":
+                raise Crash
+            return answer
+
+        return call
+
+    def _throttled(self, name: str, request: Any) -> Any:
+        if name == "batch_execute_statement":
+            first, *others = request["Statements"]
+            throttled = {"Error": {"Code": "ThrottlingError", "Message": "slow down"}}
+            answer = self._client.batch_execute_statement(Statements=[first])
+            return {"Responses": [*answer["Responses"], *(throttled for _ in others)]}
+        if name == "batch_get_item":
+            ((table, asked),) = request["RequestItems"].items()
+            first, *others = asked["Keys"]
+            answer = self._client.batch_get_item(RequestItems={table: {**asked, "Keys": [first]}})
+            return {**answer, "UnprocessedKeys": {table: {**asked, "Keys": others}} if others else {}}
+        if name == "transact_write_items":
+            reasons = [{"Code": "TransactionConflict"}, *({"Code": "None"} for _ in request["TransactItems"][1:])]
+            error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise ClientError(error, name)  # type: ignore[arg-type]
+        raise ClientError({"Error": {"Code": "ThrottlingException"}}, name)
+
+
+class Queue:
+    """Messages until they are handled; what a consumer could not finish comes again."""
+
+    def __init__(self, messages: list[Batch]) -> None:
+        self._messages = messages
+        self._lock = threading.Lock()
+
+    def take(self) -> Batch | None:
+        with self._lock:
+            return self._messages.pop(0) if self._messages else None
+
+    def give_back(self, message: Batch) -> None:
+        with self._lock:
+            self._messages.append(message)
+
+
+def consume(queue: Queue, client: FaultyClient, tables: Tables, remember: int, failures: list[BaseException]) -> None:
+    def start() -> Claims:
+        return Claims(Dynamo(client, lambda _: None), tables, CALENDAR, KeptDeadLetters(), remember)  # type: ignore[arg-type]
+
+    claims = start()
+    while message := queue.take():
+        try:
+            claims.apply(message)
+        except Crash:
+            queue.give_back(message)
+            claims = start()
+        except (ClientError, Unavailable):
+            queue.give_back(message)
+        except BaseException as error:
+            failures.append(error)
+            return
+
+
+def run(schedule: Schedule, client: Any, tables: Tables) -> None:
+    turns = Turns()
+    queue = Queue([schedule.batches[position] for position in schedule.deliveries])
+    failures: list[BaseException] = []
+
+    def work(consumer: int) -> None:
+        try:
+            consume(queue, FaultyClient(client, turns, consumer), tables, schedule.remember, failures)
+        finally:
+            turns.leave(consumer)
+
+    threads = [threading.Thread(target=work, args=(consumer,)) for consumer in range(schedule.consumers)]
+    for consumer, _ in enumerate(threads):
+        turns.join(consumer)
+    for thread in threads:
+        thread.start()
+    turns.run(iter(schedule.turns))
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+
+
+@contextmanager
+def limited(limits: dict[tuple[ModuleType, str], int]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for (module, name), value in limits.items():
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(ministack: MiniStack, limits: str) -> None:
+    client = ministack.client("dynamodb")
+
+    @settings(
+        max_examples=SCHEDULES // len(LIMITS),
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(schedule=schedules())
+    def check(schedule: Schedule) -> None:
+        tables = create_tables(client)
+        try:
+            with limited(LIMITS[limits]):
+                run(schedule, client, tables)
+            assert_counters_equal_recount(client, tables, CALENDAR)
+            assert_first_content_won(client, tables, schedule)
+            assert_stats_answer_the_recount(client, tables)
+        finally:
+            client.delete_table(TableName=tables.events)
+            client.delete_table(TableName=tables.stats)
+
+    check()
+
+
+def assert_first_content_won(client: Any, tables: Tables, schedule: Schedule) -> None:
+    """Each id that was sent is stored once, whole, as the batch that owns it has it."""
+    sent = {event.event_id for batch in schedule.batches for event in batch.events}
+    batches = {batch.batch_id: batch for batch in schedule.batches}
+    stored = list(scan(client, tables.events))
+    assert {item["event_id"] for item in stored} == sent
+    for item in stored:
+        event = Event(*(item[name] for name in Event._fields))
+        assert event in batches[item["batch"]].events
+        assert item["fingerprint"] == event.fingerprint()
+
+
+def assert_stats_answer_the_recount(client: Any, tables: Tables) -> None:
+    recount = Recount.of(client, tables, CALENDAR)
+    stats = Stats(Dynamo(client), tables)
+    actives = [len(recount.actives.get(day, ())) for day in DAYS]
+    assert [day.dau for day in stats.daily_actives(DAYS[0], DAYS[-1])] == actives
+    for day in DAYS:
+        found = {row.event_type: row.count for row in stats.top_events(day, day, 1000)}
+        assert found == recount.types.get(day, {})
+    for new_users in (False, True):
+        cohort = {u for u in recount.actives.get(DAYS[0], ()) if not new_users or recount.first_days[u] == DAYS[0]}
+        answer = stats.retention(DAYS[0], 2, 1, new_users=new_users, today="2025-09-01")
+        assert answer.cohort_size == len(cohort)
+        returned = [len(cohort & recount.actives.get(day, set())) for day in DAYS[1:]]
+        assert [window.retained_users for window in answer.windows] == returned

@@ -1,0 +1,536 @@
+import asyncio
+import io
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from aws_lambda_powertools import Logger
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from mangum import Mangum
+
+from rollcall.days import Calendar, add_days
+from rollcall.http import meta, retention, stats
+from rollcall.http.app import create_app
+from rollcall.stats import DailyActives, EventCount, Retention, Window
+from scripts.deploy import template
+
+ROOT = Path(__file__).parents[2]
+KYIV = Calendar("Europe/Kyiv")
+
+
+@dataclass
+class StubStats:
+    """Answers what it was made with, and keeps what it was asked."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    cohort_size: int = 3
+    retained: list[int] = field(default_factory=lambda: [2, 1, 0])
+    error: Exception | None = None
+
+    def daily_actives(self, first: str, last: str) -> list[DailyActives]:
+        self._asked(first, last)
+        return [DailyActives("2025-08-01", 2), DailyActives("2025-08-02", 0)]
+
+    def top_events(self, first: str, last: str, limit: int) -> list[EventCount]:
+        self._asked(first, last, limit)
+        return [EventCount("login", 7), EventCount("#\0🦄", 3)]
+
+    def retention(self, day: str, windows: int, window_days: int, *, new_users: bool, today: str) -> Retention:
+        self._asked(day, windows, window_days, new_users, today)
+        return Retention(
+            self.cohort_size,
+            [
+                Window(number, add_days(day, number * window_days), returned, complete=number < windows)
+                for number, returned in zip(range(1, windows + 1), self.retained, strict=False)
+            ],
+        )
+
+    def _asked(self, *arguments: object) -> None:
+        if self.error:
+            raise self.error
+        self.calls.append(arguments)
+
+
+@dataclass
+class StubHealth:
+    failures: dict[str, str | None]
+
+    def check(self) -> dict[str, str | None]:
+        return self.failures
+
+
+@pytest.fixture
+def asked() -> StubStats:
+    return StubStats()
+
+
+@pytest.fixture
+def health() -> StubHealth:
+    return StubHealth({"events_table": None, "queue": None})
+
+
+@pytest.fixture
+def logs() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def app(asked: StubStats, health: StubHealth, logs: io.StringIO) -> FastAPI:
+    # Powertools keeps the stream of the first logger of a name.
+    logger = Logger(service=uuid.uuid4().hex, stream=logs)
+    routers = (stats.router, retention.router, meta.router)
+    return create_app(*routers, logger=logger, stats=asked, calendar=KYIV, health=health)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["title"]
+    assert problem["type"]
+    assert problem["message"]
+    return problem
+
+
+def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
+    response = client.get("/stats/dau", params={"from": "2025-08-01", "to": "2025-08-02"})
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "from": "2025-08-01",
+        "to": "2025-08-02",
+        "timezone": "Europe/Kyiv",
+        "data": [{"date": "2025-08-01", "dau": 2}, {"date": "2025-08-02", "dau": 0}],
+    }
+    assert asked.calls == [("2025-08-01", "2025-08-02")]
+
+
+def test_top_events_are_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
+    response = client.get("/stats/top-events", params={"from": "2025-08-01", "to": "2025-08-02", "limit": 2})
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "from": "2025-08-01",
+        "to": "2025-08-02",
+        "limit": 2,
+        "timezone": "Europe/Kyiv",
+        "data": [{"event_type": "login", "count": 7}, {"event_type": "#\0🦄", "count": 3}],
+    }
+    assert asked.calls == [("2025-08-01", "2025-08-02", 2)]
+
+
+def test_ten_top_events_are_listed_unless_told_otherwise(client: TestClient, asked: StubStats) -> None:
+    response = client.get("/stats/top-events", params={"from": "2025-08-01", "to": "2025-08-01"})
+
+    assert response.json()["limit"] == 10
+    assert asked.calls == [("2025-08-01", "2025-08-01", 10)]
+
+
+@pytest.mark.parametrize("limit", ["1", "1000"])
+def test_limits_up_to_a_thousand_are_accepted(client: TestClient, asked: StubStats, limit: str) -> None:
+    response = client.get("/stats/top-events", params={"from": "2025-08-01", "to": "2025-08-01", "limit": limit})
+
+    assert response.status_code == 200
+    assert asked.calls == [("2025-08-01", "2025-08-01", int(limit))]
+
+
+@pytest.mark.parametrize("path", ["/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"from_date": "2025-08-01", "to_date": "2025-08-02"},
+        {"from": "2025-08-01", "to_date": "2025-08-02"},
+        {"from_date": "2025-08-01", "to": "2025-08-02"},
+    ],
+    ids=" ".join,
+)
+def test_ranges_are_read_from_the_aliases_too(
+    client: TestClient, asked: StubStats, path: str, params: dict[str, str]
+) -> None:
+    response = client.get(path, params=params)
+
+    assert response.status_code == 200
+    assert (response.json()["from"], response.json()["to"]) == ("2025-08-01", "2025-08-02")
+    assert asked.calls[0][:2] == ("2025-08-01", "2025-08-02")
+
+
+@pytest.mark.parametrize("path", ["/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("2024-01-01", "2024-12-31"),
+        ("2025-01-01", "2026-01-01"),
+        ("2024-02-29", "2024-02-29"),
+        ("0001-01-01", "0001-01-01"),
+        ("9999-12-31", "9999-12-31"),
+    ],
+)
+def test_ranges_of_up_to_366_days_are_accepted(
+    client: TestClient, asked: StubStats, path: str, first: str, last: str
+) -> None:
+    assert client.get(path, params={"from": first, "to": last}).status_code == 200
+    assert asked.calls[0][:2] == (first, last)
+
+
+GOOD_DAY = "2025-08-01"
+RANGE = {"from": GOOD_DAY, "to": GOOD_DAY}
+BAD_DAYS = ["2025-02-30", "2025-02-29", "2025-13-01", "2025-00-10", "1690000000", "2025-8-1", "20250801", "2025-W31-5"]
+BAD_DAYS += [
+    "",
+    " ",
+    "today",
+    "2025-08-01T00:00:00Z",
+    " 2025-08-01",
+    "2025-08-01\n",
+    "\N{ARABIC-INDIC DIGIT TWO}025-08-01",
+    "0000-01-01",
+]
+HUGE = str(10**23)
+
+RANGE_REFUSALS: list[tuple[dict[str, str], str]] = [
+    ({}, "from"),
+    ({"to": GOOD_DAY}, "from"),
+    ({"from": GOOD_DAY}, "to"),
+    ({"from": "2025-08-02", "to": "2025-08-01"}, "from"),
+    ({"from": "2024-01-01", "to": "2025-01-01"}, "to"),
+    ({"from": "1970-01-01", "to": "2025-08-01"}, "to"),
+    *(({"from": day, "to": GOOD_DAY}, "from") for day in BAD_DAYS),
+    *(({"from": GOOD_DAY, "to": day}, "to") for day in BAD_DAYS),
+]
+REFUSALS: list[tuple[str, dict[str, str], str]] = [
+    *(("/stats/dau", params, parameter) for params, parameter in RANGE_REFUSALS),
+    *(("/stats/top-events", params, parameter) for params, parameter in RANGE_REFUSALS),
+    *(
+        ("/stats/top-events", {**RANGE, "limit": limit}, "limit")
+        for limit in ("0", "-1", "1001", HUGE, "9" * 5_000, "abc", "1.5", "", "1e2")
+    ),
+    ("/stats/retention", {}, "start_date"),
+    ("/stats/cohort", {}, "start_date"),
+    *(("/stats/retention", {"start_date": day}, "start_date") for day in BAD_DAYS),
+    *(("/stats/cohort", {"start_date": day}, "start_date") for day in BAD_DAYS),
+    *(
+        ("/stats/retention", {"start_date": GOOD_DAY, "windows": windows}, "windows")
+        for windows in ("0", "-1", "91", "10000", HUGE, "9" * 5_000, "abc", "1.5", "")
+    ),
+    *(
+        ("/stats/retention", {"start_date": GOOD_DAY, "period": "week", "windows": windows}, "windows")
+        for windows in ("0", "53", "90", HUGE)
+    ),
+    *(
+        ("/stats/cohort", {"start_date": GOOD_DAY, "window": windows}, "window")
+        for windows in ("0", "-1", "53", "10000", HUGE, "abc", "")
+    ),
+    *(
+        ("/stats/retention", {"start_date": GOOD_DAY, "period": period}, "period")
+        for period in ("month", "Day", "7", "")
+    ),
+    *(("/stats/retention", {"start_date": GOOD_DAY, "cohort": cohort}, "cohort") for cohort in ("all", "NEW", "")),
+]
+
+
+def refusal_id(refusal: tuple[str, dict[str, str], str]) -> str:
+    path, params, _ = refusal
+    return ascii(" ".join([path, *(f"{name}={value[:30]}" for name, value in params.items())]))
+
+
+@pytest.mark.parametrize(("path", "params", "parameter"), REFUSALS, ids=map(refusal_id, REFUSALS))
+def test_bad_parameters_are_a_422_that_names_them(
+    client: TestClient, asked: StubStats, path: str, params: dict[str, str], parameter: str
+) -> None:
+    response = client.get(path, params=params)
+
+    problem = assert_problem(response, 422, "invalid_parameter")
+    assert problem["parameter"] == parameter
+    assert re.search(rf"\b{parameter}\b", problem["message"])
+    assert asked.calls == []
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/stats/retention", {"start_date": "9999-12-31"}),
+        ("/stats/retention", {"start_date": "9999-12-30", "windows": "2"}),
+        ("/stats/cohort", {"start_date": "9999-12-31"}),
+    ],
+)
+def test_windows_past_the_end_of_the_calendar_are_a_422_that_names_the_start(
+    client: TestClient, path: str, params: dict[str, str]
+) -> None:
+    problem = assert_problem(client.get(path, params=params), 422, "invalid_parameter")
+
+    assert problem["parameter"] == "start_date"
+    assert "start_date" in problem["message"]
+
+
+def test_retention_is_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
+    before = KYIV.today(datetime.now(UTC))
+    response = client.get("/stats/retention", params={"start_date": "2025-08-01"})
+    after = KYIV.today(datetime.now(UTC))
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "cohort_date": "2025-08-01",
+        "cohort_size": 3,
+        "cohort": "active",
+        "period": "day",
+        "windows": 3,
+        "timezone": "Europe/Kyiv",
+        "retention": [
+            {"day": 1, "date": "2025-08-02", "retained_users": 2, "retention_rate": 66.67, "complete": True},
+            {"day": 2, "date": "2025-08-03", "retained_users": 1, "retention_rate": 33.33, "complete": True},
+            {"day": 3, "date": "2025-08-04", "retained_users": 0, "retention_rate": 0.0, "complete": False},
+        ],
+    }
+    (call,) = asked.calls
+    assert call[:4] == ("2025-08-01", 3, 1, False)
+    assert before <= call[4] <= after
+
+
+def test_weeks_are_counted_under_their_own_name(client: TestClient, asked: StubStats) -> None:
+    params = {"start_date": "2025-08-01", "period": "week", "cohort": "new", "windows": "2"}
+    answer = client.get("/stats/retention", params=params).json()
+
+    assert (answer["period"], answer["cohort"], answer["windows"]) == ("week", "new", 2)
+    assert answer["retention"] == [
+        {"week": 1, "date": "2025-08-08", "retained_users": 2, "retention_rate": 66.67, "complete": True},
+        {"week": 2, "date": "2025-08-15", "retained_users": 1, "retention_rate": 33.33, "complete": False},
+    ]
+    assert asked.calls[0][:4] == ("2025-08-01", 2, 7, True)
+
+
+@pytest.mark.parametrize(("params", "windows"), [({}, 8), ({"window": "1"}, 1), ({"window": "52"}, 52)])
+def test_a_cohort_is_the_weekly_retention_of_new_users(
+    client: TestClient, asked: StubStats, params: dict[str, str], windows: int
+) -> None:
+    answer = client.get("/stats/cohort", params={"start_date": "2025-08-01", **params}).json()
+
+    assert answer.keys() == {
+        "cohort_date",
+        "cohort_size",
+        "cohort",
+        "period",
+        "windows",
+        "timezone",
+        "retention",
+    }
+    assert (answer["period"], answer["cohort"], answer["windows"]) == ("week", "new", windows)
+    assert answer["retention"][0]["week"] == 1
+    assert asked.calls[0][:4] == ("2025-08-01", windows, 7, True)
+
+
+@pytest.mark.parametrize(
+    ("period", "windows", "window_days"), [("day", 1, 1), ("day", 90, 1), ("week", 1, 7), ("week", 52, 7)]
+)
+def test_windows_up_to_their_limit_are_accepted(
+    client: TestClient, asked: StubStats, period: str, windows: int, window_days: int
+) -> None:
+    params: dict[str, str | int] = {"start_date": "2025-08-01", "period": period, "windows": windows}
+
+    assert client.get("/stats/retention", params=params).status_code == 200
+    assert asked.calls[0][:4] == ("2025-08-01", windows, window_days, False)
+
+
+@pytest.mark.parametrize(
+    ("cohort_size", "retained", "rate"),
+    [(0, 0, 0.0), (7, 7, 100.0), (6, 1, 16.67), (8, 1, 12.5), (30_000, 1, 0.0), (3, 2, 66.67)],
+)
+def test_rates_are_percentages_with_two_decimals(
+    client: TestClient, asked: StubStats, cohort_size: int, retained: int, rate: float
+) -> None:
+    asked.cohort_size, asked.retained = cohort_size, [retained]
+
+    answer = client.get("/stats/retention", params={"start_date": "2025-08-01", "windows": 1}).json()
+
+    assert answer["cohort_size"] == cohort_size
+    assert answer["retention"][0]["retention_rate"] == rate
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/stats/dau", RANGE),
+        ("/stats/top-events", RANGE),
+        ("/stats/retention", {"start_date": GOOD_DAY}),
+        ("/stats/cohort", {"start_date": GOOD_DAY}),
+    ],
+)
+def test_an_unexpected_failure_is_a_500_that_tells_the_logs_alone_why(
+    client: TestClient, asked: StubStats, logs: io.StringIO, path: str, params: dict[str, str]
+) -> None:
+    asked.error = RuntimeError("hunter2 is wrong")
+
+    response = client.get(path, params=params)
+
+    assert_problem(response, 500, "internal_error")
+    assert "hunter2" not in response.text
+    assert "RuntimeError: hunter2 is wrong" in json.loads(logs.getvalue())["exception"]
+
+
+def test_health_is_answered_without_asking_a_dependency(client: TestClient, health: StubHealth) -> None:
+    health.failures = {"queue": "AccessDenied"}
+
+    response = client.get("/health")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_healthz_is_ok_where_every_dependency_answers(client: TestClient) -> None:
+    response = client.get("/healthz")
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "dependencies": {"events_table": "ok", "queue": "ok"}}
+
+
+def test_healthz_is_a_503_that_says_which_dependency_is_down_and_why(client: TestClient, health: StubHealth) -> None:
+    health.failures["queue"] = "AWS.SimpleQueueService.NonExistentQueue"
+
+    response = client.get("/healthz")
+
+    assert response.status_code == 503
+    assert response.json() == {
+        "status": "unavailable",
+        "dependencies": {"events_table": "ok", "queue": "AWS.SimpleQueueService.NonExistentQueue"},
+    }
+
+
+def template_routes() -> list[tuple[str, str]]:
+    return [
+        (event["Properties"]["Path"], event["Properties"]["Method"])
+        for resource in template()["Resources"].values()
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Type"] == "Api"
+    ]
+
+
+def test_the_description_lists_every_route_of_the_template_and_no_other(client: TestClient) -> None:
+    described = {
+        (path, method) for path, item in client.get("/openapi.json").json()["paths"].items() for method in item
+    }
+    undescribed = {("/docs", "get"), ("/docs/{asset}", "get"), ("/openapi.json", "get")}
+
+    assert described
+    assert described == set(template_routes()) - undescribed
+
+
+def test_every_reference_of_the_description_leads_somewhere(client: TestClient) -> None:
+    text = client.get("/openapi.json").text
+    document = json.loads(text)
+    references = set(re.findall(r'"\$ref":"([^"]+)"', text))
+
+    assert references
+    for reference in references:
+        target = document
+        for step in reference.removeprefix("#/").split("/"):
+            target = target[step]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/stats/dau", {"from", "to", "from_date", "to_date"}),
+        ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit"}),
+        ("/stats/retention", {"start_date", "windows", "period", "cohort"}),
+        ("/stats/cohort", {"start_date", "window"}),
+    ],
+)
+def test_the_description_lists_every_parameter(client: TestClient, path: str, names: set[str]) -> None:
+    parameters = client.get("/openapi.json").json()["paths"][path]["get"]["parameters"]
+
+    assert {parameter["name"] for parameter in parameters} == names
+
+
+@pytest.mark.parametrize("base", ["https://api.example/v1/", "https://api.example/", "http://localhost/a/b/v1/"])
+def test_the_documentation_needs_nothing_but_what_is_served_beside_it(client: TestClient, base: str) -> None:
+    page = client.get("/docs")
+    references = re.findall(r"""(?:src|href)=["']([^"']+)|url: *["']([^"']+)""", page.text)
+    addresses = [urljoin(f"{base}docs", link or url) for link, url in references]
+
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "//" not in page.text
+    assert sorted(addresses) == [
+        f"{base}{path}"
+        for path in ("docs/favicon.png", "docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "openapi.json")
+    ]
+    for address in addresses:
+        assert client.get(f"/{address.removeprefix(base)}").status_code == 200
+    (server,) = client.get("/openapi.json").json()["servers"]
+    assert urljoin(f"{base}openapi.json", server["url"]) == base
+
+
+@pytest.mark.parametrize(
+    ("asset", "media_type", "opening"),
+    [
+        ("swagger-ui.css", "text/css", b".swagger-ui"),
+        ("swagger-ui-bundle.js", "text/javascript", b"/*! For license information"),
+        ("favicon.png", "image/png", b"\x89PNG"),
+    ],
+)
+def test_assets_are_served_as_what_they_are(client: TestClient, asset: str, media_type: str, opening: bytes) -> None:
+    response = client.get(f"/docs/{asset}")
+
+    assert response.status_code == 200
+    assert response.headers["content-type"].split(";")[0] == media_type
+    assert response.content.startswith(opening)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/redoc.js",
+        "/docs/..%2F__init__.py",
+        "/docs/%2Fetc%2Fpasswd",
+        "/",
+        "/stats",
+        "/stats/unknown",
+        "/redoc",
+        "/events",
+    ],
+)
+def test_what_is_not_there_is_a_404_problem(client: TestClient, path: str) -> None:
+    assert_problem(client.get(path), 404, "not_found")
+
+
+def test_a_method_that_a_route_does_not_have_is_a_405_problem(client: TestClient) -> None:
+    assert_problem(client.post("/stats/dau"), 405, "method_not_allowed")
+
+
+@pytest.fixture
+def event_loop_of_lambda() -> Iterator[None]:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    ("sample", "call"),
+    [("stats", ("2025-08-01", "2025-08-31")), ("retention", ("2025-08-01", 3, 1, False))],
+)
+def test_the_sample_events_are_answered(
+    app: FastAPI, asked: StubStats, event_loop_of_lambda: None, sample: str, call: tuple[object, ...]
+) -> None:
+    event = json.loads((ROOT / f"events/{sample}.json").read_text())
+
+    answer = Mangum(app, lifespan="off")(event, SimpleNamespace())
+
+    assert answer["statusCode"] == 200
+    assert asked.calls[0][: len(call)] == call

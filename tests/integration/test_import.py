@@ -1,0 +1,513 @@
+import csv
+import gzip
+import importlib.util
+import io
+import json
+import tracemalloc
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote_plus
+
+import boto3
+import pytest
+from aws_lambda_powertools import Logger, Metrics
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from rollcall.batch import Batch, decode
+from rollcall.days import Calendar
+from rollcall.events import Event
+from rollcall.imports import Imported, Importer, QueueUnavailable
+from rollcall.intake import BatchQueue, Intake
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
+REGION = "us-east-1"
+BUCKET = "rollcall-uploads-000000000000"
+KEY = "uploads/5 o'clock+more.csv"
+REJECTS_KEY = "rejects/uploads/5 o'clock+more.csv.csv"
+HEADER = "event_id,occurred_at,user_id,event_type,properties_json"
+
+
+@dataclass
+class Bucket:
+    client: Any
+
+    def put(self, content: bytes | str, key: str = KEY) -> None:
+        body = content.encode() if isinstance(content, str) else content
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+    def objects(self) -> list[str]:
+        return [item["Key"] for item in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+    def rejects(self, key: str = REJECTS_KEY) -> list[dict[str, str]]:
+        text = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@dataclass
+class Queue:
+    client: Any
+    url: str
+
+    def messages(self) -> list[dict[str, Any]]:
+        received: list[dict[str, Any]] = []
+        while page := self.client.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=10, VisibilityTimeout=600, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            received += page
+        return received
+
+    def batches(self) -> list[Batch]:
+        return [decode(message["Body"]) for message in self.messages()]
+
+
+@dataclass
+class StubClient:
+    """SQS that forgets what it takes, and from the given message on takes nothing."""
+
+    taken: int = 0
+    refuses_after: int = 1_000_000
+
+    def send_message_batch(self, **request: Any) -> dict[str, Any]:
+        failed = []
+        for entry in request["Entries"]:
+            if self.taken < self.refuses_after:
+                self.taken += 1
+            else:
+                failed.append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
+        return {"Failed": failed}
+
+
+@dataclass
+class StreamedObject:
+    """S3 that makes an object's bytes while they are read."""
+
+    chunks: Iterable[bytes]
+    deleted: list[str] = field(default_factory=list)
+
+    def get_object(self, **_: str) -> dict[str, Any]:
+        return {"Body": SimpleNamespace(iter_chunks=lambda _size: iter(self.chunks))}
+
+    def delete_object(self, **request: str) -> None:
+        self.deleted.append(request["Key"])
+
+
+@pytest.fixture(scope="module")
+def clients() -> dict[str, Any]:
+    # Making a client takes far longer than a test.
+    session = boto3.Session("testing", "testing", region_name=REGION)
+    return {
+        "s3": session.client("s3", endpoint_url="https://s3.amazonaws.com"),
+        "sqs": session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com"),
+    }
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def bucket(aws: None, clients: dict[str, Any]) -> Bucket:
+    clients["s3"].create_bucket(Bucket=BUCKET)
+    return Bucket(clients["s3"])
+
+
+@pytest.fixture
+def queue(aws: None, clients: dict[str, Any]) -> Queue:
+    return Queue(clients["sqs"], clients["sqs"].create_queue(QueueName="batches")["QueueUrl"])
+
+
+@pytest.fixture
+def logs() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def metrics() -> Iterator[Metrics]:
+    kept = Metrics(service="import", namespace="Rollcall")
+    # All instances share what is not yet written.
+    kept.clear_metrics()
+    yield kept
+    kept.clear_metrics()
+
+
+@pytest.fixture
+def make_importer(logs: io.StringIO, metrics: Metrics) -> Callable[[Any, Any, str], Importer]:
+    def make(s3: Any, sqs: Any, url: str) -> Importer:
+        intake = Intake(BatchQueue(sqs, url, pass_over), Calendar("UTC"), lambda: NOW)
+        # Powertools keeps the stream of the first logger of a name.
+        return Importer(s3, intake, Logger(service=uuid.uuid4().hex, stream=logs), metrics)
+
+    return make
+
+
+@pytest.fixture
+def importer(bucket: Bucket, queue: Queue, make_importer: Callable[[Any, Any, str], Importer]) -> Importer:
+    return make_importer(bucket.client, queue.client, queue.url)
+
+
+def pass_over(_seconds: float) -> None:
+    pass
+
+
+def notification(*keys: str) -> dict[str, Any]:
+    return {
+        "Records": [{"s3": {"bucket": {"name": BUCKET}, "object": {"key": quote_plus(key, safe="/")}}} for key in keys]
+    }
+
+
+def row(number: int, **changes: str) -> str:
+    fields = {
+        "event_id": f"event-{number}",
+        "occurred_at": "2025-08-01T10:00:00Z",
+        "user_id": f"user-{number % 100}",
+        "event_type": "login",
+        "properties_json": f'"{{""number"": {number}}}"',
+    }
+    return ",".join({**fields, **changes}.values())
+
+
+def kept(number: int) -> Event:
+    properties = f'{{"number":{number}}}'
+    return Event(f"event-{number}", "2025-08-01T10:00:00Z", f"user-{number % 100}", "login", properties)
+
+
+def file_of(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in (HEADER, *lines))
+
+
+def queued(batches: list[Batch]) -> list[Event]:
+    return [event for batch in batches for event in batch.events]
+
+
+def test_an_uploaded_file_is_imported_from_its_notification(importer: Importer, bucket: Bucket, queue: Queue) -> None:
+    bucket.put(file_of(*(row(number) for number in range(700))))
+    event = notification(KEY)
+    assert event["Records"][0]["s3"]["object"]["key"] == "uploads/5+o%27clock%2Bmore.csv"
+
+    importer.handle(event, "request-1")
+
+    messages = queue.messages()
+    batches = [decode(message["Body"]) for message in messages]
+    assert queued(batches) == [kept(number) for number in range(700)]
+    assert {batch.source for batch in batches} == {"import"}
+    assert {message["MessageAttributes"]["correlation_id"]["StringValue"] for message in messages} == {"request-1"}
+
+
+def test_every_object_of_a_notification_is_imported(importer: Importer, bucket: Bucket, queue: Queue) -> None:
+    bucket.put(file_of(row(1)), "uploads/1.csv")
+    bucket.put(file_of(row(2)), "uploads/2.csv")
+
+    importer.handle(notification("uploads/1.csv", "uploads/2.csv"), "-")
+
+    assert queued(queue.batches()) == [kept(1), kept(2)]
+
+
+def test_what_became_of_the_rows_is_returned_logged_and_measured(
+    importer: Importer, bucket: Bucket, logs: io.StringIO, metrics: Metrics
+) -> None:
+    bucket.put(file_of(row(1), row(2), row(1), row(3, user_id="")))
+
+    imported = importer.import_object(BUCKET, KEY, "-")
+
+    assert imported == Imported(rows=4, accepted=2, rejected=1, duplicates=1)
+    entry = json.loads(logs.getvalue())
+    assert {name: entry[name] for name in ("bucket", "key", "rows", "accepted", "rejected", "duplicates")} == {
+        "bucket": BUCKET,
+        "key": KEY,
+        "rows": 4,
+        "accepted": 2,
+        "rejected": 1,
+        "duplicates": 1,
+    }
+    measured: dict[str, Any] = {**metrics.serialize_metric_set()}
+    assert (measured["RowsAccepted"], measured["RowsRejected"]) == ([2.0], [1.0])
+
+
+def test_bad_rows_go_to_a_file_of_rejects_and_the_others_are_queued(
+    importer: Importer, bucket: Bucket, queue: Queue
+) -> None:
+    quoted = row(5, properties_json='"{""text"":\n""two lines""}"', user_id="")
+    lines = [
+        row(1),
+        row(2, user_id="null"),
+        row(3, occurred_at="2025-08-01"),
+        row(4),
+        quoted,
+        row(6, properties_json="{"),
+        row(7, event_type="é" * 129),
+        "event-8",
+        row(9) + ",more",
+        row(10),
+    ]
+    bucket.put(file_of(*lines))
+
+    importer.handle(notification(KEY), "-")
+
+    assert queued(queue.batches()) == [kept(1), kept(4), kept(10)]
+    rejects = bucket.rejects()
+    assert [(reject["line"], reject["code"], reject["row"]) for reject in rejects] == [
+        ("3", "invalid_user_id", lines[1]),
+        ("4", "invalid_occurred_at", lines[2]),
+        # Its properties hold a line break, and so the rows after it are a line further down.
+        ("6", "missing_field", quoted),
+        ("8", "invalid_properties", lines[5]),
+        ("9", "invalid_event_type", lines[6]),
+        ("10", "missing_field", lines[7]),
+        ("11", "invalid_csv", lines[8]),
+    ]
+    assert all(reject.keys() == {"line", "code", "message", "row"} for reject in rejects)
+    named = ["user_id", "occurred_at", "user_id", "properties", "event_type", "occurred_at", "columns"]
+    assert [name in reject["message"] for name, reject in zip(named, rejects, strict=True)] == [True] * len(named)
+
+
+def test_bytes_that_are_no_text_reach_the_rejects_as_escapes(importer: Importer, bucket: Bucket) -> None:
+    bucket.put(file_of(row(1)).encode() + row(2, user_id="caf?").encode().replace(b"?", b"\xe9") + b"\n")
+
+    importer.handle(notification(KEY), "-")
+
+    (reject,) = bucket.rejects()
+    assert (reject["line"], reject["code"]) == ("3", "invalid_unicode")
+    assert reject["row"] == row(2, user_id="caf\\udce9")
+
+
+def test_a_file_without_the_columns_of_events_is_rejected_as_a_whole(
+    importer: Importer, bucket: Bucket, queue: Queue
+) -> None:
+    bucket.put("event_id,when,user_id\n" + row(1) + "\n")
+
+    assert importer.import_object(BUCKET, KEY, "-") == Imported(rows=1, accepted=0, rejected=1, duplicates=0)
+
+    (reject,) = bucket.rejects()
+    assert (reject["line"], reject["code"]) == ("1", "invalid_header")
+    assert "occurred_at, event_type" in reject["message"]
+    assert queue.messages() == []
+
+
+def test_there_is_no_file_of_rejects_where_no_row_is_bad(importer: Importer, bucket: Bucket) -> None:
+    bucket.put(file_of(row(1)))
+
+    importer.handle(notification(KEY), "-")
+
+    assert bucket.objects() == [KEY]
+
+
+def test_the_rejects_of_an_earlier_upload_are_removed_once_its_rows_are_mended(
+    importer: Importer, bucket: Bucket
+) -> None:
+    bucket.put("", "rejects/uploads/other.csv.csv")
+    bucket.put(file_of(row(1, user_id="")))
+    importer.handle(notification(KEY), "-")
+    assert REJECTS_KEY in bucket.objects()
+
+    bucket.put(file_of(row(1)))
+    importer.handle(notification(KEY), "-")
+
+    assert bucket.objects() == ["rejects/uploads/other.csv.csv", KEY]
+
+
+def test_the_rejects_of_an_earlier_upload_are_replaced(importer: Importer, bucket: Bucket) -> None:
+    bucket.put(file_of(row(1, user_id=""), row(2, user_id="")))
+    importer.handle(notification(KEY), "-")
+    bucket.put(file_of(row(1), row(2, user_id="")))
+    importer.handle(notification(KEY), "-")
+
+    assert [reject["line"] for reject in bucket.rejects()] == ["3"]
+
+
+def json_line(number: int) -> str:
+    event = kept(number)._asdict()
+    return json.dumps({**event, "properties": json.loads(event["properties"])})
+
+
+JSON_LINES = "".join(f"{json_line(number)}\n" for number in range(3))
+FORMS: dict[str, bytes] = {
+    "csv": file_of(*(row(number) for number in range(3))).encode(),
+    "csv after a byte order mark": b"\xef\xbb\xbf" + file_of(*(row(number) for number in range(3))).encode(),
+    "csv with \\r\\n": file_of(*(row(number) for number in range(3))).replace("\n", "\r\n").encode(),
+    "csv without its last line break": file_of(*(row(number) for number in range(3))).rstrip("\n").encode(),
+    "csv in another order": (
+        "user_id,properties,note,event_type,event_id,occurred_at\n"
+        + "".join(
+            f'user-{number},"{{""number"": {number}}}",ignored,login,event-{number},2025-08-01T10:00:00Z\n'
+            for number in range(3)
+        )
+    ).encode(),
+    "jsonl": JSON_LINES.encode(),
+    "jsonl after a byte order mark": b"\xef\xbb\xbf" + JSON_LINES.encode(),
+}
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_a_file_is_told_by_its_bytes(
+    importer: Importer, bucket: Bucket, queue: Queue, form: str, compress: Callable[[bytes], bytes]
+) -> None:
+    bucket.put(compress(FORMS[form]))
+
+    importer.handle(notification(KEY), "-")
+
+    assert queued(queue.batches()) == [kept(number) for number in range(3)]
+    assert bucket.objects() == [KEY]
+
+
+def test_the_readable_part_of_a_damaged_file_is_imported_and_the_damage_reported(
+    importer: Importer, bucket: Bucket, queue: Queue
+) -> None:
+    whole = gzip.compress(file_of(*(row(number) for number in range(5_000))).encode())
+    bucket.put(whole[: len(whole) // 2])
+
+    importer.handle(notification(KEY), "-")
+
+    events = queued(queue.batches())
+    assert 100 < len(events) < 5_000
+    assert events == [kept(number) for number in range(len(events))]
+    assert bucket.rejects()[-1]["code"] == "invalid_gzip"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", HEADER.encode(), gzip.compress(b"")])
+def test_a_file_without_rows_queues_nothing_and_rejects_nothing(
+    importer: Importer, bucket: Bucket, queue: Queue, content: bytes
+) -> None:
+    bucket.put(content)
+
+    assert importer.import_object(BUCKET, KEY, "-") == Imported(0, 0, 0, 0)
+    assert bucket.objects() == [KEY]
+    assert queue.messages() == []
+
+
+def test_the_same_upload_makes_the_same_batches_again(importer: Importer, bucket: Bucket, queue: Queue) -> None:
+    days = ["2025-08-03", "2025-08-01", "2025-08-02"]
+    content = file_of(*(row(number, occurred_at=f"{days[number % 3]}T10:00:00Z") for number in range(6_000)))
+    ids = []
+    for _ in range(2):
+        bucket.put(content)
+        importer.handle(notification(KEY), "-")
+        ids.append([batch.batch_id for batch in queue.batches()])
+
+    assert len(set(ids[0])) == len(ids[0]) >= 12
+    assert ids[1] == ids[0]
+
+
+def test_rows_are_sorted_by_day_before_they_are_cut_into_batches(
+    importer: Importer, bucket: Bucket, queue: Queue
+) -> None:
+    days = ["2025-08-02", "2025-08-01"]
+    bucket.put(file_of(*(row(number, occurred_at=f"{days[number % 2]}T10:00:00Z") for number in range(1_000))))
+
+    importer.handle(notification(KEY), "-")
+
+    assert [{event.occurred_at[:10] for event in batch.events} for batch in queue.batches()] == [
+        {"2025-08-01"},
+        {"2025-08-02"},
+    ]
+
+
+def test_an_object_that_is_gone_is_no_failure(
+    importer: Importer, bucket: Bucket, queue: Queue, logs: io.StringIO
+) -> None:
+    bucket.put(file_of(row(1)), "uploads/there.csv")
+
+    assert importer.import_object(BUCKET, KEY, "-") is None
+    importer.handle(notification(KEY, "uploads/there.csv"), "-")
+
+    assert queued(queue.batches()) == [kept(1)]
+    assert json.loads(logs.getvalue().splitlines()[0])["level"] == "WARNING"
+
+
+def test_a_bucket_that_is_not_there_is_a_failure(importer: Importer) -> None:
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        importer.import_object("no-such-bucket", KEY, "-")
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_queue_that_refuses_rows_fails_the_import_so_that_it_comes_again(
+    bucket: Bucket, make_importer: Callable[[Any, Any, str], Importer], taken: int
+) -> None:
+    importer = make_importer(bucket.client, StubClient(refuses_after=taken), "url")
+    bucket.put(file_of(row(0, user_id=""), *(row(number) for number in range(1_000))))
+    bucket.put("stale", REJECTS_KEY)
+
+    with pytest.raises(QueueUnavailable):
+        importer.handle(notification(KEY), "-")
+
+    assert bucket.client.get_object(Bucket=BUCKET, Key=REJECTS_KEY)["Body"].read() == b"stale"
+
+
+def generated(rows: int) -> Iterator[bytes]:
+    yield f"{HEADER}\n".encode()
+    text = "x" * 4_000
+    for number in range(rows):
+        yield row(number, properties_json=f'"{{""text"": ""{text}""}}"').encode() + b"\n"
+
+
+def peak_of_import(importer: Importer, rows: int) -> int:
+    tracemalloc.start()
+    imported = importer.import_object(BUCKET, KEY, "-")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert imported == Imported(rows, rows, 0, 0)
+    return peak
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+def test_memory_does_not_grow_with_the_file(
+    make_importer: Callable[[Any, Any, str], Importer], compressed: bool
+) -> None:
+    peaks = []
+    for rows in (2_100, 8_400):
+        # So many equal letters fit one chunk of a compressed file.
+        chunks = [gzip.compress(b"".join(generated(rows)))] if compressed else generated(rows)
+        s3 = StreamedObject(chunks)
+        peaks.append(peak_of_import(make_importer(s3, StubClient(), "url"), rows))
+
+    assert peaks[1] < 1.5 * peaks[0]
+    assert peaks[1] < 60 * 1024**2
+
+
+def test_the_handler_imports_the_sample_notification(
+    monkeypatch: pytest.MonkeyPatch, bucket: Bucket, queue: Queue
+) -> None:
+    settings = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "QUEUE_URL": queue.url,
+        "REPORTING_TIMEZONE": "UTC",
+        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
+        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS"):
+        monkeypatch.delenv(name, raising=False)
+    # The default session keeps the credentials that it finds first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    bucket.put(file_of(row(1)), "uploads/august events.csv")
+    event = json.loads((ROOT / "events/import_csv.json").read_text())
+    context = SimpleNamespace(
+        function_name="rollcall-import",
+        memory_limit_in_mb=1024,
+        invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-import",
+        aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
+    )
+    # As Lambda does it: anew, and under no package's name.
+    spec = importlib.util.spec_from_file_location("handler", ROOT / "functions/import_csv/handler.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    module.handler(event, context)
+
+    (message,) = queue.messages()
+    assert decode(message["Body"]).events == (kept(1),)
+    assert message["MessageAttributes"]["correlation_id"]["StringValue"] == context.aws_request_id

@@ -1,0 +1,278 @@
+import base64
+import random
+import string
+import zlib
+from contextlib import suppress
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollcall.batch import Batch, UndecodableBatch, cut, decode, encode, make_batch
+from rollcall.events import Event
+
+RECEIVED_AT = "2025-08-03T12:00:00.000Z"
+LATER = "2025-08-04T12:00:00.000Z"
+FIRST = Event("e1", "2025-08-03T10:04:15Z", "42", "login", "{}")
+SECOND = Event("e2", "2025-08-03T10:04:16Z", "43", "a#b\0🎉", '{"country":"PL"}')
+BATCH = make_batch([FIRST, SECOND], "http", RECEIVED_AT)
+MAX_ENCODED_BYTES = 200 * 1024
+
+texts = st.text(max_size=20)
+batches = st.builds(make_batch, st.lists(st.builds(Event, *[texts] * 5), max_size=8), texts, texts)
+
+
+def message() -> dict[str, Any]:
+    return {
+        "version": 1,
+        "batch": BATCH.batch_id,
+        "source": "http",
+        "received_at": RECEIVED_AT,
+        "events": [list(FIRST), list(SECOND)],
+    }
+
+
+def packed(value: object) -> str:
+    return body(msgpack.packb(value))
+
+
+def body(expanded: bytes) -> str:
+    return base64.b64encode(zlib.compress(expanded)).decode()
+
+
+def small_events(count: int) -> list[Event]:
+    return [FIRST._replace(event_id=f"e{number}") for number in range(count)]
+
+
+def incompressible_events(sizes: list[int]) -> list[Event]:
+    rng = random.Random(7)
+    alphabet = string.ascii_letters + string.digits
+    return [
+        FIRST._replace(event_id=f"e{number}", properties=f'{{"a":"{"".join(rng.choices(alphabet, k=size))}"}}')
+        for number, size in enumerate(sizes)
+    ]
+
+
+def test_a_batch_keeps_its_events_in_their_order() -> None:
+    assert BATCH[1:] == ("http", RECEIVED_AT, (FIRST, SECOND))
+
+
+def test_a_batch_is_named_by_128_bits_in_hex() -> None:
+    assert len(BATCH.batch_id) == 32
+    assert set(BATCH.batch_id) <= set(string.hexdigits.lower())
+
+
+def test_the_name_does_not_depend_on_when_the_events_were_received() -> None:
+    assert make_batch([FIRST, SECOND], "http", LATER).batch_id == BATCH.batch_id
+
+
+def test_the_name_does_not_depend_on_what_the_events_come_in() -> None:
+    assert make_batch((event for event in (FIRST, SECOND)), "http", RECEIVED_AT) == BATCH
+
+
+@pytest.mark.parametrize(
+    ("events", "source"),
+    [
+        pytest.param([FIRST, SECOND], "import", id="source"),
+        pytest.param([FIRST, SECOND], "", id="no source"),
+        pytest.param([SECOND, FIRST], "http", id="order"),
+        pytest.param([FIRST], "http", id="fewer"),
+        pytest.param([FIRST, SECOND, SECOND], "http", id="more"),
+        pytest.param([], "http", id="none"),
+        pytest.param([FIRST._replace(event_id="e3"), SECOND], "http", id="event_id"),
+        pytest.param([FIRST._replace(occurred_at="2025-08-03T10:04:16Z"), SECOND], "http", id="occurred_at"),
+        pytest.param([FIRST._replace(user_id="4"), SECOND], "http", id="user_id"),
+        pytest.param([FIRST._replace(event_type="logins"), SECOND], "http", id="event_type"),
+        pytest.param([FIRST._replace(properties='{"a":1}'), SECOND], "http", id="properties"),
+        pytest.param([FIRST._replace(event_id="e142", user_id=""), SECOND], "http", id="moved characters"),
+    ],
+)
+def test_the_name_depends_on_the_source_and_on_all_of_the_events(events: list[Event], source: str) -> None:
+    assert make_batch(events, source, RECEIVED_AT).batch_id != BATCH.batch_id
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches, batches)
+def test_batches_share_a_name_only_where_source_and_events_are_the_same(one: Batch, other: Batch) -> None:
+    same = (one.source, one.events) == (other.source, other.events)
+    assert (one.batch_id == other.batch_id) is same
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches)
+def test_a_batch_is_decoded_as_it_was_encoded(batch: Batch) -> None:
+    assert decode(encode(batch)) == batch
+
+
+def test_a_body_is_text_that_a_queue_takes() -> None:
+    assert set(encode(BATCH)) <= set(string.ascii_letters + string.digits + "+/=")
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(0, []), (1, [1]), (500, [500]), (501, [500, 1]), (1200, [500, 500, 200])]
+)
+def test_events_are_cut_into_batches_of_500(count: int, sizes: list[int]) -> None:
+    events = small_events(count)
+    cuts = list(cut(events, "http", RECEIVED_AT))
+    assert [len(batch.events) for batch, _ in cuts] == sizes
+    assert [event for batch, _ in cuts for event in batch.events] == events
+    assert all((batch.source, batch.received_at) == ("http", RECEIVED_AT) for batch, _ in cuts)
+
+
+@pytest.mark.parametrize(("count", "least"), [(6, 1), (7, 2), (20, 4)])
+def test_what_is_over_200_kb_encoded_is_split(count: int, least: int) -> None:
+    # Letters and digits at random are six bits each, and so is a character of base64: about 32 KB an event.
+    events = incompressible_events([32_000] * count)
+    cuts = list(cut(events, "http", RECEIVED_AT))
+    assert len(cuts) >= least
+    assert max(len(text) for _, text in cuts) <= MAX_ENCODED_BYTES
+    assert [event for batch, _ in cuts for event in batch.events] == events
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 32_000), max_size=40))
+def test_every_batch_fits_a_message_and_no_event_is_lost(sizes: list[int]) -> None:
+    events = incompressible_events(sizes)
+    cuts = list(cut(events, "http", RECEIVED_AT))
+    assert [event for batch, _ in cuts for event in batch.events] == events
+    assert all(batch.events and len(text) <= MAX_ENCODED_BYTES for batch, text in cuts)
+    assert [decode(text) for _, text in cuts] == [batch for batch, _ in cuts]
+
+
+def test_a_request_sent_again_makes_the_same_batches() -> None:
+    events = incompressible_events([1_000] * 600)
+    first = [batch.batch_id for batch, _ in cut(events, "http", RECEIVED_AT)]
+    assert len(set(first)) == len(first) > 2
+    assert [batch.batch_id for batch, _ in cut(list(events), "http", LATER)] == first
+
+
+def test_a_message_in_the_documented_form_is_read() -> None:
+    assert decode(packed(message())) == BATCH
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+def test_a_message_of_another_version_is_refused(version: object) -> None:
+    with pytest.raises(UndecodableBatch, match="version"):
+        decode(packed({**message(), "version": version}))
+
+
+@pytest.mark.parametrize("field", ["version", "batch", "source", "received_at", "events"])
+def test_a_message_that_lacks_a_field_is_refused(field: str) -> None:
+    lacking = message()
+    del lacking[field]
+    with pytest.raises(UndecodableBatch):
+        decode(packed(lacking))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"batch": "0" * 32}, id="name"),
+        pytest.param({"batch": ""}, id="no name"),
+        pytest.param({"batch": BATCH.batch_id.upper()}, id="name in upper case"),
+        pytest.param({"source": "import"}, id="source"),
+        pytest.param({"events": [list(FIRST)]}, id="event removed"),
+        pytest.param({"events": [list(FIRST), list(SECOND), list(FIRST)]}, id="event added"),
+        pytest.param({"events": [list(SECOND), list(FIRST)]}, id="events swapped"),
+        pytest.param({"events": [list(FIRST), list(SECOND._replace(user_id="44"))]}, id="other user"),
+        pytest.param({"events": []}, id="no events"),
+    ],
+)
+def test_a_message_whose_content_was_changed_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(packed({**message(), **change}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch": 7},
+        {"batch": None},
+        {"source": None},
+        {"source": b"http"},
+        {"received_at": 1754040600},
+        {"events": None},
+        {"events": 7},
+        {"events": {"e1": "e2"}},
+        {"events": [7]},
+        {"events": [None]},
+        {"events": [list(FIRST)[:4]]},
+        {"events": [[*FIRST, "extra"]]},
+        {"events": [["e1", "2025-08-03T10:04:15Z", 42, "login", "{}"]]},
+        {"events": [["e1", "2025-08-03T10:04:15Z", "42", "login", {}]]},
+        {"events": [["e1", "2025-08-03T10:04:15Z", "42", "login", None]]},
+    ],
+)
+def test_a_message_with_a_field_of_another_kind_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(packed({**message(), **change}))
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", [], {}, [1, 2], {"version": 1}, [message()]])
+def test_what_is_no_message_is_refused(value: object) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(packed(value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" ", id="blank"),
+        pytest.param("not base64!", id="no base64"),
+        pytest.param("é", id="no ASCII"),
+        pytest.param("\ud800", id="no Unicode"),
+        pytest.param("QUJD", id="no zlib"),
+        pytest.param('{"Records": []}', id="JSON"),
+        pytest.param(base64.b64encode(msgpack.packb(message())).decode(), id="not compressed"),
+        pytest.param(f"{encode(BATCH)}A", id="wrong length"),
+        pytest.param(f" {encode(BATCH)}", id="space before"),
+        pytest.param(body(b""), id="nothing"),
+        pytest.param(body(b"\xc1"), id="no MessagePack"),
+        pytest.param(body(msgpack.packb(message())[:-1]), id="MessagePack cut short"),
+        pytest.param(body(msgpack.packb(message()) * 2), id="two messages"),
+        pytest.param(body(b"\x91" * 100_000), id="too deep"),
+        pytest.param(body(b"\xdd\xff\xff\xff\xff"), id="array of 4 billion"),
+        pytest.param(body(b"\xa1\xff"), id="not UTF-8"),
+        pytest.param(body(b"\x81\x90\x01"), id="key that cannot be one"),
+    ],
+)
+def test_a_body_that_is_no_batch_is_refused(text: str) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches, st.data())
+def test_a_body_that_was_cut_short_is_refused(batch: Batch, data: st.DataObject) -> None:
+    text = encode(batch)
+    length = data.draw(st.integers(0, len(text) - 1), label="length")
+    with pytest.raises(UndecodableBatch):
+        decode(text[:length])
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches, st.data())
+def test_a_body_with_a_damaged_byte_is_never_another_batch(batch: Batch, data: st.DataObject) -> None:
+    damaged = bytearray(base64.b64decode(encode(batch)))
+    damaged[data.draw(st.integers(0, len(damaged) - 1), label="position")] ^= data.draw(st.integers(1, 255))
+    # Some bits of deflate carry nothing, so that it may still be the same batch.
+    with suppress(UndecodableBatch):
+        assert decode(base64.b64encode(damaged).decode()) == batch
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused_without_any_other_error(garbage: bytes) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(body(garbage))
+
+
+def test_a_zlib_bomb_is_refused_although_it_would_be_a_batch() -> None:
+    bomb = make_batch([FIRST._replace(properties=" " * (21 * 1024 * 1024))], "http", RECEIVED_AT)
+    text = encode(bomb)
+    assert len(text) < MAX_ENCODED_BYTES
+    with pytest.raises(UndecodableBatch, match="expands to more"):
+        decode(text)

@@ -1,0 +1,150 @@
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import lock
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "layers/common/rollcall"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+WEB = {"fastapi", "mangum", "pydantic", "starlette"}
+REQUIREMENTS = sorted({*ROOT.glob("*requirements*.txt"), *ROOT.glob("*/*requirements*.txt")}) + sorted(
+    ROOT.glob("functions/*/*requirements*.txt")
+)
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level packages that a fresh Python loads by running the code."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COV_"))}
+    environment |= {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "POWERTOOLS_SERVICE_NAME": "rollcall",
+        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
+        "REPORTING_TIMEZONE": "UTC",
+        "QUEUE_URL": "http://127.0.0.1:9/queue",
+        "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
+        "UPLOAD_BUCKET": "uploads",
+        "EVENTS_TABLE": "events",
+        "STATS_TABLE": "stats",
+        "USER_SHARDS": "1",
+        "COUNTER_SHARDS": "1",
+        "REMEMBERED_USER_DAYS": "0",
+    }
+    program = f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {module.partition(".")[0] for module in done.stdout.split()}
+
+
+@pytest.mark.parametrize("module", ["rollcall.events", "rollcall.days", "rollcall.keys", "rollcall.settings"])
+def test_the_domain_loads_the_standard_library_only(module: str) -> None:
+    loaded = loaded_by(f"import {module}") - sys.stdlib_module_names
+
+    # The one module of the standard library whose name is the platform's.
+    assert {name for name in loaded if not name.startswith("_sysconfigdata")} == {"rollcall"}
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        # The layout is held against the table at start.
+        ("consumer", "import rollcall.layout\nrollcall.layout.hold_layout = lambda *_: None"),
+        ("import_csv", ""),
+    ],
+)
+def test_functions_behind_no_api_load_no_web_framework(function: str, code: str) -> None:
+    loaded = loaded_by(f"{code}\nimport functions.{function}.handler")
+
+    assert {"rollcall", "boto3", "aws_lambda_powertools"} <= loaded
+    assert not WEB & loaded
+
+
+@pytest.mark.parametrize("function", ["ingest", "stats", "retention"])
+def test_functions_behind_the_api_start_without_asking_aws(function: str) -> None:
+    assert loaded_by(f"import functions.{function}.handler") >= WEB
+
+
+def imported_by(path: Path) -> set[str]:
+    """The top-level packages that a module names in its imports, wherever they stand."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_the_web_framework_is_imported_under_rollcall_http_alone() -> None:
+    importing = {path for path in MODULES if WEB & imported_by(path)}
+
+    assert importing
+    assert {path.relative_to(PACKAGE).parts[0] for path in importing} == {"http"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_package_reads_no_environment(path: Path) -> None:
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            named.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            named.update(alias.name for alias in node.names)
+
+    assert not {"environ", "environb", "getenv", "getenvb"} & named
+
+
+def test_packages_are_marked_by_empty_files() -> None:
+    markers = [
+        path for folder in ("functions", "layers", "scripts", "tests") for path in ROOT.glob(f"{folder}/**/__init__.py")
+    ]
+
+    assert PACKAGE / "__init__.py" in markers
+    assert [path for path in markers if path.stat().st_size] == []
+
+
+def test_the_functions_ship_what_pyproject_says_at_the_tested_versions() -> None:
+    assert lock.functions()
+    assert lock.drift() == []
+
+
+@pytest.mark.parametrize("function", lock.functions())
+def test_the_runtime_s_own_packages_are_not_shipped(function: str) -> None:
+    shipped = (ROOT / f"functions/{function}/requirements.txt").read_text().splitlines()
+    names = {re.split(r"[=<>\[; ]", line)[0] for line in shipped}
+
+    assert "aws-lambda-powertools" in names
+    assert not lock.IN_THE_RUNTIME & names
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_requirements_are_pinned_and_name_no_index(path: Path) -> None:
+    text = path.read_text()
+
+    assert "://" not in text
+    assert "--" not in text
+    assert all(re.match(r"[A-Za-z0-9._-]+==[^ ]+( ; .+)?$", line) for line in text.splitlines())
+    assert text
+
+
+def test_every_requirements_file_is_looked_at() -> None:
+    assert {*lock.LOCKS.values()} <= {*REQUIREMENTS}
+    assert {ROOT / f"functions/{function}/requirements.txt" for function in lock.functions()} <= {*REQUIREMENTS}

@@ -1,0 +1,482 @@
+import csv
+import gzip
+import io
+import itertools
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollcall.events import InvalidEvent, parse_event
+from rollcall.rows import Row, read_rows
+
+MB = 1024 * 1024
+NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HEADER = "event_id,occurred_at,user_id,event_type,properties_json"
+FIRST_ROW = "e1,2025-08-01T00:00:00Z,42,login,{}"
+LAST_ROW = 'e9,2025-08-01T00:00:09Z,43,logout,"{""country"":""PL""}"'
+FIRST = {
+    "event_id": "e1",
+    "occurred_at": "2025-08-01T00:00:00Z",
+    "user_id": "42",
+    "event_type": "login",
+    "properties": {},
+}
+LAST = {
+    "event_id": "e9",
+    "occurred_at": "2025-08-01T00:00:09Z",
+    "user_id": "43",
+    "event_type": "logout",
+    "properties": {"country": "PL"},
+}
+FILE = f"{HEADER}\n{FIRST_ROW}\n{LAST_ROW}\n".encode()
+JSONL = f"{json.dumps(FIRST)}\n{json.dumps(LAST)}\n".encode()
+
+# What decides how a file is cut into rows, and some ordinary text between.
+messy_files = st.lists(
+    st.sampled_from(
+        [b",", b'"', b'""', b"\r", b"\n", b"\r\n", b"{}", b"a", "я🎉".encode(), b"\xff", b"\0", b"\x1f\x8b"]
+    ),
+    max_size=40,
+).map(b"".join)
+
+
+def read(*chunks: bytes) -> list[Row]:
+    return list(read_rows(chunks))
+
+
+def read_lines(*lines: str) -> list[Row]:
+    return read("\n".join(lines).encode())
+
+
+def events(rows: list[Row]) -> list[object]:
+    return [row.event for row in rows]
+
+
+def refusal(row: Row) -> InvalidEvent:
+    """Why a row is refused, by the reader or by what comes after it."""
+    if isinstance(row.event, InvalidEvent):
+        return row.event
+    with pytest.raises(InvalidEvent) as caught:
+        parse_event(row.event, NOW)
+    return caught.value
+
+
+def gzip_members(data: bytes) -> bytes:
+    return gzip.compress(data[:7]) + gzip.compress(b"") + gzip.compress(data[7:])
+
+
+def test_a_row_tells_its_line_its_text_and_its_raw_event() -> None:
+    assert read(FILE) == [Row(2, FIRST_ROW, FIRST), Row(3, LAST_ROW, LAST)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda data: BYTE_ORDER_MARK + data, id="byte order mark"),
+        pytest.param(lambda data: data.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(lambda data: data[:-1], id="no newline at the end"),
+        pytest.param(gzip.compress, id="gzip"),
+        pytest.param(gzip_members, id="gzip members"),
+        pytest.param(lambda data: gzip.compress(data) + bytes(100), id="padded gzip"),
+        pytest.param(lambda data: gzip.compress(BYTE_ORDER_MARK + data.replace(b"\n", b"\r\n")), id="all of it"),
+    ],
+)
+@pytest.mark.parametrize("data", [FILE, JSONL], ids=["csv", "jsonl"])
+def test_the_form_of_a_file_is_told_by_its_bytes(change: Callable[[bytes], bytes], data: bytes) -> None:
+    assert events(read(change(data))) == [FIRST, LAST]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(5)))[::7])
+def test_columns_may_come_in_any_order(order: tuple[int, ...]) -> None:
+    header, row = HEADER.split(","), FIRST_ROW.split(",")
+    assert events(read_lines(",".join(header[i] for i in order), ",".join(row[i] for i in order))) == [FIRST]
+
+
+def test_extra_columns_are_ignored() -> None:
+    rows = read_lines(f"country,{HEADER},,device", f"PL,{FIRST_ROW},x,phone", f'"a,b",{FIRST_ROW},,')
+    assert events(rows) == [FIRST, FIRST]
+
+
+@pytest.mark.parametrize("name", ["properties_json", "properties"])
+def test_the_column_of_properties_has_two_names(name: str) -> None:
+    rows = read_lines(HEADER.replace("properties_json", name), LAST_ROW)
+    assert events(rows) == [LAST]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (HEADER, FIRST_ROW.replace("{}", "")),
+        (HEADER, FIRST_ROW.replace(",{}", "")),
+        (HEADER.replace(",properties_json", ""), FIRST_ROW.replace(",{}", "")),
+    ],
+)
+def test_a_row_without_properties_is_an_event(header: str, row: str) -> None:
+    (only,) = read_lines(header, row)
+    assert parse_event(only.event, NOW).properties == "{}"
+
+
+@pytest.mark.parametrize("name", ["event_id", "occurred_at", "user_id", "event_type"])
+def test_a_header_that_lacks_a_column_is_refused_with_the_column_named(name: str) -> None:
+    (only,) = read_lines(HEADER.replace(name, "other"), FIRST_ROW, LAST_ROW)
+    assert only.line == 1
+    assert refusal(only).code == "invalid_header"
+    assert name in refusal(only).message
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        (",2025-08-01T00:00:00Z,42,login,{}", "event_id"),
+        ("e1,,42,login,{}", "occurred_at"),
+        ("e1,2025-08-01T00:00:00Z,,login,{}", "user_id"),
+        ("e1,2025-08-01T00:00:00Z,42,,{}", "event_type"),
+        ("e1,2025-08-01T00:00:00Z,42", "event_type"),
+        ("e1", "occurred_at"),
+        ("e1,2025-08-01,42,login,{}", "occurred_at"),
+        ("e1,2025-08-01T00:00:00Z,NULL,login,{}", "user_id"),
+        ("e1,2025-08-01T00:00:00Z,42,login,[]", "properties"),
+        ("e1,2025-08-01T00:00:00Z,42,login,{", "properties"),
+        ("e1,2025-08-01T00:00:00Z,42,login,{'a': 1}", "properties"),
+        ('e1,2025-08-01T00:00:00Z,42,login,"{""a"":NaN}"', "properties"),
+        ('e1,2025-08-01T00:00:00Z,42,login,"{""a"":1e400}"', "properties"),
+        pytest.param(f'e1,2025-08-01T00:00:00Z,42,login,{{"a":{"1" * 5000}}}', "properties", id="huge integer"),
+        pytest.param("e1,2025-08-01T00:00:00Z,42,login," + '{"a":' * 50_000, "properties", id="too deep"),
+    ],
+)
+def test_a_bad_row_is_refused_and_does_not_stop_the_file(row: str, named: str) -> None:
+    first, bad, last = read_lines(HEADER, FIRST_ROW, row, LAST_ROW)
+    assert (bad.line, bad.text) == (3, row)
+    assert named in refusal(bad).message
+    assert first.event == FIRST
+    assert last == Row(4, LAST_ROW, LAST)
+
+
+def test_a_row_of_more_columns_than_the_header_is_refused() -> None:
+    # Such as JSON that is not quoted: its commas move everything after them.
+    first, bad, last = read_lines(HEADER, FIRST_ROW, 'e2,2025-08-01T00:00:00Z,42,login,{"a":1,"b":2}', LAST_ROW)
+    assert refusal(bad).code == "invalid_csv"
+    assert (first.event, last.event) == (FIRST, LAST)
+
+
+def test_a_quoted_newline_does_not_end_a_row() -> None:
+    rows = read_lines(HEADER, 'e1,2025-08-01T00:00:00Z,"a\n\nb\r\nc","log\nin","{\n""a"":\n1}"', LAST_ROW)
+    assert events(rows) == [
+        {**FIRST, "user_id": "a\n\nb\r\nc", "event_type": "log\nin", "properties": {"a": 1}},
+        LAST,
+    ]
+
+
+def test_a_doubled_quote_is_one_quote() -> None:
+    (only,) = read_lines(HEADER, 'e1,2025-08-01T00:00:00Z,"""42""","a""b","{""a"":""\\""""}"')
+    assert only.event == {**FIRST, "user_id": '"42"', "event_type": 'a"b', "properties": {"a": '"'}}
+
+
+def test_a_separator_in_quotes_separates_nothing() -> None:
+    (only,) = read_lines(HEADER, '"e1","2025-08-01T00:00:00Z","4,2","log,in","{""a"":1,""b"":2}"')
+    assert only.event == {**FIRST, "user_id": "4,2", "event_type": "log,in", "properties": {"a": 1, "b": 2}}
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e", "\0"])
+def test_only_a_newline_ends_a_line(separator: str) -> None:
+    event_type = f"a{separator}b"
+    rows = read_lines(HEADER, FIRST_ROW.replace("login", event_type), LAST_ROW)
+    assert rows[0].event == {**FIRST, "event_type": event_type}
+    assert rows[1] == Row(3, LAST_ROW, LAST)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_line_numbers_are_physical_after_rows_of_several_lines_and_empty_lines(end: str) -> None:
+    long_row = f'e1,2025-08-01T00:00:00Z,42,"log{end}{end}in",{{}}'
+    bad_row = f'e1,today,42,"a{end}b",{{}}'
+    rows = read(end.join(["", HEADER, "", long_row, "", "", bad_row, long_row, LAST_ROW, "", ""]).encode())
+    assert [row.line for row in rows] == [4, 9, 11, 14]
+    assert [row.text for row in rows] == [long_row, bad_row, long_row, LAST_ROW]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\n\r\n\n", id="empty lines"),
+        pytest.param(BYTE_ORDER_MARK, id="byte order mark alone"),
+        pytest.param(HEADER.encode(), id="header"),
+        pytest.param(f"{HEADER}\n".encode(), id="header and newline"),
+        pytest.param(f"{HEADER}\r\n\r\n\n".encode(), id="header and empty lines"),
+        pytest.param(gzip.compress(b""), id="empty gzip"),
+        pytest.param(gzip.compress(HEADER.encode()), id="header in gzip"),
+    ],
+)
+def test_a_file_without_rows_has_none(data: bytes) -> None:
+    assert read(data) == []
+
+
+def test_a_file_without_chunks_has_no_rows() -> None:
+    assert read() == []
+    assert read(b"", b"") == []
+
+
+@pytest.mark.parametrize("field", ["event_id", "occurred_at", "user_id", "event_type", "properties"])
+@pytest.mark.parametrize("damage", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf0\x9f\x8e"])
+def test_a_row_that_is_not_utf_8_is_refused_with_the_field_named(field: str, damage: bytes) -> None:
+    fields = {name: str(value).encode() for name, value in FIRST.items()}
+    fields["properties"] = b'"{""a"":""b""}"'
+    place = fields[field].index(b"b") if field == "properties" else len(fields[field])
+    fields[field] = fields[field][:place] + damage + fields[field][place:]
+    lines = [HEADER.encode(), FIRST_ROW.encode(), b",".join(fields.values()), LAST_ROW.encode()]
+    first, bad, last = read(b"\n".join(lines))
+    assert refusal(bad).message.startswith(field)
+    assert bad.line == 3
+    assert (first.event, last.event) == (FIRST, LAST)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("size", [MB, 3 * MB])
+@pytest.mark.parametrize("field", ["e1", "2025-08-01T00:00:00Z", "42", "login", "{}"])
+def test_a_field_of_a_megabyte_is_refused_and_does_not_stop_the_file(field: str, size: int, quote: str) -> None:
+    row = FIRST_ROW.replace(field, f"{quote}{'x' * size}{quote}")
+    first, bad, last = read_lines(HEADER, FIRST_ROW, row, LAST_ROW)
+    assert bad.line == 3
+    assert isinstance(refusal(bad), InvalidEvent)
+    assert first.event == FIRST
+    assert last == Row(4, LAST_ROW, LAST)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("start", [b"e1,", b'e1,"', b'{"a": "'])
+def test_memory_does_not_grow_with_the_length_of_a_line(start: bytes, compress: bool) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield (JSONL if start.startswith(b"{") else FILE) + start
+        yield from itertools.repeat(b"x" * MB, 64)
+        yield b"\n"
+        yield JSONL.splitlines()[1] if start.startswith(b"{") else LAST_ROW.encode()
+
+    # Several megabytes at once come out of a few kilobytes.
+    sent = [gzip.compress(b"".join(chunks()))] if compress else chunks()
+    tracemalloc.start()
+    try:
+        rows = [(row.line, row.event) for row in read_rows(sent)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(rows) >= 4
+    assert rows[-1][1] == LAST
+    assert peak < 24 * MB
+
+
+def test_a_quote_that_is_left_open_is_refused_with_the_line_it_is_on() -> None:
+    first, bad, *_ = read_lines(HEADER, FIRST_ROW, 'e2,2025-08-01T00:00:00Z,42,login,"{}', LAST_ROW)
+    assert first.event == FIRST
+    assert bad.line == 3
+    assert isinstance(bad.event, InvalidEvent)
+
+
+def test_a_quote_that_is_left_open_does_not_swallow_the_rest_of_a_long_file() -> None:
+    count = 40_000
+    rows = read_lines(HEADER, 'e2,2025-08-01T00:00:00Z,42,login,"{}', *[FIRST_ROW] * count, LAST_ROW)
+    assert rows[0].line == 2
+    assert isinstance(refusal(rows[0]), InvalidEvent)
+    assert rows[-1] == Row(count + 3, LAST_ROW, LAST)
+    assert len(rows) > count // 2
+
+
+def test_a_quote_inside_a_field_that_is_not_quoted_is_a_character() -> None:
+    assert events(read_lines(HEADER, FIRST_ROW.replace("login", 'log"in'), LAST_ROW)) == [
+        {**FIRST, "event_type": 'log"in'},
+        LAST,
+    ]
+
+
+def test_a_quote_that_is_left_open_to_the_end_makes_no_event() -> None:
+    rows = read_lines(HEADER, FIRST_ROW, 'a,2025-08-01T00:00:00Z,u,"login', "b,2025-08-01T00:00:00Z,u,login,{}", "")
+    assert events(rows[:1]) == [FIRST]
+    assert [(row.line, refusal(row).code) for row in rows[1:]] == [(3, "invalid_csv")]
+    assert "\nb,2025" in rows[1].text
+
+
+def test_empty_lines_before_the_first_row_do_not_hide_the_form_of_the_file() -> None:
+    assert events(read(b"\n \n" + JSONL)) == [FIRST, LAST]
+    assert events(read(b"\n\r\n" + FILE)) == [FIRST, LAST]
+
+
+def test_a_line_of_over_two_megabytes_is_refused_though_each_of_its_fields_is_short() -> None:
+    header = ",".join(["event_id,occurred_at,user_id,event_type", *(f"x{n}" for n in range(8)), "properties"])
+    wide = ",".join(["e1,2025-08-01T00:00:00Z,42,login", *["x" * 300_000] * 8, "{}"])
+    short = ",".join(["e9,2025-08-01T00:00:00Z,42,login", *["x"] * 8, "{}"])
+    cut, whole = read_lines(header, wide, short)
+    assert (cut.line, refusal(cut).code) == (2, "line_too_long")
+    assert parse_event(whole.event, NOW).event_id == "e9"
+
+
+@pytest.mark.parametrize("cut", range(40, 200, 7))
+def test_a_row_that_the_end_of_a_damaged_file_cuts_in_half_is_no_event(cut: int) -> None:
+    header = "event_id,occurred_at,event_type,user_id"
+    sent = [f"e{n},2025-08-01T00:00:00Z,login,user{n * 7919 % 100_003}" for n in range(300)]
+    rows = read(gzip.compress("\n".join([header, *sent]).encode())[:-cut])
+    assert refusal(rows[-1]).code == "invalid_gzip"
+    whole = [row.text for row in rows[:-1]]
+    assert whole == sent[: len(whole)]
+
+
+@pytest.mark.parametrize("missing", [1, 4, 8])
+@pytest.mark.parametrize("data", [FILE, JSONL], ids=["csv", "jsonl"])
+def test_gzip_that_ends_early_is_told_after_the_rows_that_are_whole(data: bytes, missing: int) -> None:
+    first, last, damage = read(gzip.compress(data)[:-missing])
+    assert (first.event, last.event) == (FIRST, LAST)
+    assert damage.line == data.count(b"\n") + 1
+    assert refusal(damage).code == "invalid_gzip"
+    assert "ends early" in refusal(damage).message
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(gzip.compress(FILE)[:1], id="one byte"),
+        pytest.param(gzip.compress(FILE)[:10], id="head"),
+        pytest.param(gzip.compress(FILE)[:10] + b"\xff" * 9, id="damaged content"),
+        pytest.param(b"garbage", id="garbage"),
+    ],
+)
+def test_a_damaged_member_of_gzip_is_told_after_the_rows_of_the_whole_ones(rest: bytes) -> None:
+    first, last, damage = read(gzip.compress(FILE) + rest)
+    assert (first.event, last.event) == (FIRST, LAST)
+    assert damage.line == 4
+    assert refusal(damage).code == "invalid_gzip"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(gzip.compress(FILE)[:2], id="magic number"),
+        pytest.param(gzip.compress(FILE)[:10], id="head"),
+        pytest.param(gzip.compress(FILE)[:10] + b"\xff" * 9, id="damaged content"),
+    ],
+)
+def test_gzip_that_holds_nothing_readable_is_one_refused_row(data: bytes) -> None:
+    (only,) = read(data)
+    assert only.line == 1
+    assert refusal(only).code == "invalid_gzip"
+
+
+def test_a_wrong_checksum_of_gzip_is_told() -> None:
+    assert refusal(read(gzip.compress(FILE)[:-8] + bytes(8))[-1]).code == "invalid_gzip"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "garbage",
+        json.dumps(FIRST)[:-1],
+        f"{json.dumps(FIRST)},",
+        '{"event_id": NaN}',
+        '{"properties": {"a": Infinity}}',
+        pytest.param(f'{{"user_id": {"1" * 5000}}}', id="huge integer"),
+        pytest.param('{"a":' * 100_000, id="too deep"),
+        "[]",
+        "null",
+        "7",
+        '"text"',
+        '{"event_id": "e1"}',
+    ],
+)
+def test_a_bad_line_of_jsonl_is_refused_and_does_not_stop_the_file(bad: str) -> None:
+    first, refused, last = read_lines(json.dumps(FIRST), bad, json.dumps(LAST))
+    assert (refused.line, refused.text) == (2, bad)
+    assert isinstance(refusal(refused), InvalidEvent)
+    assert (first.event, last.event) == (FIRST, LAST)
+    assert last.line == 3
+
+
+def test_a_line_of_jsonl_that_is_not_utf_8_is_refused() -> None:
+    bad = json.dumps(FIRST).encode().replace(b"login", b"log\xffin")
+    first, refused, last = read(b"\n".join([json.dumps(FIRST).encode(), bad, json.dumps(LAST).encode()]))
+    assert refusal(refused).code == "invalid_unicode"
+    assert refusal(refused).message.startswith("event_type ")
+    assert (first.event, last.event) == (FIRST, LAST)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_only_a_newline_ends_a_line_of_jsonl(separator: str) -> None:
+    event = {**FIRST, "event_type": f"a{separator}b"}
+    assert events(read_lines(json.dumps(event, ensure_ascii=False), json.dumps(LAST))) == [event, LAST]
+
+
+def test_empty_lines_of_jsonl_are_left_out_and_counted() -> None:
+    rows = read(f"{json.dumps(FIRST)}\n\n \t\r\n{json.dumps(LAST)}\n\n".encode())
+    assert [(row.line, row.event) for row in rows] == [(1, FIRST), (4, LAST)]
+
+
+def test_a_field_of_a_megabyte_in_jsonl_does_not_stop_the_file() -> None:
+    big = {**FIRST, "event_type": "x" * 3 * MB}
+    first, refused, last = read_lines(json.dumps(FIRST), json.dumps(big), json.dumps(LAST))
+    assert isinstance(refusal(refused), InvalidEvent)
+    assert (first.event, last) == (FIRST, Row(3, json.dumps(LAST), LAST))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(), st.text(), st.text(), st.text(), st.dictionaries(st.text(), st.text()))),
+    st.sampled_from([("\r\n", csv.QUOTE_MINIMAL), ("\r\n", csv.QUOTE_ALL), ("\n", csv.QUOTE_ALL)]),
+)
+def test_what_a_csv_writer_wrote_is_read_back(
+    written: list[tuple[str, str, str, str, dict[str, str]]], style: tuple[str, Any]
+) -> None:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator=style[0], quoting=style[1])
+    writer.writerow(HEADER.split(","))
+    expected = []
+    for *fields, properties in written:
+        line = file.getvalue().count("\n") + 1
+        writer.writerow([*fields, json.dumps(properties, ensure_ascii=False)])
+        event: dict[str, Any] = dict(
+            zip(["event_id", "occurred_at", "user_id", "event_type"], [field or None for field in fields], strict=True)
+        )
+        expected.append((line, {**event, "properties": properties}))
+    assert [(row.line, row.event) for row in read(file.getvalue().encode())] == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([f"{HEADER}\n".encode(), JSONL, BYTE_ORDER_MARK + FILE, b""]),
+    messy_files,
+    st.sampled_from([bytes, gzip.compress, gzip_members, lambda data: gzip.compress(data)[:-4]]),
+    st.data(),
+)
+def test_the_rows_do_not_depend_on_the_chunks(
+    start: bytes, messy: bytes, compress: Callable[[bytes], bytes], data: st.DataObject
+) -> None:
+    file = compress(start + messy)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(file)), max_size=8), label="cuts"))
+    chunks = [file[one:other] for one, other in itertools.pairwise([0, *cuts, len(file)])]
+    assert comparable(read(*chunks)) == comparable(read(file))
+
+
+def comparable(rows: list[Row]) -> list[tuple[int, str, object]]:
+    return [(row.line, row.text, row.event.args if isinstance(row.event, InvalidEvent) else row.event) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "data", [BYTE_ORDER_MARK + FILE, gzip_members(FILE), JSONL], ids=["byte order mark", "gzip members", "jsonl"]
+)
+def test_a_file_may_come_byte_by_byte(data: bytes) -> None:
+    assert events(read(*(data[place : place + 1] for place in range(len(data))))) == [FIRST, LAST]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([f"{HEADER}\n".encode(), b"", b"{", b"\x1f\x8b", gzip.compress(FILE)[:25]]),
+    st.binary(max_size=60) | messy_files,
+)
+def test_any_bytes_are_read_or_refused_without_any_other_error(start: bytes, rest: bytes) -> None:
+    for row in read(start + rest):
+        if not isinstance(row.event, InvalidEvent):
+            with suppress(InvalidEvent):
+                parse_event(row.event, NOW)

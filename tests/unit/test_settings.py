@@ -1,0 +1,97 @@
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from rollcall.keys import Tables
+from rollcall.settings import BadSetting, ConsumerSettings, HealthSettings, IngestSettings, StatsSettings
+
+ENVIRONMENT = {
+    "QUEUE_URL": "http://queue",
+    "DEAD_LETTER_QUEUE_URL": "http://dead-letters",
+    "REPORTING_TIMEZONE": "Europe/Kyiv",
+    "EVENTS_TABLE": "events",
+    "STATS_TABLE": "stats",
+    "USER_SHARDS": "16",
+    "COUNTER_SHARDS": "4",
+    "REMEMBERED_USER_DAYS": "100000",
+    "UPLOAD_BUCKET": "uploads",
+}
+TABLES = Tables("events", "stats", 16, 4)
+OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
+
+Read = Callable[[Mapping[str, str]], object]
+NEEDED: list[tuple[Read, tuple[str, ...]]] = [
+    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE")),
+    (ConsumerSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE", "DEAD_LETTER_QUEUE_URL", "REMEMBERED_USER_DAYS")),
+    (StatsSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE")),
+    (HealthSettings.read, (*OF_TABLES, "QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "UPLOAD_BUCKET")),
+]
+
+
+def test_the_doors_read_their_settings() -> None:
+    read = IngestSettings.read(ENVIRONMENT)
+    assert (read.queue_url, read.calendar.name) == ("http://queue", "Europe/Kyiv")
+
+
+def test_the_consumer_reads_its_settings() -> None:
+    read = ConsumerSettings.read(ENVIRONMENT)
+    assert read.tables == TABLES
+    assert read.calendar.name == "Europe/Kyiv"
+    assert read.dead_letter_queue_url == "http://dead-letters"
+    assert read.remembered_user_days == 100_000
+
+
+def test_the_readers_read_their_settings() -> None:
+    read = StatsSettings.read(ENVIRONMENT)
+    assert (read.tables, read.calendar.name) == (TABLES, "Europe/Kyiv")
+
+
+def test_the_dependency_check_reads_its_settings() -> None:
+    assert HealthSettings.read(ENVIRONMENT) == HealthSettings(TABLES, "http://queue", "http://dead-letters", "uploads")
+
+
+@pytest.mark.parametrize(("read", "name"), [(read, name) for read, names in NEEDED for name in names])
+@pytest.mark.parametrize("absent", [True, False])
+def test_a_setting_that_is_absent_or_empty_is_named(read: Read, name: str, absent: bool) -> None:
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != name}
+    if not absent:
+        environment[name] = ""
+    with pytest.raises(BadSetting, match=rf"\b{name} is not set"):
+        read(environment)
+
+
+@pytest.mark.parametrize(("read", "names"), NEEDED)
+def test_only_what_is_needed_has_to_be_set(read: Read, names: tuple[str, ...]) -> None:
+    read({name: ENVIRONMENT[name] for name in names})
+
+
+@pytest.mark.parametrize("read", [ConsumerSettings.read, StatsSettings.read, HealthSettings.read])
+@pytest.mark.parametrize("name", ["USER_SHARDS", "COUNTER_SHARDS"])
+@pytest.mark.parametrize("value", ["0", "-1", "+1", "1.5", "1e3", "four", " 4", "0x4", "²"])
+def test_a_number_of_shards_that_is_none_is_named_with_its_value(read: Read, name: str, value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        read({**ENVIRONMENT, name: value})
+    assert str(caught.value) == f"{name} has to be a whole number of at least 1, not {value!r}"
+
+
+def test_one_shard_is_enough() -> None:
+    read = StatsSettings.read({**ENVIRONMENT, "USER_SHARDS": "1", "COUNTER_SHARDS": "1"})
+    assert read.tables == Tables("events", "stats", 1, 1)
+
+
+def test_a_consumer_may_remember_nothing() -> None:
+    assert ConsumerSettings.read({**ENVIRONMENT, "REMEMBERED_USER_DAYS": "0"}).remembered_user_days == 0
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "0.5"])
+def test_a_bad_number_of_remembered_days_is_named(value: str) -> None:
+    with pytest.raises(BadSetting, match="REMEMBERED_USER_DAYS"):
+        ConsumerSettings.read({**ENVIRONMENT, "REMEMBERED_USER_DAYS": value})
+
+
+@pytest.mark.parametrize("read", [IngestSettings.read, ConsumerSettings.read, StatsSettings.read])
+@pytest.mark.parametrize("value", ["Europe/Nowhere", "+03:00", "../../etc/passwd", "Europe"])
+def test_a_timezone_that_does_not_exist_is_named(read: Read, value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        read({**ENVIRONMENT, "REPORTING_TIMEZONE": value})
+    assert str(caught.value) == f"REPORTING_TIMEZONE: {value!r} is not an IANA timezone"

@@ -1,0 +1,322 @@
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollcall import settings
+from scripts.deploy import template
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = template()
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    return {name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+FUNCTIONS = of_type("AWS::Serverless::Function")
+TABLES = of_type("AWS::DynamoDB::Table")
+QUEUES = of_type("AWS::SQS::Queue")
+BUCKETS = of_type("AWS::S3::Bucket")
+ROLES = of_type("AWS::IAM::Role")
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    return [
+        statement for policy in ROLES[role]["Policies"] for statement in listed(policy["PolicyDocument"]["Statement"])
+    ]
+
+
+def allowed(role: str, action: str) -> list[Any]:
+    return [
+        resource
+        for statement in statements(role)
+        if statement["Effect"] == "Allow" and action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    ]
+
+
+def nodes(value: Any) -> Iterator[Any]:
+    yield value
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from nodes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from nodes(inner)
+
+
+def references(value: Any) -> set[str]:
+    found = set()
+    for node in nodes(value):
+        if isinstance(node, dict) and isinstance(node.get("Ref"), str):
+            found.add(node["Ref"])
+        if isinstance(node, dict) and "Fn::Sub" in node:
+            found.update(re.findall(r"\$\{([^.!}]+)", listed(node["Fn::Sub"])[0]))
+    return found
+
+
+def of_function(function: str) -> dict[str, Any]:
+    """A function's properties over those that all functions have."""
+    properties = {**TEMPLATE["Globals"]["Function"], **FUNCTIONS[function]}
+    shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
+    return {**properties, "Environment": {"Variables": {**shared, **own}}}
+
+
+def test_there_is_one_function_for_each_folder() -> None:
+    folders = sorted(f"functions/{path.parent.name}" for path in (ROOT / "functions").glob("*/handler.py"))
+
+    assert folders
+    assert sorted(properties["CodeUri"] for properties in FUNCTIONS.values()) == folders
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_s_folder_holds_its_handler_and_its_requirements_alone(function: str) -> None:
+    folder = ROOT / FUNCTIONS[function]["CodeUri"]
+
+    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"handler.py", "requirements.txt"}
+    assert of_function(function)["Handler"] == "handler.handler"
+
+
+def test_every_function_has_a_role_of_its_own() -> None:
+    roles = [properties["Role"]["Fn::GetAtt"] for properties in FUNCTIONS.values()]
+
+    assert all(attribute == "Arn" and name in ROLES for name, attribute in roles)
+    assert len({name for name, _ in roles}) == len(FUNCTIONS)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_for_lambda_alone(role: str) -> None:
+    assert ROLES[role]["AssumeRolePolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ]
+    assert "ManagedPolicyArns" not in ROLES[role]
+
+
+ALLOW_STATEMENTS = [
+    pytest.param(node, id=f"{name}-{number}")
+    for name, resource in RESOURCES.items()
+    for number, node in enumerate(nodes(resource))
+    if isinstance(node, dict) and node.get("Effect") == "Allow"
+]
+
+
+@pytest.mark.parametrize("statement", ALLOW_STATEMENTS)
+def test_nothing_is_allowed_by_a_wildcard_but_the_objects_under_a_prefix(statement: dict[str, Any]) -> None:
+    assert not {"NotAction", "NotResource", "NotPrincipal"} & statement.keys()
+    assert "*" not in str([statement["Action"], statement.get("Principal")])
+    for resource in listed(statement.get("Resource", [])):
+        text = resource["Fn::Sub"] if isinstance(resource, dict) and "Fn::Sub" in resource else str(resource)
+        assert "*" not in re.sub(r":s3:::[^/*]+/(uploads|rejects)/\*$", "", text)
+
+
+@pytest.mark.parametrize("statement", ALLOW_STATEMENTS)
+def test_nobody_may_scan_or_delete_events(statement: dict[str, Any]) -> None:
+    actions = {action.lower() for action in listed(statement["Action"])}
+
+    assert not {action for action in actions if "scan" in action or "partiqlselect" in action}
+    assert not {action for action in actions if action.startswith("dynamodb:") and "delete" in action}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_run_on_python_3_13_on_arm(function: str) -> None:
+    assert TEMPLATE["Globals"]["Function"]["Runtime"] == "python3.13"
+    assert TEMPLATE["Globals"]["Function"]["Architectures"] == ["arm64"]
+    assert not {"Runtime", "Architectures"} & FUNCTIONS[function].keys()
+
+
+def test_the_layer_is_for_what_the_functions_run_on() -> None:
+    (layer,) = of_type("AWS::Serverless::LayerVersion").values()
+
+    assert layer["CompatibleRuntimes"] == [TEMPLATE["Globals"]["Function"]["Runtime"]]
+    assert layer["CompatibleArchitectures"] == TEMPLATE["Globals"]["Function"]["Architectures"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_logs_to_a_group_of_its_own_that_is_kept_for_a_time(function: str) -> None:
+    group = FUNCTIONS[function]["LoggingConfig"]["LogGroup"]["Ref"]
+    others = [
+        properties["LoggingConfig"]["LogGroup"]["Ref"] for name, properties in FUNCTIONS.items() if name != function
+    ]
+
+    assert RESOURCES[group]["Type"] == "AWS::Logs::LogGroup"
+    assert RESOURCES[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert group not in others
+    role = FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]
+    assert allowed(role, "logs:PutLogEvents") == [{"Fn::GetAtt": [group, "Arn"]}]
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_queues_are_encrypted(queue: str) -> None:
+    assert QUEUES[queue]["SqsManagedSseEnabled"] is True
+
+
+def test_the_queue_gives_up_on_a_message_to_a_queue_that_keeps_it_longer() -> None:
+    redrive = QUEUES["BatchQueue"]["RedrivePolicy"]
+    name, attribute = redrive["deadLetterTargetArn"]["Fn::GetAtt"]
+
+    assert (name, attribute) == ("DeadLetterQueue", "Arn")
+    assert redrive["maxReceiveCount"] == {"Ref": "MaxReceives"}
+    # A message keeps its age as it moves on.
+    assert QUEUES[name]["MessageRetentionPeriod"] > QUEUES["BatchQueue"]["MessageRetentionPeriod"]
+    assert "RedrivePolicy" not in QUEUES[name]
+
+
+def test_a_message_stays_out_of_sight_for_six_times_as_long_as_the_consumer_may_take() -> None:
+    mapping, name, parameter = QUEUES["BatchQueue"]["VisibilityTimeout"]["Fn::FindInMap"]
+    timeouts = PARAMETERS["ConsumerTimeout"]["AllowedValues"]
+
+    assert parameter == FUNCTIONS["ConsumerFunction"]["Timeout"] == {"Ref": "ConsumerTimeout"}
+    assert TEMPLATE["Mappings"][mapping][name] == {timeout: 6 * int(timeout) for timeout in timeouts}
+    assert timeouts
+
+
+def test_the_consumer_runs_as_often_at_once_as_its_parameter_says() -> None:
+    scaling = FUNCTIONS["ConsumerFunction"]["Events"]["Batches"]["Properties"]["ScalingConfig"]
+    mapping, name, parameter = scaling["MaximumConcurrency"]["Fn::FindInMap"]
+    numbers = PARAMETERS["ConsumerConcurrency"]["AllowedValues"]
+
+    assert parameter == {"Ref": "ConsumerConcurrency"}
+    assert TEMPLATE["Mappings"][mapping][name] == {number: int(number) for number in numbers}
+    assert numbers
+
+
+def test_the_consumer_reports_failed_messages_one_by_one() -> None:
+    (event,) = FUNCTIONS["ConsumerFunction"]["Events"].values()
+
+    assert event["Type"] == "SQS"
+    assert event["Properties"]["Queue"] == {"Fn::GetAtt": ["BatchQueue", "Arn"]}
+    assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_on_demand_encrypted_restorable_and_expire_their_items(table: str) -> None:
+    assert TABLES[table]["BillingMode"] == "PAY_PER_REQUEST"
+    assert TABLES[table]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert TABLES[table]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert TABLES[table]["SSESpecification"] == {"SSEEnabled": True}
+
+
+@pytest.mark.parametrize("name", [*TABLES, *BUCKETS])
+def test_stored_data_outlives_the_stack_unless_told_otherwise(name: str) -> None:
+    assert RESOURCES[name]["DeletionPolicy"] == {"Ref": "DataProtection"}
+    assert RESOURCES[name]["UpdateReplacePolicy"] == {"Ref": "DataProtection"}
+    assert PARAMETERS["DataProtection"]["Default"] == "Retain"
+    # CloudFormation reads a parameter there only with this transform.
+    assert TEMPLATE["Transform"][0] == "AWS::LanguageExtensions"
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_buckets_are_private_and_encrypted(bucket: str) -> None:
+    assert BUCKETS[bucket]["PublicAccessBlockConfiguration"] == {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    }
+    (rule,) = BUCKETS[bucket]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("AES256", "aws:kms")
+
+
+def denials_without_tls(kind: str) -> list[dict[str, Any]]:
+    return [
+        statement
+        for policy in of_type(kind).values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": False}}
+    ]
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_buckets_are_for_tls_only(bucket: str) -> None:
+    (policy,) = of_type("AWS::S3::BucketPolicy").values()
+    (denial,) = denials_without_tls("AWS::S3::BucketPolicy")
+
+    assert policy["Bucket"] == {"Ref": bucket}
+    assert (denial["Principal"], denial["Action"]) == ("*", "s3:*")
+    assert {"Fn::GetAtt": [bucket, "Arn"]} in denial["Resource"]
+    assert {"Fn::Sub": f"${{{bucket}.Arn}}/*"} in denial["Resource"]
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_queues_are_for_tls_only(queue: str) -> None:
+    (policy,) = of_type("AWS::SQS::QueuePolicy").values()
+    (denial,) = denials_without_tls("AWS::SQS::QueuePolicy")
+
+    assert {"Ref": queue} in policy["Queues"]
+    assert (denial["Principal"], denial["Action"]) == ("*", "sqs:*")
+    assert {"Fn::GetAtt": [queue, "Arn"]} in denial["Resource"]
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_every_parameter_is_described_has_a_default_and_is_used(parameter: str) -> None:
+    definition = PARAMETERS[parameter]
+    allowed_values = definition.get("AllowedValues", [definition["Default"]])
+
+    assert definition["Description"]
+    assert definition["Default"] in allowed_values
+    assert parameter in references({key: value for key, value in TEMPLATE.items() if key != "Parameters"})
+
+
+@pytest.mark.parametrize("output", TEMPLATE["Outputs"])
+def test_every_output_is_described(output: str) -> None:
+    assert TEMPLATE["Outputs"][output]["Description"]
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+def test_everything_that_a_resource_refers_to_is_there(name: str) -> None:
+    known = {*RESOURCES, *PARAMETERS}
+
+    assert {reference for reference in references(RESOURCES[name]) if not reference.startswith("AWS::")} <= known
+
+
+def settings_of(function: str) -> list[Any]:
+    """The settings classes that a function's handler reads the environment with."""
+    tree = ast.parse((ROOT / FUNCTIONS[function]["CodeUri"] / "handler.py").read_text())
+    return [
+        getattr(settings, node.func.value.id)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "read"
+        and isinstance(node.func.value, ast.Name)
+        and [ast.unparse(argument) for argument in node.args] == ["os.environ"]
+    ]
+
+
+def environment_of(function: str) -> dict[str, str]:
+    """A function's variables: parameters at their defaults, and some text for what AWS makes the name of."""
+    return {
+        name: str(PARAMETERS[value["Ref"]]["Default"])
+        if isinstance(value, dict) and value.get("Ref") in PARAMETERS
+        else str(value)
+        for name, value in of_function(function)["Environment"]["Variables"].items()
+    }
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_setting_that_a_function_reads_is_in_its_environment(function: str) -> None:
+    readers = settings_of(function)
+
+    assert readers
+    for reader in readers:
+        assert reader.read(environment_of(function))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_a_function_logs_and_measures_under_is_in_its_environment(function: str) -> None:
+    environment = environment_of(function)
+
+    assert environment["POWERTOOLS_SERVICE_NAME"]
+    assert environment["POWERTOOLS_METRICS_NAMESPACE"]
+    assert environment["LOG_LEVEL"] == "INFO"
