@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import httpx
+import httpx2
 from rich.console import Console
 
 from scripts import deploy, sample, tables
@@ -96,7 +96,7 @@ class LocalStack:
         self._outputs = outputs
         self._console = console
         self._sqs = stack.client("sqs")
-        self._http = httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False)
+        self._http = httpx2.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False)
 
     def fill(self, note: Path) -> date:
         """Send the sample unless it is there; returns its last day. `note` remembers that day between starts."""

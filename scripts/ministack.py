@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import boto3
-import httpx
+import httpx2
 
 REGION = "us-east-1"
 # MiniStack's account; it checks no signatures.
@@ -85,8 +85,8 @@ class MiniStack:
     def answers(self) -> bool:
         """Whether it is up."""
         try:
-            return httpx.get(f"{self.endpoint}/_ministack/health", timeout=2, trust_env=False).status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"{self.endpoint}/_ministack/health", timeout=2, trust_env=False).status_code == 200
+        except httpx2.TransportError:
             return False
 
     def running(self) -> bool:

@@ -41,7 +41,7 @@ def retention(answer: dict[str, Any]) -> Table:
 
 
 def _table(title: str, first: str, second: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, min_width=64)
     table.add_column(first)
     table.add_column(second, justify="right")
     table.add_column("")

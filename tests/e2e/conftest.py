@@ -2,7 +2,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from scripts.deploy import deploy
@@ -17,7 +17,7 @@ class DeployedStack:
     def __init__(self, outputs: dict[str, str], url: str, client: Callable[[str], Any]) -> None:
         self.outputs = outputs
         self.client = client
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+        self.http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
 
     def get(self, path: str, **parameters: str | int) -> Any:
         answer = self.http.get(path, params=parameters)

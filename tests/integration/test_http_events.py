@@ -89,8 +89,10 @@ class FailingIntake:
 @pytest.fixture(scope="module")
 def sqs() -> Any:
     # Making a client takes far longer than a test.
-    session = boto3.Session("testing", "testing", region_name=REGION)
-    return session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        session = boto3.Session("testing", "testing", region_name=REGION)
+        return session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com")
 
 
 @pytest.fixture
@@ -479,7 +481,11 @@ def test_the_first_of_two_events_with_one_id_is_taken(
     assert list(batch.events) == [kept(events[0]), kept(events[1])]
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"events":[]}', msgpack.packb([]), gzip.compress(b"[]")])
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b'{"events":[]}', msgpack.packb([]), gzip.compress(b"[]")],
+    ids=["array", "object", "msgpack", "gzip"],
+)
 def test_an_empty_list_is_taken_and_queues_nothing(client: TestClient, queue: Queue, body: bytes) -> None:
     response = client.post("/events", content=body)
 
@@ -567,25 +573,31 @@ def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
     refusing = RefusingClient(queue.client, refuses=holds("event-700"))
     pauses: list[float] = []
     client = api(Intake(BatchQueue(refusing, queue.url, pauses.append), Calendar("UTC"), clock), logs)  # type: ignore[arg-type]
-    # The last day comes first, so that the places in the request are not those in the queue.
-    days = ["2025-08-03", "2025-08-02", "2025-08-01"]
+    # The days are out of order, so that the places in the request are not those in the queue.
+    days = ["2025-08-02", "2025-08-01", "2025-08-03"]
     events = [raw(number, occurred_at=f"{days[number // 500]}T10:00:00Z") for number in range(1_500)]
-    events[1_200] = raw(1_200, user_id=None)
+    bad = {3, 1_200}
+    for number in bad:
+        events[number] = raw(number, user_id=None)
 
     response = client.post("/events", content=as_json(events))
 
     answer = response.json()
     batches = queue.batches()
     assert response.status_code == 202
-    assert answer["accepted"] == 999
-    assert [rejection["index"] for rejection in answer["rejected"]] == [*range(500, 1_000), 1_200]
+    assert answer["accepted"] == 998
+    assert [rejection["index"] for rejection in answer["rejected"]] == [3, *range(500, 1_000), 1_200]
     assert [rejection["event_id"] for rejection in answer["rejected"]] == [
         f"event-{rejection['index']}" for rejection in answer["rejected"]
     ]
-    assert [rejection["code"] for rejection in answer["rejected"]] == ["retry"] * 500 + ["missing_field"]
+    assert [rejection["code"] for rejection in answer["rejected"]] == [
+        "missing_field",
+        *["retry"] * 500,
+        "missing_field",
+    ]
     assert answer["batch_ids"] == [batch.batch_id for batch in batches]
     assert sorted(event.event_id for event in queued(batches)) == sorted(
-        f"event-{number}" for number in range(1_500) if number != 1_200 and not 500 <= number < 1_000
+        f"event-{number}" for number in range(1_500) if number not in bad and not 500 <= number < 1_000
     )
     assert sorted(refusing.seen.values()) == [1, 1, ATTEMPTS]
     assert len(pauses) == ATTEMPTS - 1

@@ -15,12 +15,11 @@ import pytest
 from aws_lambda_powertools import Logger
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from mangum import Mangum
 
+from rollcall.answers import DailyActives, EventCount, Retention, Window
 from rollcall.days import Calendar, add_days
 from rollcall.http import meta, retention, stats
-from rollcall.http.app import create_app
-from rollcall.stats import DailyActives, EventCount, Retention, Window
+from rollcall.http.app import create_app, serve
 from scripts.deploy import template
 
 ROOT = Path(__file__).parents[2]
@@ -530,7 +529,7 @@ def test_the_sample_events_are_answered(
 ) -> None:
     event = json.loads((ROOT / f"events/{sample}.json").read_text())
 
-    answer = Mangum(app, lifespan="off")(event, SimpleNamespace())
+    answer = serve(app)(event, SimpleNamespace())
 
     assert answer["statusCode"] == 200
     assert asked.calls[0][: len(call)] == call

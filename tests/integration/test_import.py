@@ -101,11 +101,13 @@ class StreamedObject:
 @pytest.fixture(scope="module")
 def clients() -> dict[str, Any]:
     # Making a client takes far longer than a test.
-    session = boto3.Session("testing", "testing", region_name=REGION)
-    return {
-        "s3": session.client("s3", endpoint_url="https://s3.amazonaws.com"),
-        "sqs": session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com"),
-    }
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        session = boto3.Session("testing", "testing", region_name=REGION)
+        return {
+            "s3": session.client("s3", endpoint_url="https://s3.amazonaws.com"),
+            "sqs": session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com"),
+        }
 
 
 @pytest.fixture
@@ -373,7 +375,11 @@ def test_the_readable_part_of_a_damaged_file_is_imported_and_the_damage_reported
     assert bucket.rejects()[-1]["code"] == "invalid_gzip"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", HEADER.encode(), gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n\n", HEADER.encode(), gzip.compress(b"")],
+    ids=["nothing", "empty lines", "a header", "gzip of nothing"],
+)
 def test_a_file_without_rows_queues_nothing_and_rejects_nothing(
     importer: Importer, bucket: Bucket, queue: Queue, content: bytes
 ) -> None:

@@ -53,9 +53,9 @@ def loaded_by(code: str) -> set[str]:
     return {module.partition(".")[0] for module in done.stdout.split()}
 
 
-@pytest.mark.parametrize("module", ["rollcall.events", "rollcall.days", "rollcall.keys", "rollcall.settings"])
+@pytest.mark.parametrize("module", ["answers", "counters", "days", "events", "keys", "settings"])
 def test_the_domain_loads_the_standard_library_only(module: str) -> None:
-    loaded = loaded_by(f"import {module}") - sys.stdlib_module_names
+    loaded = loaded_by(f"import rollcall.{module}") - sys.stdlib_module_names
 
     # The one module of the standard library whose name is the platform's.
     assert {name for name in loaded if not name.startswith("_sysconfigdata")} == {"rollcall"}

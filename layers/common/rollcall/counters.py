@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from rollcall.dynamo import Item
 from rollcall.keys import DAILY_ACTIVES, OVERFLOW, counted_type, type_attribute
+
+if TYPE_CHECKING:
+    from rollcall.dynamo import Item
 
 # TransactWriteItems takes 100; one is the receipt.
 MAX_WRITES = 99
@@ -34,7 +37,7 @@ class Vocabulary:
     size: int = 0
 
     @classmethod
-    def of_item(cls, item: Item) -> "Vocabulary":
+    def of_item(cls, item: "Item") -> "Vocabulary":
         """Read it from a counter item as it is stored."""
         vocabulary = cls()
         for attribute in item:

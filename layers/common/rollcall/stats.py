@@ -4,47 +4,14 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from rollcall.answers import DailyActives, EventCount, Retention, Window
 from rollcall.days import add_days, days_between
 from rollcall.dynamo import Dynamo, Item
 from rollcall.keys import DAILY_ACTIVES, OVERFLOW, Tables, counted_type, counts_key, overflow_key, shard_of, users_key
 
 READERS = 16
-
-
-class DailyActives(NamedTuple):
-    """Users active on a day."""
-
-    date: str
-    dau: int
-
-
-@dataclass(frozen=True)
-class EventCount:
-    """Events of a type."""
-
-    event_type: str
-    count: int
-
-
-class Window(NamedTuple):
-    """A cohort's return in one window after its day."""
-
-    number: int
-    date: str
-    """First day of the window."""
-    retained_users: int
-    complete: bool
-    """Whether the window is over."""
-
-
-class Retention(NamedTuple):
-    """A cohort and its windows."""
-
-    cohort_size: int
-    windows: list[Window]
 
 
 class Stats:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from rollcall.answers import Retention
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import read_day, refuse
-from rollcall.stats import Retention
 
 MAX_WINDOWS = {"day": 90, "week": 52}
 WINDOW_DAYS = {"day": 1, "week": 7}

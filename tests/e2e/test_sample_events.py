@@ -1,0 +1,49 @@
+"""events/*.json, as `sam local invoke -e` sends them, invoke the deployed functions."""
+
+import json
+from typing import Any
+
+import pytest
+
+from scripts.deploy import ROOT
+from tests.e2e.conftest import DeployedStack, wait_until
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+def invoke(stack: DeployedStack, function: str, event: str) -> Any:
+    payload = (ROOT / "events" / f"{event}.json").read_bytes()
+    answer = stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=payload)
+    said = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, said
+    return said
+
+
+def test_the_request_with_events_is_accepted(stack: DeployedStack) -> None:
+    answer = invoke(stack, "IngestFunctionName", "ingest")
+    assert answer["statusCode"] == 202
+    assert json.loads(answer["body"])["rejected"] == []
+
+
+def test_the_message_with_a_batch_is_stored(stack: DeployedStack) -> None:
+    assert invoke(stack, "ConsumerFunctionName", "consumer") == {"batchItemFailures": []}
+
+
+@pytest.mark.parametrize(
+    ("function", "event", "answers"),
+    [("StatsFunctionName", "stats", "data"), ("RetentionFunctionName", "retention", "retention")],
+)
+def test_the_questions_are_answered(stack: DeployedStack, function: str, event: str, answers: str) -> None:
+    answer = invoke(stack, function, event)
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])[answers]
+
+
+def test_the_notification_of_an_upload_imports_it(stack: DeployedStack) -> None:
+    notified = json.loads((ROOT / "events/import_csv.json").read_text())["Records"][0]["s3"]
+    bucket, key = notified["bucket"]["name"], notified["object"]["key"].replace("+", " ")
+    assert bucket == stack.outputs["UploadBucketName"]
+    content = b"event_id,occurred_at,user_id,event_type\nsample-event,2014-01-01T00:00:00Z,u,open\n"
+    stack.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+    assert invoke(stack, "ImportFunctionName", "import_csv") is None
+    wait_until(lambda: stack.get("/stats/dau", **{"from": "2014-01-01", "to": "2014-01-01"})["data"][0]["dau"] == 1)
