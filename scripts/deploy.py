@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 from samtranslator.yaml_helper import yaml_parse
 
 # Makes a boto3 client of a service. Explicit everywhere, so that nothing meant for a local stack can reach an account.
@@ -27,6 +27,10 @@ CODE = {
 }
 
 
+class DeploymentFailed(Exception):
+    """A stack that could not be created or updated; the text says which resources failed and why."""
+
+
 def template() -> dict[str, Any]:
     """template.yaml as data, with the short forms of intrinsic functions written out."""
     parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
@@ -34,7 +38,10 @@ def template() -> dict[str, Any]:
 
 
 def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create or update a stack and wait for it; returns its outputs. Raises botocore's errors."""
+    """Create or update a stack and wait for it; returns its outputs.
+
+    Raises `DeploymentFailed` where CloudFormation takes the template but cannot carry it out, else botocore's errors.
+    """
     packaged = template()
     upload_code(client, packaged)
     cloudformation = client("cloudformation")
@@ -51,10 +58,21 @@ def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> d
         if "No updates are to be performed" not in str(error):
             raise
     else:
-        cloudformation.get_waiter(f"stack_{verb}_complete").wait(
-            StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-        )
+        waiter = cloudformation.get_waiter(f"stack_{verb}_complete")
+        try:
+            waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+        except WaiterError as error:
+            raise DeploymentFailed("; ".join(_failures(client, name)) or str(error)) from error
     return outputs(client, name)
+
+
+def _failures(client: ClientFactory, name: str) -> list[str]:
+    events = client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+    return [
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', event['ResourceStatus'])}"
+        for event in reversed(events)
+        if event["ResourceStatus"].endswith("_FAILED")
+    ]
 
 
 def exists(client: ClientFactory, name: str) -> bool:

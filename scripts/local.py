@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import httpx2
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from scripts import deploy, sample, tables
@@ -206,7 +207,7 @@ def _refuse_taken_port(port: int) -> None:
 def _deploy(stack: MiniStack) -> dict[str, str]:
     try:
         return deploy.deploy(stack.client, STACK, {})
-    except Exception as error:
+    except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error
 
 

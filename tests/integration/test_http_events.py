@@ -96,7 +96,9 @@ def sqs() -> Any:
 
 
 @pytest.fixture
-def queue(sqs: Any) -> Iterator[Queue]:
+def queue(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    # Where the profile is not there, moto fails.
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     with mock_aws():
         yield Queue(sqs, sqs.create_queue(QueueName="batches")["QueueUrl"])
 
@@ -677,7 +679,7 @@ def lambda_environment(monkeypatch: pytest.MonkeyPatch, queue: Queue) -> Iterato
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"):
         monkeypatch.delenv(name, raising=False)
     # The default session keeps the credentials that it finds first.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)

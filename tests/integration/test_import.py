@@ -111,7 +111,9 @@ def clients() -> dict[str, Any]:
 
 
 @pytest.fixture
-def aws() -> Iterator[None]:
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Where the profile is not there, moto fails.
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     with mock_aws():
         yield
 
@@ -493,7 +495,7 @@ def test_the_handler_imports_the_sample_notification(
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS"):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS"):
         monkeypatch.delenv(name, raising=False)
     # The default session keeps the credentials that it finds first.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)

@@ -50,7 +50,11 @@ def days_from(first: str, count: int) -> list[str]:
     return [(start + timedelta(days=offset)).isoformat() for offset in range(count)]
 
 
+def day_count(first: str, last: str) -> int:
+    """The number of days from `first` to `last`, both inclusive; none or negative where `first` is the later one."""
+    return (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
+
+
 def days_between(first: str, last: str) -> list[str]:
     """Every day from `first` to `last`, both inclusive; empty where `first` is the later one."""
-    count = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
-    return days_from(first, count) if count > 0 else []
+    return days_from(first, max(0, day_count(first, last)))

@@ -85,9 +85,9 @@ class Importer:
         total = Imported(0, 0, 0, 0)
         for window in _windows(rows):
             taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
+            if taken.queue_errors:
+                raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
             for rejection in taken.rejected:
-                if rejection.code == "retry":
-                    raise QueueUnavailable("the queue did not take all rows; import the file again")
                 row = window[rejection.index]
                 writer.writerow(
                     [row.line, rejection.code, rejection.message, row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from rollcall.batch import Batch, cut
 from rollcall.days import Calendar
 from rollcall.events import Event, InvalidEvent, parse_event
@@ -42,6 +44,8 @@ class Taken(NamedTuple):
     """Events dropped because an earlier one of the same call has their id."""
     unavailable: bool
     """Nothing could be queued, although there was something to queue."""
+    queue_errors: list[str]
+    """Why the queue did not take some of it."""
 
 
 class BatchQueue:
@@ -52,20 +56,20 @@ class BatchQueue:
         self._url = url
         self._sleep = sleep
 
-    def send(self, bodies: Sequence[str], correlation_id: str) -> set[int]:
-        """Send message bodies; returns the positions of those that the queue still refuses after some tries."""
-        waiting = list(range(len(bodies)))
+    def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
+        """Send message bodies; returns those that are still not taken after some tries: position and error code."""
+        failures = dict.fromkeys(range(len(bodies)), "")
         for attempt in range(ATTEMPTS):
             if attempt:
                 self._sleep(FIRST_BACKOFF_SECONDS * 2**attempt)
-            waiting = [
-                position for call in _calls(bodies, waiting) for position in self._send(bodies, call, correlation_id)
-            ]
-            if not waiting:
+            waiting, failures = list(failures), {}
+            for positions in _calls(bodies, waiting):
+                failures |= self._send(bodies, positions, correlation_id)
+            if not failures:
                 break
-        return set(waiting)
+        return failures
 
-    def _send(self, bodies: Sequence[str], positions: list[int], correlation_id: str) -> list[int]:
+    def _send(self, bodies: Sequence[str], positions: list[int], correlation_id: str) -> dict[int, str]:
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {
                 "Id": str(position),
@@ -74,8 +78,13 @@ class BatchQueue:
             }
             for position in positions
         ]
-        answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
-        return [int(failure["Id"]) for failure in answer.get("Failed", ())]
+        try:
+            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        except ClientError as error:
+            return dict.fromkeys(positions, error.response.get("Error", {}).get("Code", "unknown"))
+        except BotoCoreError as error:
+            return dict.fromkeys(positions, type(error).__name__)
+        return {int(failure["Id"]): failure["Code"] for failure in answer.get("Failed", ())}
 
 
 class Intake:
@@ -92,7 +101,7 @@ class Intake:
         """Check events as clients sent them and queue the good ones.
 
         A raw event that is an `InvalidEvent` was found bad before it came here, and is rejected in its place.
-        Raises nothing for bad events; errors of the queue that no retry mends are botocore's.
+        Raises neither for bad events nor for what the queue does not take: those are rejected with the code `retry`.
         """
         now = self._now()
         positions: dict[str, int] = {}
@@ -132,6 +141,7 @@ class Intake:
             rejected=sorted(rejected),
             duplicates=duplicates,
             unavailable=bool(batches) and not sent,
+            queue_errors=sorted(set(unsent.values())),
         )
 
 
@@ -151,4 +161,4 @@ def _calls(bodies: Sequence[str], positions: Iterable[int]) -> Iterable[list[int
 
 def _readable_id(raw: object) -> str | None:
     event_id = raw.get("event_id") if isinstance(raw, dict) else None
-    return event_id[:200] if isinstance(event_id, str) else None
+    return event_id[:200].encode(errors="replace").decode() if isinstance(event_id, str) else None

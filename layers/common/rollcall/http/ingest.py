@@ -109,6 +109,8 @@ def post_events(request: Request, body: Annotated[bytes, Depends(_body)]) -> Res
     except UnreadableBody as error:
         raise Refused(400, error.code, str(error)) from None
     taken = intake.take(raws, SOURCE, _request_id(request))
+    if taken.queue_errors:
+        request.app.state.logger.error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
     if taken.unavailable:
         raise Refused(
             503, "queue_unavailable", "no event could be queued; send them again", retry_after=RETRY_AFTER_SECONDS

@@ -80,7 +80,9 @@ def install(app: FastAPI, logger: Logger) -> None:
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
-        return problem_response(status, status.name.lower(), f"{status.description or status.phrase}.")
+        answer = problem_response(status, status.name.lower(), f"{status.description or status.phrase}.")
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

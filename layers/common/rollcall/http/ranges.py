@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Query
 
-from rollcall.days import days_between, parse_day
+from rollcall.days import day_count, parse_day
 from rollcall.http.problems import Refused
 
 MAX_DAYS = 366
@@ -40,11 +40,12 @@ def day_range(
     from_date: Annotated[str | None, Query(description="The same as `from`")] = None,
     to_date: Annotated[str | None, Query(description="The same as `to`")] = None,
 ) -> DayRange:
-    """The range of a request; raises `Refused`."""
-    start = read_day("from", first if first is not None else from_date)
-    end = read_day("to", last if last is not None else to_date)
+    """The range of a request; raises `Refused`, with the parameter under the name that was sent."""
+    from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)
+    to_name, to_text = ("to_date", to_date) if last is None and to_date is not None else ("to", last)
+    start, end = read_day(from_name, from_text), read_day(to_name, to_text)
     if start > end:
-        raise refuse("from", f"is {start}, after to, which is {end}")
-    if len(days_between(start, end)) > MAX_DAYS:
-        raise refuse("to", f"is more than {MAX_DAYS} days after from")
+        raise refuse(from_name, f"is {start}, after {to_name}, which is {end}")
+    if day_count(start, end) > MAX_DAYS:
+        raise refuse(to_name, f"is more than {MAX_DAYS} days after {from_name}")
     return DayRange(start, end)
