@@ -1,20 +1,41 @@
-"""What several tests need: tables as template.yaml has them, and a recount of what is stored."""
+"""What several tests need: template.yaml and the sample events as data, and checks of answers and of what is stored."""
 
 import itertools
+import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
+
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from rollcall.batch import Batch
 from rollcall.claims import Receipt
 from rollcall.days import Calendar
+from rollcall.events import Event
 from rollcall.keys import Tables
-from scripts.deploy import template
+from scripts.deploy import ROOT, template
 
+NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"
+
+LAMBDA_CONTEXT = SimpleNamespace(
+    function_name="rollcall-function",
+    memory_limit_in_mb=1024,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-function",
+    aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
+)
+
+# What a call of SQS raises, by the name that it is logged under.
+QUEUE_ERRORS: dict[str, Exception] = {
+    "RequestThrottled": ClientError({"Error": {"Code": "RequestThrottled", "Message": ""}}, "SendMessageBatch"),
+    "unknown": ClientError({}, "SendMessageBatch"),
+    "EndpointConnectionError": EndpointConnectionError(endpoint_url="https://sqs.us-east-1.amazonaws.com"),
+}
 
 
 def create_tables(client: Any, user_shards: int = 2, counter_shards: int = 2) -> Tables:
@@ -36,6 +57,45 @@ def create_tables(client: Any, user_shards: int = 2, counter_shards: int = 2) ->
 def _resources() -> dict[str, Any]:
     found: dict[str, Any] = template()["Resources"]
     return found
+
+
+def routes(function: str | None = None) -> set[tuple[str, str]]:
+    """The paths and methods of the API, of one function's folder or of all."""
+    return {
+        (event["Properties"]["Path"], event["Properties"]["Method"])
+        for resource in _resources().values()
+        if function is None or resource["Properties"].get("CodeUri") == f"functions/{function}"
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Type"] == "Api"
+    }
+
+
+def sample_event(name: str) -> dict[str, Any]:
+    """One of events/*.json."""
+    event: dict[str, Any] = json.loads((ROOT / f"events/{name}.json").read_text())
+    return event
+
+
+def pass_over(_seconds: float) -> None:
+    """Take no pause."""
+
+
+def queued(batches: Iterable[Batch]) -> list[Event]:
+    """The events of some batches, in their order."""
+    return [event for batch in batches for event in batch.events]
+
+
+def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is a problem, and return it."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["title"]
+    assert problem["type"]
+    assert problem["message"]
+    return problem
 
 
 def scan(client: Any, table: str) -> Iterator[dict[str, str]]:
@@ -100,7 +160,7 @@ def _inserted(items: list[dict[str, str]]) -> int:
     """The sum over the receipts, which have to be whole."""
     receipts: dict[str, list[dict[str, str]]] = {}
     for item in items:
-        if item["pk"].startswith("batch#"):
+        if item["pk"].startswith("batch#") and item["sk"] != "pending":
             receipts.setdefault(item["pk"], []).append(item)
     inserted = 0
     for parts in receipts.values():

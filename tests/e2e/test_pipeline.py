@@ -193,6 +193,17 @@ def test_not_one_number_is_off_after_killing_the_consumer_mid_run(stack: Deploye
     assert_counters_equal_recount(stack.client("dynamodb"), tables, Calendar("UTC"))
 
 
+def test_a_request_that_waits_is_answered_when_its_events_are_counted(stack: DeployedStack) -> None:
+    event = {"event_id": str(uuid.uuid4()), "occurred_at": "2013-01-01T00:00:00Z", "user_id": "w", "event_type": "open"}
+    answer = stack.http.post("/events?wait=10", json=[event])
+    assert (answer.status_code, answer.json()["inserted"]) == (200, [event["event_id"]])
+    assert stack.get("/stats/dau", **{"from": "2013-01-01", "to": "2013-01-01"})["data"][0]["dau"] == 1
+    (batch_id,) = answer.json()["batch_ids"]
+    receipt = stack.get(f"/batches/{batch_id}")
+    assert (receipt["status"], receipt["received"], receipt["inserted"]) == ("done", 1, 1)
+    assert stack.http.get("/batches/none").status_code == 404
+
+
 def test_the_api_describes_and_reports_itself(stack: DeployedStack) -> None:
     assert stack.get("/health") == {"status": "ok"}
     assert set(stack.get("/healthz")["dependencies"].values()) == {"ok"}

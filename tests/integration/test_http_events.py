@@ -1,24 +1,18 @@
-import asyncio
 import base64
 import gzip
-import importlib.util
 import io
 import json
 import tracemalloc
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from datetime import datetime, timedelta
+from types import ModuleType
 from typing import Any
 
-import boto3
 import msgpack
 import pytest
 from aws_lambda_powertools import Logger
 from fastapi.testclient import TestClient
-from moto import mock_aws
 
 from rollcall.batch import Batch, decode
 from rollcall.days import Calendar
@@ -26,10 +20,8 @@ from rollcall.events import Event
 from rollcall.http import ingest
 from rollcall.http.app import create_app
 from rollcall.intake import ATTEMPTS, BatchQueue, Intake
-
-ROOT = Path(__file__).parents[2]
-NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
-REGION = "us-east-1"
+from tests.integration.conftest import Queue
+from tests.support import LAMBDA_CONTEXT, NOW, assert_problem, pass_over, queued, sample_event
 
 
 @dataclass
@@ -38,23 +30,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-@dataclass
-class Queue:
-    client: Any
-    url: str
-
-    def messages(self) -> list[dict[str, Any]]:
-        received: list[dict[str, Any]] = []
-        while page := self.client.receive_message(
-            QueueUrl=self.url, MaxNumberOfMessages=10, VisibilityTimeout=600, MessageAttributeNames=["All"]
-        ).get("Messages"):
-            received += page
-        return received
-
-    def batches(self) -> list[Batch]:
-        return [decode(message["Body"]) for message in self.messages()]
 
 
 @dataclass
@@ -86,21 +61,11 @@ class FailingIntake:
         raise self.error
 
 
-@pytest.fixture(scope="module")
-def sqs() -> Any:
-    # Making a client takes far longer than a test.
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.delenv("AWS_PROFILE", raising=False)
-        session = boto3.Session("testing", "testing", region_name=REGION)
-        return session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com")
+class StubReceipts:
+    """Takes every batch for announced."""
 
-
-@pytest.fixture
-def queue(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
-    # Where the profile is not there, moto fails.
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with mock_aws():
-        yield Queue(sqs, sqs.create_queue(QueueName="batches")["QueueUrl"])
+    def announce(self, _batch_ids: Iterable[str]) -> None:
+        pass
 
 
 @pytest.fixture
@@ -109,23 +74,23 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def logs() -> io.StringIO:
-    return io.StringIO()
+def client_of(queue: Queue, clock: Clock, logger: Logger) -> Callable[..., TestClient]:
+    """Makes a client of an API that sends to the queue through the given client of SQS."""
+
+    def make(sqs: Any, sleep: Callable[[float], None] = pass_over, timezone: str = "UTC") -> TestClient:
+        return api(Intake(BatchQueue(sqs, queue.url, sleep), Calendar(timezone), clock), logger)
+
+    return make
 
 
 @pytest.fixture
-def client(queue: Queue, clock: Clock, logs: io.StringIO) -> TestClient:
-    return api(Intake(BatchQueue(queue.client, queue.url, pass_over), Calendar("UTC"), clock), logs)
+def client(queue: Queue, client_of: Callable[..., TestClient]) -> TestClient:
+    return client_of(queue.client)
 
 
-def api(intake: object, logs: io.StringIO) -> TestClient:
-    # Powertools keeps the stream of the first logger of a name.
-    logger = Logger(service=uuid.uuid4().hex, stream=logs)
-    return TestClient(create_app(ingest.router, logger=logger, intake=intake), raise_server_exceptions=False)
-
-
-def pass_over(_seconds: float) -> None:
-    pass
+def api(intake: object, logger: Logger) -> TestClient:
+    app = create_app(ingest.router, logger=logger, intake=intake, receipts=StubReceipts())
+    return TestClient(app, raise_server_exceptions=False)
 
 
 def raw(number: int, **changes: Any) -> dict[str, Any]:
@@ -146,23 +111,6 @@ def kept(event: dict[str, Any]) -> Event:
 
 def as_json(document: object) -> bytes:
     return json.dumps(document).encode()
-
-
-def queued(batches: list[Batch]) -> list[Event]:
-    return [event for batch in batches for event in batch.events]
-
-
-def assert_problem(response: Any, status: int, code: str) -> str:
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert problem["status"] == status
-    assert problem["code"] == code
-    assert problem["title"]
-    assert problem["type"]
-    message: str = problem["message"]
-    assert message
-    return message
 
 
 THREE = [raw(number) for number in range(3)]
@@ -397,7 +345,7 @@ def padded(size: int) -> bytes:
 def test_a_breach_of_a_limit_is_a_413_that_names_it(client: TestClient, queue: Queue, body: bytes, limit: str) -> None:
     response = client.post("/events", content=body)
 
-    assert limit in assert_problem(response, 413, "too_large")
+    assert limit in assert_problem(response, 413, "too_large")["message"]
     assert queue.messages() == []
 
 
@@ -551,9 +499,9 @@ def test_other_events_make_other_batches(client: TestClient) -> None:
     ],
 )
 def test_events_are_sorted_by_reported_day_before_they_are_cut_into_batches(
-    queue: Queue, clock: Clock, logs: io.StringIO, timezone: str, times: tuple[str, str]
+    queue: Queue, client_of: Callable[..., TestClient], timezone: str, times: tuple[str, str]
 ) -> None:
-    client = api(Intake(BatchQueue(queue.client, queue.url), Calendar(timezone), clock), logs)
+    client = client_of(queue.client, timezone=timezone)
     events = [raw(number, occurred_at=times[number % 2]) for number in range(1_000)]
 
     client.post("/events", content=as_json(events))
@@ -570,11 +518,11 @@ def everything(_: Batch) -> bool:
 
 
 def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
-    queue: Queue, clock: Clock, logs: io.StringIO
+    queue: Queue, client_of: Callable[..., TestClient]
 ) -> None:
     refusing = RefusingClient(queue.client, refuses=holds("event-700"))
     pauses: list[float] = []
-    client = api(Intake(BatchQueue(refusing, queue.url, pauses.append), Calendar("UTC"), clock), logs)  # type: ignore[arg-type]
+    client = client_of(refusing, pauses.append)
     # The days are out of order, so that the places in the request are not those in the queue.
     days = ["2025-08-02", "2025-08-01", "2025-08-03"]
     events = [raw(number, occurred_at=f"{days[number // 500]}T10:00:00Z") for number in range(1_500)]
@@ -606,9 +554,11 @@ def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
     assert pauses == sorted(set(pauses))
 
 
-def test_events_that_the_queue_takes_at_a_later_try_are_accepted(queue: Queue, clock: Clock, logs: io.StringIO) -> None:
+def test_events_that_the_queue_takes_at_a_later_try_are_accepted(
+    queue: Queue, client_of: Callable[..., TestClient]
+) -> None:
     refusing = RefusingClient(queue.client, refuses=everything, tries=2)
-    client = api(Intake(BatchQueue(refusing, queue.url, pass_over), Calendar("UTC"), clock), logs)  # type: ignore[arg-type]
+    client = client_of(refusing)
 
     response = client.post("/events", content=MANY["array"])
 
@@ -619,10 +569,10 @@ def test_events_that_the_queue_takes_at_a_later_try_are_accepted(queue: Queue, c
 
 @pytest.mark.parametrize("others", [[], [raw(9, user_id=None)]], ids=["good events", "a bad one besides"])
 def test_a_queue_that_takes_nothing_is_a_503_that_says_when_to_try_again(
-    queue: Queue, clock: Clock, logs: io.StringIO, others: list[dict[str, Any]]
+    queue: Queue, client_of: Callable[..., TestClient], others: list[dict[str, Any]]
 ) -> None:
     refusing = RefusingClient(queue.client, refuses=everything)
-    client = api(Intake(BatchQueue(refusing, queue.url, pass_over), Calendar("UTC"), clock), logs)  # type: ignore[arg-type]
+    client = client_of(refusing)
 
     response = client.post("/events", content=as_json([*THREE, *others]))
 
@@ -631,9 +581,9 @@ def test_a_queue_that_takes_nothing_is_a_503_that_says_when_to_try_again(
     assert queue.messages() == []
 
 
-def test_bad_events_alone_are_no_failure_of_the_queue(queue: Queue, clock: Clock, logs: io.StringIO) -> None:
+def test_bad_events_alone_are_no_failure_of_the_queue(queue: Queue, client_of: Callable[..., TestClient]) -> None:
     refusing = RefusingClient(queue.client, refuses=everything)
-    client = api(Intake(BatchQueue(refusing, queue.url, pass_over), Calendar("UTC"), clock), logs)  # type: ignore[arg-type]
+    client = client_of(refusing)
 
     response = client.post("/events", content=as_json([raw(0, user_id=None)]))
 
@@ -641,8 +591,8 @@ def test_bad_events_alone_are_no_failure_of_the_queue(queue: Queue, clock: Clock
     assert refusing.seen == {}
 
 
-def test_an_unexpected_failure_is_a_500_that_tells_the_logs_alone_why(logs: io.StringIO) -> None:
-    client = api(FailingIntake(RuntimeError("hunter2 is wrong")), logs)
+def test_an_unexpected_failure_is_a_500_that_tells_the_logs_alone_why(logs: io.StringIO, logger: Logger) -> None:
+    client = api(FailingIntake(RuntimeError("hunter2 is wrong")), logger)
 
     response = client.post("/events", content=MANY["array"])
 
@@ -667,56 +617,12 @@ def test_other_routes_are_problems(client: TestClient, method: str, path: str, s
     assert_problem(client.request(method, path), status, code)
 
 
-@pytest.fixture
-def lambda_environment(monkeypatch: pytest.MonkeyPatch, queue: Queue) -> Iterator[None]:
-    settings = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": REGION,
-        "QUEUE_URL": queue.url,
-        "REPORTING_TIMEZONE": "UTC",
-        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"):
-        monkeypatch.delenv(name, raising=False)
-    # The default session keeps the credentials that it finds first.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+def test_the_handler_queues_the_sample_events_under_the_request_id(
+    load_handler: Callable[[str], ModuleType], queue: Queue
+) -> None:
+    event = sample_event("ingest")
 
-
-def load_handler() -> ModuleType:
-    """As Lambda does it: anew, and under no package's name."""
-    spec = importlib.util.spec_from_file_location("handler", ROOT / "functions/ingest/handler.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-LAMBDA_CONTEXT = SimpleNamespace(
-    function_name="rollcall-ingest",
-    memory_limit_in_mb=1024,
-    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-ingest",
-    aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
-)
-
-
-def sample_event() -> dict[str, Any]:
-    event: dict[str, Any] = json.loads((ROOT / "events/ingest.json").read_text())
-    return event
-
-
-def test_the_handler_queues_the_sample_events_under_the_request_id(lambda_environment: None, queue: Queue) -> None:
-    event = sample_event()
-
-    answer = load_handler().handler(event, LAMBDA_CONTEXT)
+    answer = load_handler("ingest").handler(event, LAMBDA_CONTEXT)
 
     (message,) = queue.messages()
     batch = decode(message["Body"])
@@ -732,12 +638,12 @@ def test_the_handler_queues_the_sample_events_under_the_request_id(lambda_enviro
 
 
 def test_the_handler_answers_an_unexpected_failure_with_a_problem(
-    lambda_environment: None, capsys: pytest.CaptureFixture[str]
+    load_handler: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = load_handler()
+    handler = load_handler("ingest")
     handler.app.state.intake = FailingIntake(RuntimeError("hunter2 is wrong"))
 
-    answer = handler.handler(sample_event(), LAMBDA_CONTEXT)
+    answer = handler.handler(sample_event("ingest"), LAMBDA_CONTEXT)
 
     body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"].encode()
     assert answer["statusCode"] == 500

@@ -1,13 +1,8 @@
-import asyncio
 import io
 import json
 import re
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -20,9 +15,8 @@ from rollcall.answers import DailyActives, EventCount, Retention, Window
 from rollcall.days import Calendar, add_days
 from rollcall.http import meta, retention, stats
 from rollcall.http.app import create_app, serve
-from scripts.deploy import template
+from tests.support import LAMBDA_CONTEXT, assert_problem, routes, sample_event
 
-ROOT = Path(__file__).parents[2]
 KYIV = Calendar("Europe/Kyiv")
 
 
@@ -78,14 +72,7 @@ def health() -> StubHealth:
 
 
 @pytest.fixture
-def logs() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def app(asked: StubStats, health: StubHealth, logs: io.StringIO) -> FastAPI:
-    # Powertools keeps the stream of the first logger of a name.
-    logger = Logger(service=uuid.uuid4().hex, stream=logs)
+def app(asked: StubStats, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, meta.router)
     return create_app(*routers, logger=logger, stats=asked, calendar=KYIV, health=health)
 
@@ -93,18 +80,6 @@ def app(asked: StubStats, health: StubHealth, logs: io.StringIO) -> FastAPI:
 @pytest.fixture
 def client(app: FastAPI) -> TestClient:
     return TestClient(app, raise_server_exceptions=False)
-
-
-def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = response.json()
-    assert problem["status"] == status
-    assert problem["code"] == code
-    assert problem["title"]
-    assert problem["type"]
-    assert problem["message"]
-    return problem
 
 
 def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
@@ -409,15 +384,6 @@ def test_healthz_is_a_503_that_says_which_dependency_is_down_and_why(client: Tes
     }
 
 
-def template_routes() -> list[tuple[str, str]]:
-    return [
-        (event["Properties"]["Path"], event["Properties"]["Method"])
-        for resource in template()["Resources"].values()
-        for event in resource["Properties"].get("Events", {}).values()
-        if event["Type"] == "Api"
-    ]
-
-
 def test_the_description_lists_every_route_of_the_template_and_no_other(client: TestClient) -> None:
     described = {
         (path, method) for path, item in client.get("/openapi.json").json()["paths"].items() for method in item
@@ -425,7 +391,7 @@ def test_the_description_lists_every_route_of_the_template_and_no_other(client: 
     undescribed = {("/docs", "get"), ("/docs/{asset}", "get"), ("/openapi.json", "get")}
 
     assert described
-    assert described == set(template_routes()) - undescribed
+    assert described == routes() - undescribed
 
 
 def test_every_reference_of_the_description_leads_somewhere(client: TestClient) -> None:
@@ -511,15 +477,6 @@ def test_a_method_that_a_route_does_not_have_is_a_405_problem(client: TestClient
     assert_problem(client.post("/stats/dau"), 405, "method_not_allowed")
 
 
-@pytest.fixture
-def event_loop_of_lambda() -> Iterator[None]:
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
 @pytest.mark.parametrize(
     ("sample", "call"),
     [("stats", ("2025-08-01", "2025-08-31")), ("retention", ("2025-08-01", 3, 1, False))],
@@ -527,9 +484,7 @@ def event_loop_of_lambda() -> Iterator[None]:
 def test_the_sample_events_are_answered(
     app: FastAPI, asked: StubStats, event_loop_of_lambda: None, sample: str, call: tuple[object, ...]
 ) -> None:
-    event = json.loads((ROOT / f"events/{sample}.json").read_text())
-
-    answer = serve(app)(event, SimpleNamespace())
+    answer = serve(app)(sample_event(sample), LAMBDA_CONTEXT)
 
     assert answer["statusCode"] == 200
     assert asked.calls[0][: len(call)] == call

@@ -1,33 +1,26 @@
 import csv
 import gzip
-import importlib.util
 import io
 import json
 import tracemalloc
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
 
-import boto3
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
-from rollcall.batch import Batch, decode
+from rollcall.batch import decode
 from rollcall.days import Calendar
 from rollcall.events import Event
 from rollcall.imports import Imported, Importer, QueueUnavailable
 from rollcall.intake import BatchQueue, Intake
+from tests.integration.conftest import Queue
+from tests.support import LAMBDA_CONTEXT, NOW, pass_over, queued, sample_event
 
-ROOT = Path(__file__).parents[2]
-NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
-REGION = "us-east-1"
 BUCKET = "rollcall-uploads-000000000000"
 KEY = "uploads/5 o'clock+more.csv"
 REJECTS_KEY = "rejects/uploads/5 o'clock+more.csv.csv"
@@ -48,23 +41,6 @@ class Bucket:
     def rejects(self, key: str = REJECTS_KEY) -> list[dict[str, str]]:
         text = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
         return list(csv.DictReader(io.StringIO(text, newline="")))
-
-
-@dataclass
-class Queue:
-    client: Any
-    url: str
-
-    def messages(self) -> list[dict[str, Any]]:
-        received: list[dict[str, Any]] = []
-        while page := self.client.receive_message(
-            QueueUrl=self.url, MaxNumberOfMessages=10, VisibilityTimeout=600, MessageAttributeNames=["All"]
-        ).get("Messages"):
-            received += page
-        return received
-
-    def batches(self) -> list[Batch]:
-        return [decode(message["Body"]) for message in self.messages()]
 
 
 @dataclass
@@ -98,40 +74,10 @@ class StreamedObject:
         self.deleted.append(request["Key"])
 
 
-@pytest.fixture(scope="module")
-def clients() -> dict[str, Any]:
-    # Making a client takes far longer than a test.
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.delenv("AWS_PROFILE", raising=False)
-        session = boto3.Session("testing", "testing", region_name=REGION)
-        return {
-            "s3": session.client("s3", endpoint_url="https://s3.amazonaws.com"),
-            "sqs": session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com"),
-        }
-
-
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # Where the profile is not there, moto fails.
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with mock_aws():
-        yield
-
-
-@pytest.fixture
-def bucket(aws: None, clients: dict[str, Any]) -> Bucket:
-    clients["s3"].create_bucket(Bucket=BUCKET)
-    return Bucket(clients["s3"])
-
-
-@pytest.fixture
-def queue(aws: None, clients: dict[str, Any]) -> Queue:
-    return Queue(clients["sqs"], clients["sqs"].create_queue(QueueName="batches")["QueueUrl"])
-
-
-@pytest.fixture
-def logs() -> io.StringIO:
-    return io.StringIO()
+def bucket(aws: None, aws_clients: dict[str, Any]) -> Bucket:
+    aws_clients["s3"].create_bucket(Bucket=BUCKET)
+    return Bucket(aws_clients["s3"])
 
 
 @pytest.fixture
@@ -144,11 +90,10 @@ def metrics() -> Iterator[Metrics]:
 
 
 @pytest.fixture
-def make_importer(logs: io.StringIO, metrics: Metrics) -> Callable[[Any, Any, str], Importer]:
+def make_importer(logger: Logger, metrics: Metrics) -> Callable[[Any, Any, str], Importer]:
     def make(s3: Any, sqs: Any, url: str) -> Importer:
         intake = Intake(BatchQueue(sqs, url, pass_over), Calendar("UTC"), lambda: NOW)
-        # Powertools keeps the stream of the first logger of a name.
-        return Importer(s3, intake, Logger(service=uuid.uuid4().hex, stream=logs), metrics)
+        return Importer(s3, intake, logger, metrics)
 
     return make
 
@@ -156,10 +101,6 @@ def make_importer(logs: io.StringIO, metrics: Metrics) -> Callable[[Any, Any, st
 @pytest.fixture
 def importer(bucket: Bucket, queue: Queue, make_importer: Callable[[Any, Any, str], Importer]) -> Importer:
     return make_importer(bucket.client, queue.client, queue.url)
-
-
-def pass_over(_seconds: float) -> None:
-    pass
 
 
 def notification(*keys: str) -> dict[str, Any]:
@@ -186,10 +127,6 @@ def kept(number: int) -> Event:
 
 def file_of(*lines: str) -> str:
     return "".join(f"{line}\n" for line in (HEADER, *lines))
-
-
-def queued(batches: list[Batch]) -> list[Event]:
-    return [event for batch in batches for event in batch.events]
 
 
 def test_an_uploaded_file_is_imported_from_its_notification(importer: Importer, bucket: Bucket, queue: Queue) -> None:
@@ -482,40 +419,12 @@ def test_memory_does_not_grow_with_the_file(
 
 
 def test_the_handler_imports_the_sample_notification(
-    monkeypatch: pytest.MonkeyPatch, bucket: Bucket, queue: Queue
+    load_handler: Callable[[str], ModuleType], bucket: Bucket, queue: Queue
 ) -> None:
-    settings = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": REGION,
-        "QUEUE_URL": queue.url,
-        "REPORTING_TIMEZONE": "UTC",
-        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
-        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS"):
-        monkeypatch.delenv(name, raising=False)
-    # The default session keeps the credentials that it finds first.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     bucket.put(file_of(row(1)), "uploads/august events.csv")
-    event = json.loads((ROOT / "events/import_csv.json").read_text())
-    context = SimpleNamespace(
-        function_name="rollcall-import",
-        memory_limit_in_mb=1024,
-        invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-import",
-        aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
-    )
-    # As Lambda does it: anew, and under no package's name.
-    spec = importlib.util.spec_from_file_location("handler", ROOT / "functions/import_csv/handler.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
-    module.handler(event, context)
+    load_handler("import_csv").handler(sample_event("import_csv"), LAMBDA_CONTEXT)
 
     (message,) = queue.messages()
     assert decode(message["Body"]).events == (kept(1),)
-    assert message["MessageAttributes"]["correlation_id"]["StringValue"] == context.aws_request_id
+    assert message["MessageAttributes"]["correlation_id"]["StringValue"] == LAMBDA_CONTEXT.aws_request_id

@@ -1,36 +1,18 @@
 import base64
 import hashlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rollcall.batch import decode
 from rollcall.bodies import read_events
 from rollcall.events import parse_event
-from scripts.deploy import template
+from scripts.deploy import ROOT
 from scripts.lock import functions
+from tests.support import NOW, routes, sample_event
 
-ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "events").glob("*.json"))
-NOW = datetime(2025, 9, 1, tzinfo=UTC)
-
-
-def sample(name: str) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads((ROOT / f"events/{name}.json").read_text())
-    return event
-
-
-def routes(function: str) -> list[tuple[str, str]]:
-    """The paths and methods of a function, by its folder."""
-    return [
-        (event["Properties"]["Path"], event["Properties"]["Method"])
-        for resource in template()["Resources"].values()
-        if resource["Properties"].get("CodeUri") == f"functions/{function}"
-        for event in resource["Properties"]["Events"].values()
-    ]
 
 
 def test_every_function_has_a_sample_event_and_every_sample_a_function() -> None:
@@ -49,7 +31,7 @@ def test_samples_name_no_account_and_one_region(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ingest", "stats", "retention"])
 def test_requests_are_for_a_route_of_their_function(name: str) -> None:
-    event = sample(name)
+    event = sample_event(name)
 
     assert (event["resource"], event["httpMethod"].lower()) in routes(name)
     assert event["path"] == event["resource"] == event["requestContext"]["resourcePath"]
@@ -64,7 +46,7 @@ def test_requests_are_for_a_route_of_their_function(name: str) -> None:
 
 
 def test_the_request_to_ingest_holds_events_as_the_gateway_hands_on_bytes() -> None:
-    event = sample("ingest")
+    event = sample_event("ingest")
     raws = read_events(base64.b64decode(event["body"], validate=True))
 
     assert event["isBase64Encoded"] is True
@@ -76,9 +58,9 @@ def test_the_request_to_ingest_holds_events_as_the_gateway_hands_on_bytes() -> N
 
 
 def test_the_message_to_the_consumer_is_what_ingest_makes_of_its_request() -> None:
-    (record,) = sample("consumer")["Records"]
+    (record,) = sample_event("consumer")["Records"]
     batch = decode(record["body"])
-    request = sample("ingest")
+    request = sample_event("ingest")
     sent = [parse_event(raw, NOW) for raw in read_events(base64.b64decode(request["body"]))]
 
     assert batch.source == "http"
@@ -89,7 +71,7 @@ def test_the_message_to_the_consumer_is_what_ingest_makes_of_its_request() -> No
 
 
 def test_the_notification_is_of_an_upload() -> None:
-    (record,) = sample("import_csv")["Records"]
+    (record,) = sample_event("import_csv")["Records"]
 
     assert record["eventName"] == "ObjectCreated:Put"
     assert record["s3"]["bucket"]["name"] == "rollcall-uploads-000000000000"

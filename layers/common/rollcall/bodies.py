@@ -43,17 +43,18 @@ def read_events(body: bytes) -> list[object]:
 
     Raises `UnreadableBody`, or `BodyTooLarge` for a breach of a limit.
     """
-    if len(body) > MAX_SENT_BYTES:
-        raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
-    if body.startswith(_GZIP):
-        body = _expand(body)
-    events = _events(body.removeprefix(_BYTE_ORDER_MARK))
+    events = _events(expand(body).removeprefix(_BYTE_ORDER_MARK))
     if len(events) > MAX_EVENTS:
         raise BodyTooLarge(f"the request has {len(events)} events, {MAX_EVENTS} are allowed")
     return events
 
 
-def _expand(body: bytes) -> bytes:
+def expand(body: bytes) -> bytes:
+    """The body without its gzip, if it has one; raises `UnreadableBody` or `BodyTooLarge`."""
+    if len(body) > MAX_SENT_BYTES:
+        raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
+    if not body.startswith(_GZIP):
+        return body
     try:
         with gzip.open(io.BytesIO(body)) as stream:
             expanded = stream.read(MAX_EXPANDED_BYTES + 1)

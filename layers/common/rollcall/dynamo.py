@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 
 STATEMENTS_PER_CALL = 25
 KEYS_PER_CALL = 100
+WRITES_PER_CALL = 25
 ATTEMPTS = 10
 FIRST_BACKOFF_SECONDS = 0.025
 LONGEST_BACKOFF_SECONDS = 2.0
@@ -121,6 +122,18 @@ class Dynamo:
                 pause()
             else:
                 raise Unavailable(f"DynamoDB still leaves keys unread after {ATTEMPTS} tries")
+
+    def put(self, table: str, items: Sequence[Item]) -> None:
+        """Put items, which must have different keys; a write unit for each KB of each."""
+        for chunk in _chunks(items, WRITES_PER_CALL):
+            waiting: Any = {table: [{"PutRequest": {"Item": item}} for item in chunk]}
+            for pause in self._pauses():
+                waiting = self.client.batch_write_item(RequestItems=waiting).get("UnprocessedItems")
+                if not waiting:
+                    break
+                pause()
+            else:
+                raise Unavailable(f"DynamoDB still leaves items unwritten after {ATTEMPTS} tries")
 
     def put_if_absent(self, table: str, item: Item) -> Item:
         """Put an item unless its key is taken; returns the item that then stands there."""

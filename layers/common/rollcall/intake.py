@@ -36,8 +36,8 @@ class Rejection:
 class Taken(NamedTuple):
     """What became of some events at the door."""
 
-    batch_ids: list[str]
-    accepted: int
+    batches: list[Batch]
+    """Those that were queued."""
     rejected: list[Rejection]
     """By index."""
     duplicates: int
@@ -46,6 +46,11 @@ class Taken(NamedTuple):
     """Nothing could be queued, although there was something to queue."""
     queue_errors: list[str]
     """Why the queue did not take some of it."""
+
+    @property
+    def accepted(self) -> int:
+        """Events that were queued."""
+        return sum(len(batch.events) for batch in self.batches)
 
 
 class BatchQueue:
@@ -136,8 +141,7 @@ class Intake:
             )
         sent: list[Batch] = [batch for number, (batch, _) in enumerate(batches) if number not in unsent]
         return Taken(
-            batch_ids=[batch.batch_id for batch in sent],
-            accepted=sum(len(batch.events) for batch in sent),
+            batches=sent,
             rejected=sorted(rejected),
             duplicates=duplicates,
             unavailable=bool(batches) and not sent,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
 LAYOUT_KEY = "layout"
+PENDING = "pending"
 _TYPE_PREFIX = "#"
 
 
@@ -45,8 +46,13 @@ def first_day_key(user_id: str) -> str:
 
 
 def receipt_key(batch_id: str) -> str:
-    """Partition of a batch's receipt; the sort key is the part's number."""
+    """Partition of a batch's receipt; the sort key is the part's number, or `pending`."""
     return f"batch#{batch_id}"
+
+
+def idempotency_key(source: str, digest: str) -> str:
+    """Partition of an idempotency key, by its hash; the sort key is `-`."""
+    return f"idempotency#{digest}#{source}"
 
 
 def type_attribute(event_type: str) -> str:

@@ -1,19 +1,25 @@
 """POST /events."""
 
+import re
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from rollcall.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, read_events
+from rollcall.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
+from rollcall.dynamo import Unavailable
 from rollcall.events import MAX_EVENT_BYTES
 from rollcall.http.problems import Refused, problem_responses
+from rollcall.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused
 from rollcall.intake import Intake, Taken
+from rollcall.receipts import Outcome, Receipts
 
 SOURCE = "http"
 RETRY_AFTER_SECONDS = 2
+MAX_WAIT_SECONDS = 10
 
 router = APIRouter(tags=["events"])
 
@@ -57,8 +63,27 @@ class EventsTaken(BaseModel):
     duplicates_in_request: int
 
 
+class EventsStored(EventsTaken):
+    """What became of each event, for a request that waited."""
+
+    inserted: list[str]
+    duplicates: list[str]
+    conflicts: list[str]
+
+
 async def _body(request: Request) -> bytes:
     return await request.body()
+
+
+def _wait_seconds(
+    prefer: Annotated[str | None, Header(description="`wait=N`: answer when the events are counted")] = None,
+    wait: Annotated[int | None, Query(ge=0, le=MAX_WAIT_SECONDS, description="The same as `Prefer: wait=N`")] = None,
+) -> int:
+    if wait is not None:
+        return wait
+    # A preference may be honoured in part (RFC 7240), so that a longer one is cut and a broken one passed over.
+    asked = re.search(r"(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])", prefer or "")
+    return min(MAX_WAIT_SECONDS, int(asked[1])) if asked else 0
 
 
 @router.post(
@@ -67,6 +92,7 @@ async def _body(request: Request) -> bytes:
     summary="Take events in",
     response_model=EventsTaken,
     responses={
+        200: {"model": EventsStored, "description": "Every event is counted, and the request waited for it"},
         422: {"model": EventsTaken, "description": "Every event was rejected"},
         **problem_responses(400, 413, 503),
     },
@@ -99,29 +125,61 @@ async def _body(request: Request) -> bytes:
         "reason. Sending the same events again counts nothing twice."
     ),
 )
-def post_events(request: Request, body: Annotated[bytes, Depends(_body)]) -> Response:
+def post_events(
+    request: Request,
+    body: Annotated[bytes, Depends(_body)],
+    wait_seconds: Annotated[int, Depends(_wait_seconds)],
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=MAX_KEY_CHARACTERS, description="May come again with the same body only"),
+    ] = None,
+) -> Response:
     """Queue the good events and name the bad ones."""
-    intake: Intake = request.app.state.intake
+    state = request.app.state
+    intake: Intake = state.intake
     try:
         raws = read_events(body)
+        if idempotency_key is not None:
+            # Of the expanded body: a client that compresses anew may send other bytes.
+            state.idempotency_keys.hold(SOURCE, idempotency_key, expand(body))
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
         raise Refused(400, error.code, str(error)) from None
+    except IdempotencyKeyReused:
+        message = "Idempotency-Key came before with another body"
+        raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
     taken = intake.take(raws, SOURCE, _request_id(request))
     if taken.queue_errors:
-        request.app.state.logger.error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
+        state.logger.error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
     if taken.unavailable:
-        raise Refused(
-            503, "queue_unavailable", "no event could be queued; send them again", retry_after=RETRY_AFTER_SECONDS
-        )
+        message = "no event could be queued; send them again"
+        raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
     answer = EventsTaken(
-        batch_ids=taken.batch_ids,
+        batch_ids=[batch.batch_id for batch in taken.batches],
         accepted=taken.accepted,
         rejected=[RejectedEvent(**asdict(rejection)) for rejection in taken.rejected],
         duplicates_in_request=taken.duplicates,
     )
-    return JSONResponse(answer.model_dump(), _status(taken))
+    try:
+        outcome = _outcome(state.receipts, taken, wait_seconds)
+    except (BotoCoreError, ClientError, Unavailable):
+        # The events are queued and will be counted, whether or not this can be told now.
+        state.logger.exception("the receipts cannot be reached")
+        outcome = None
+    if outcome is None:
+        return JSONResponse(answer.model_dump(), _status(taken))
+    stored = EventsStored(**answer.model_dump(), **outcome._asdict())
+    return JSONResponse(stored.model_dump(), headers={"Preference-Applied": f"wait={wait_seconds}"})
+
+
+def _outcome(receipts: Receipts, taken: Taken, wait_seconds: int) -> Outcome | None:
+    """Mark the batches as on their way; what became of their events, if it is known in time."""
+    batch_ids = [batch.batch_id for batch in taken.batches]
+    receipts.announce(batch_ids)
+    if wait_seconds and batch_ids and receipts.wait(batch_ids, wait_seconds):
+        return receipts.outcome(taken.batches)
+    return None
 
 
 def _status(taken: Taken) -> int:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
 from rollcall.health import Health
-from rollcall.http import ingest, retention, stats
+from rollcall.http import batches, ingest, retention, stats
 from rollcall.http.problems import Problem, Refused
 
 router = APIRouter(tags=["operation"])
@@ -88,7 +88,7 @@ def docs_asset(asset: str) -> Response:
 def describe() -> dict[str, Any]:
     """The OpenAPI document of all routes."""
     whole = FastAPI(openapi_url=None)
-    for part in (ingest.router, stats.router, retention.router, router):
+    for part in (ingest.router, batches.router, stats.router, retention.router, router):
         whole.include_router(part)
     document = get_openapi(
         title="Rollcall",

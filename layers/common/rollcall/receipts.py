@@ -1,0 +1,113 @@
+"""What became of a batch, for those who sent it."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from rollcall.batch import Batch
+from rollcall.claims import Receipt
+from rollcall.dynamo import Dynamo
+from rollcall.keys import PENDING, Tables, receipt_key
+
+# Longer than any queue keeps a message, the dead-letter queue and one redrive included.
+PENDING_SECONDS = 40 * 86_400
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.5
+
+
+class UnknownBatch(LookupError):
+    """No batch of this name was taken in, or so long ago that the mark of it is gone."""
+
+
+class Outcome(NamedTuple):
+    """What became of each event of some batches: their ids."""
+
+    inserted: list[str]
+    duplicates: list[str]
+    """Stored before with the same content."""
+    conflicts: list[str]
+    """Stored before with other content; that one stays."""
+
+
+class Receipts:
+    """Reads the receipts that the consumer puts, and marks the batches that it has yet to come to.
+
+    `clock` and `sleep` are in seconds, as `time.time` and `time.sleep`.
+    """
+
+    def __init__(
+        self,
+        dynamo: Dynamo,
+        tables: Tables,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dynamo = dynamo
+        self._tables = tables
+        self._clock = clock
+        self._sleep = sleep
+
+    def announce(self, batch_ids: Iterable[str]) -> None:
+        """Mark batches as on their way: one write unit each."""
+        expires_at = str(int(self._clock()) + PENDING_SECONDS)
+        self._dynamo.put(
+            self._tables.stats,
+            [
+                {"pk": {"S": receipt_key(batch_id)}, "sk": {"S": PENDING}, "expires_at": {"N": expires_at}}
+                for batch_id in dict.fromkeys(batch_ids)
+            ],
+        )
+
+    def find(self, batch_id: str) -> Receipt | None:
+        """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`."""
+        pages = self._dynamo.query(
+            TableName=self._tables.stats,
+            KeyConditionExpression="pk = :batch",
+            ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
+            ConsistentRead=True,
+        )
+        items = [item for page in pages for item in page]
+        if not items:
+            raise UnknownBatch(batch_id)
+        parts = [item for item in items if item["sk"]["S"] != PENDING]
+        if not any(item["applied"] == item["total"] for item in parts):
+            return None
+        first = next(item for item in parts if item["sk"]["S"] == "0")
+        return Receipt(*(int(first[name]["N"]) for name in Receipt._fields))
+
+    def wait(self, batch_ids: Sequence[str], seconds: float) -> bool:
+        """Wait until each batch has its receipt, at most `seconds`; returns whether they have."""
+        deadline = self._clock() + seconds
+        pause = FIRST_PAUSE_SECONDS
+        waiting = list(batch_ids)
+        while True:
+            waiting = [batch_id for batch_id in waiting if self.find(batch_id) is None]
+            left = deadline - self._clock()
+            if not waiting or left <= 0:
+                return not waiting
+            self._sleep(min(pause, left))
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+
+    def outcome(self, batches: Sequence[Batch]) -> Outcome:
+        """What became of each event of batches that have their receipts: one read unit an event."""
+        standing = {
+            item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"])
+            for item in self._dynamo.get(
+                self._tables.events,
+                [{"event_id": {"S": event.event_id}} for batch in batches for event in batch.events],
+                ["event_id", "batch", "fingerprint"],
+                consistent=True,
+            )
+        }
+        found = Outcome([], [], [])
+        for batch in batches:
+            for event in batch.events:
+                # An event that is not there was refused by the consumer, and is in the dead-letter queue.
+                owner, fingerprint = standing.get(event.event_id, ("", ""))
+                if owner == batch.batch_id:
+                    found.inserted.append(event.event_id)
+                elif fingerprint == event.fingerprint():
+                    found.duplicates.append(event.event_id)
+                elif owner:
+                    found.conflicts.append(event.event_id)
+        return found

@@ -1,0 +1,271 @@
+"""What became of a batch: receipts, waiting for them, and idempotency keys, on the tables of template.yaml."""
+
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError
+from fastapi.testclient import TestClient
+
+from rollcall import counters
+from rollcall.batch import Batch, decode, make_batch
+from rollcall.claims import Claims, Receipt
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo
+from rollcall.events import Event
+from rollcall.http import batches, ingest
+from rollcall.http.app import create_app
+from rollcall.idempotency import IdempotencyKeyReused, IdempotencyKeys
+from rollcall.intake import BatchQueue, Intake
+from rollcall.receipts import Outcome, Receipts, UnknownBatch
+from scripts.ministack import MiniStack
+from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, scan
+
+ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}
+TWO = {**ONE, "event_id": "e2"}
+
+
+class KeptBatches(BatchQueue):
+    """A queue that keeps the batches in a list."""
+
+    def __init__(self) -> None:
+        self.kept: list[Batch] = []
+
+    def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
+        self.kept += map(decode, bodies)
+        return {}
+
+
+class Stack:
+    """Tables, a door and a consumer that works when it is told to. Time passes by sleeping only."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.tables = create_tables(client)
+        self.dynamo = Dynamo(client, lambda _: None)
+        self.now = 1_000_000.0
+        self.on_sleep: Callable[[], object] = lambda: None
+        self.receipts = Receipts(self.dynamo, self.tables, lambda: self.now, self.sleep)
+        self.keys = IdempotencyKeys(self.dynamo, self.tables, lambda: self.now)
+        self.queue = KeptBatches()
+        self.logs = io.StringIO()
+        logger = Logger(service=f"test-{id(self)}", stream=self.logs)
+        self.http = TestClient(
+            create_app(
+                ingest.router,
+                batches.router,
+                logger=logger,
+                intake=Intake(self.queue, Calendar("UTC")),
+                receipts=self.receipts,
+                idempotency_keys=self.keys,
+            )
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.on_sleep()
+
+    def consume(self) -> None:
+        while self.queue.kept:
+            self.apply(self.queue.kept.pop(0))
+
+    def apply(self, message: Batch) -> None:
+        Claims(self.dynamo, self.tables, Calendar("UTC"), KeptDeadLetters()).apply(message)
+
+    def post(self, *events: object, headers: dict[str, str] | None = None, query: str = "") -> Any:
+        return self.http.post(f"/events{query}", content=json.dumps(events), headers=headers)
+
+
+@pytest.fixture
+def stack(ministack: MiniStack) -> Iterator[Stack]:
+    made = Stack(ministack.client("dynamodb"))
+    yield made
+    made.client.delete_table(TableName=made.tables.events)
+    made.client.delete_table(TableName=made.tables.stats)
+
+
+def event(number: int, kind: str = "open", properties: str = "{}") -> Event:
+    return Event(f"e{number}", "2025-08-01T12:00:00Z", "u", kind, properties)
+
+
+def batch(*events: Event, source: str = "test") -> Batch:
+    return make_batch(events, source, RECEIVED_AT)
+
+
+def test_a_batch_is_unknown_then_pending_then_done(stack: Stack) -> None:
+    message = batch(event(1), event(2))
+    with pytest.raises(UnknownBatch):
+        stack.receipts.find(message.batch_id)
+    stack.receipts.announce([message.batch_id])
+    assert stack.receipts.find(message.batch_id) is None
+    stack.apply(message)
+    assert stack.receipts.find(message.batch_id) == Receipt(2, 2, 0, 0, 0)
+    stack.receipts.announce([message.batch_id])
+    assert stack.receipts.find(message.batch_id) == Receipt(2, 2, 0, 0, 0)
+
+
+def test_a_batch_of_which_a_part_is_applied_is_pending(stack: Stack) -> None:
+    message = batch(*(event(number, f"t{number}") for number in range(6)))
+
+    class Interrupted(Exception):
+        pass
+
+    def transact_once(writes: Any) -> None:
+        Dynamo.transact(stack.dynamo, writes)
+        raise Interrupted
+
+    with mock.patch.object(counters, "MAX_WRITES", 2), mock.patch.object(counters, "INLINE_TYPES", 1):
+        with mock.patch.object(stack.dynamo, "transact", transact_once), pytest.raises(Interrupted):
+            stack.apply(message)
+        assert stack.receipts.find(message.batch_id) is None
+        stack.apply(message)
+    assert stack.receipts.find(message.batch_id) == Receipt(6, 6, 0, 0, 0)
+
+
+def test_the_mark_of_a_pending_batch_expires_and_its_receipt_does_not(stack: Stack) -> None:
+    message = batch(event(1))
+    stack.receipts.announce([message.batch_id])
+    stack.apply(message)
+    items = [item for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("batch#")]
+    expiring = {item["sk"]: item.get("expires_at") for item in items}
+    assert expiring == {"pending": str(1_000_000 + 40 * 86_400), "0": None}
+
+
+def test_waiting_ends_when_the_last_receipt_is_there(stack: Stack) -> None:
+    messages = [batch(event(1)), batch(event(2))]
+    stack.receipts.announce(message.batch_id for message in messages)
+    left = [*messages]
+
+    def apply_one() -> None:
+        if left:
+            stack.apply(left.pop())
+
+    stack.on_sleep = apply_one
+    assert stack.receipts.wait([message.batch_id for message in messages], 10)
+    assert not left
+    assert stack.now < 1_000_001
+
+
+def test_waiting_ends_when_the_time_is_over(stack: Stack) -> None:
+    stack.receipts.announce(["a" * 32])
+    assert not stack.receipts.wait(["a" * 32], 3)
+    assert stack.now == pytest.approx(1_000_003)
+
+
+def test_the_outcome_tells_inserted_duplicates_and_conflicts_apart(stack: Stack) -> None:
+    stack.apply(batch(event(1), event(2)))
+    message = batch(event(1), event(2, properties='{"a":1}'), event(3))
+    stack.apply(message)
+    assert stack.receipts.outcome([message]) == Outcome(inserted=["e3"], duplicates=["e1"], conflicts=["e2"])
+
+
+def test_a_request_that_waits_is_answered_with_what_became_of_its_events(stack: Stack) -> None:
+    stack.on_sleep = stack.consume
+    stack.post(TWO)
+    stack.consume()
+    answer = stack.post(ONE, {**TWO, "event_type": "other"}, {**ONE, "user_id": None}, headers={"Prefer": "wait=5"})
+    assert answer.status_code == 200
+    assert answer.headers["Preference-Applied"] == "wait=5"
+    found = answer.json()
+    assert {name: found[name] for name in ("accepted", "inserted", "duplicates", "conflicts")} == {
+        "accepted": 2,
+        "inserted": ["e1"],
+        "duplicates": [],
+        "conflicts": ["e2"],
+    }
+    assert [rejection["index"] for rejection in found["rejected"]] == [2]
+    assert stack.post(TWO, {**ONE}, query="?wait=5").json()["duplicates"] == ["e2", "e1"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "seconds"),
+    [
+        ({"Prefer": "wait=2"}, "", 2),
+        ({"Prefer": "respond-async, wait=3"}, "", 3),
+        ({"Prefer": "wait=600"}, "", 10),
+        ({}, "?wait=4", 4),
+        ({"Prefer": "wait=soon"}, "", 0),
+        ({"Prefer": "await=9"}, "", 0),
+        ({}, "?wait=0", 0),
+        ({}, "", 0),
+    ],
+)
+def test_a_request_whose_time_runs_out_is_accepted_all_the_same(
+    stack: Stack, headers: dict[str, str], query: str, seconds: int
+) -> None:
+    answer = stack.post(ONE, headers=headers, query=query)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert stack.now == pytest.approx(1_000_000 + seconds)
+
+
+@pytest.mark.parametrize("wait", ["11", "-1", "x", str(10**23)])
+def test_a_wait_that_is_not_from_0_to_10_is_refused_by_name(stack: Stack, wait: str) -> None:
+    answer = stack.post(ONE, query=f"?wait={wait}")
+    assert (answer.status_code, answer.json()["parameter"]) == (422, "wait")
+    assert stack.queue.kept == []
+
+
+def test_a_request_of_bad_events_does_not_wait(stack: Stack) -> None:
+    assert stack.post({}, query="?wait=10").status_code == 422
+    assert stack.now == 1_000_000
+
+
+def test_the_route_tells_unknown_pending_and_done(stack: Stack) -> None:
+    unknown = stack.http.get("/batches/nothing")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_batch")
+    (batch_id,) = stack.post(ONE, TWO).json()["batch_ids"]
+    assert stack.http.get(f"/batches/{batch_id}").json() == {"batch_id": batch_id, "status": "pending"}
+    stack.consume()
+    assert stack.http.get(f"/batches/{batch_id}").json() == {
+        "batch_id": batch_id,
+        "status": "done",
+        "received": 2,
+        "inserted": 2,
+        "duplicates": 0,
+        "conflicts": 0,
+        "refused": 0,
+    }
+
+
+def test_an_idempotency_key_may_come_again_with_the_same_body_however_compressed(stack: Stack) -> None:
+    headers = {"Idempotency-Key": "order-17"}
+    first = stack.post(ONE, headers=headers).json()
+    body = json.dumps([ONE]).encode()
+    again = stack.http.post("/events", content=gzip.compress(body), headers=headers).json()
+    assert first == again
+
+
+def test_an_idempotency_key_with_another_body_is_refused_and_nothing_is_queued(stack: Stack) -> None:
+    headers = {"Idempotency-Key": "order-17"}
+    stack.post(ONE, headers=headers)
+    refused = stack.post(TWO, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    assert stack.post(TWO, headers={"Idempotency-Key": "order-18"}).status_code == 202
+    assert [one.event_id for kept in stack.queue.kept for one in kept.events] == ["e1", "e2"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_an_idempotency_key_of_a_wrong_length_is_refused(stack: Stack, key: str) -> None:
+    refused = stack.post(ONE, headers={"Idempotency-Key": key})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
+
+
+def test_idempotency_keys_of_two_sources_are_two_keys(stack: Stack) -> None:
+    stack.keys.hold("a", "key", b"1")
+    stack.keys.hold("b", "key", b"2")
+    with pytest.raises(IdempotencyKeyReused):
+        stack.keys.hold("a", "key", b"2")
+
+
+def test_events_are_accepted_although_the_receipts_cannot_be_reached(stack: Stack) -> None:
+    error = ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchWriteItem")
+    with mock.patch.object(stack.receipts, "announce", side_effect=error):
+        answer = stack.post(ONE, query="?wait=5")
+    assert (answer.status_code, len(stack.queue.kept)) == (202, 1)
+    logged = cast(dict[str, Any], json.loads(stack.logs.getvalue()))
+    assert (logged["level"], logged["message"]) == ("ERROR", "the receipts cannot be reached")
