@@ -214,6 +214,15 @@ def test_the_api_describes_and_reports_itself(stack: DeployedStack) -> None:
     assert stack.http.get("/docs/swagger-ui-bundle.js").headers["content-type"].startswith("text/javascript")
 
 
+@pytest.mark.parametrize("path", ["/health", "/docs", "/batches/none", "/stats/dau", "/docs/swagger-ui.css"])
+def test_every_answer_tells_browsers_to_be_careful(stack: DeployedStack, path: str) -> None:
+    headers = stack.http.get(path).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert ("script-src 'self'" in headers["Content-Security-Policy"]) == (path == "/docs")
+
+
 def test_a_gzip_body_under_a_misleading_content_type_arrives_whole(stack: DeployedStack) -> None:
     event = {"event_id": str(uuid.uuid4()), "occurred_at": "2016-01-01T00:00:00Z", "user_id": "z", "event_type": "é#\0"}
     answer = stack.http.post(

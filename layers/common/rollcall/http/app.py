@@ -9,6 +9,7 @@ from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
 from rollcall.http import problems
+from rollcall.http.headers import SecurityHeaders
 
 
 def create_app(*routers: APIRouter, logger: Logger, **services: Any) -> FastAPI:
@@ -29,4 +30,4 @@ def serve(app: FastAPI) -> Mangum:
     # The app logs its errors itself, in the form of all logs.
     logging.getLogger("mangum").setLevel(logging.CRITICAL)
     # A type that Mangum does not know as text would be sent as base64.
-    return Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE])
+    return Mangum(SecurityHeaders(app), lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE])

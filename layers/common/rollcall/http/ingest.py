@@ -93,8 +93,9 @@ def _wait_seconds(
     response_model=EventsTaken,
     responses={
         200: {"model": EventsStored, "description": "Every event is counted, and the request waited for it"},
-        422: {"model": EventsTaken, "description": "Every event was rejected"},
-        **problem_responses(400, 413, 503),
+        **problem_responses(400, 503),
+        # Where all that is wrong is the events, they are listed one by one.
+        **{status: {**problem, "model": EventsTaken} for status, problem in problem_responses(413, 422).items()},
     },
     openapi_extra={
         "requestBody": {
