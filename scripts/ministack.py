@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -67,8 +68,10 @@ class MiniStack:
         self._logs.parent.mkdir(parents=True, exist_ok=True)
         with self._logs.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ministack"],
+                [sys.executable, "-m", "scripts.ministack"],
                 env=self._environment(),
+                # Never written to: it closes when this process ends, however it ends.
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # Ctrl-C is the parent's to handle: it has things to finish before this may stop.
@@ -132,3 +135,20 @@ class MiniStack:
                 "S3_DATA_DIR": str(self._state / "s3"),
             }
         return environment
+
+
+def run() -> None:
+    """Be the child process: run MiniStack until it is told to stop, or until the parent is gone."""
+    # Only the child needs it, and it takes half a second.
+    from ministack.app import main
+
+    def leave_with_the_parent() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=leave_with_the_parent, daemon=True).start()
+    main()
+
+
+if __name__ == "__main__":
+    run()

@@ -56,6 +56,11 @@ def api(text: str) -> str:
     return str(url)
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(tmp_path: Path) -> None:
     state, port = tmp_path / "state", str(free_port())
     answers = []
@@ -85,6 +90,15 @@ def test_what_was_sent_before_the_stop_is_answered_after_the_start(tmp_path: Pat
         url = api(wait_for(process, said, r"^Ctrl-C stops it\.$"))
         days = httpx2.get(f"{url}/stats/dau?from=2015-01-01&to=2015-01-01").json()["data"]
         assert days == [{"date": "2015-01-01", "dau": 1}]
+
+
+def test_when_it_is_killed_the_local_aws_saves_its_data_and_leaves_too(tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path / "state", ROLLCALL_PORT=str(port), ROLLCALL_SAMPLE="0") as (process, said):
+        wait_for(process, said, r"^Ctrl-C stops it\.$")
+        process.kill()
+        wait_until(lambda: (tmp_path / "state/services/dynamodb.json").exists())
+        wait_until(lambda: not listens(port))
 
 
 @pytest.mark.parametrize(
