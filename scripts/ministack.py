@@ -107,6 +107,8 @@ class MiniStack:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
         self._process = None
 
     def _environment(self) -> dict[str, str]:

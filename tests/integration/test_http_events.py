@@ -2,6 +2,7 @@ import base64
 import gzip
 import io
 import json
+import random
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from rollcall.http import ingest
 from rollcall.http.app import create_app
 from rollcall.intake import ATTEMPTS, BatchQueue, Intake
 from tests.integration.conftest import Queue
-from tests.support import LAMBDA_CONTEXT, NOW, assert_problem, pass_over, queued, sample_event
+from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, assert_problem, pass_over, queued, sample_event
 
 
 @dataclass
@@ -51,6 +52,24 @@ class RefusingClient:
         if taken:
             self.client.send_message_batch(**{**request, "Entries": taken})
         return {"Failed": [{"Id": entry["Id"], "Code": "InternalError", "SenderFault": False} for entry in failed]}
+
+
+@dataclass
+class RaisingClient:
+    """SQS that raises, the first `tries` times, for a call that brings a message which it refuses."""
+
+    client: Any
+    error: Exception
+    refuses: Callable[[Batch], bool]
+    tries: int = 1_000
+    raised: int = 0
+
+    def send_message_batch(self, **request: Any) -> Any:
+        refused = any(self.refuses(decode(entry["MessageBody"])) for entry in request["Entries"])
+        if refused and self.raised < self.tries:
+            self.raised += 1
+            raise self.error
+        return self.client.send_message_batch(**request)
 
 
 @dataclass
@@ -257,6 +276,45 @@ def test_one_bad_event_does_not_harm_the_999_around_it(
     batches = queue.batches()
     assert [batch.batch_id for batch in batches] == answer["batch_ids"]
     assert queued(batches) == [kept(raw(number)) for number in range(1_000) if number != 500]
+
+
+def pack(document: object) -> bytes:
+    packed: bytes = msgpack.packb(document, unicode_errors="surrogateescape")
+    return packed
+
+
+HALVES: list[Any] = [
+    pytest.param(as_json, "\ud800", rb'"\ud800"', id="json"),
+    pytest.param(pack, "\udcff", b"\xa1\xff", id="msgpack"),
+]
+
+
+@pytest.mark.parametrize(("encode", "half", "sent"), HALVES)
+@pytest.mark.parametrize(
+    ("place", "others", "status"), [(0, [], 422), (1, THREE, 202)], ids=["alone", "beside good events"]
+)
+def test_half_a_character_as_event_id_is_rejected_in_its_place(
+    client: TestClient,
+    queue: Queue,
+    encode: Callable[[object], bytes],
+    half: str,
+    sent: bytes,
+    place: int,
+    others: list[dict[str, Any]],
+    status: int,
+) -> None:
+    body = encode([*others[:place], raw(9, event_id=half), *others[place:]])
+    assert sent in body
+
+    response = client.post("/events", content=body)
+
+    answer = response.json()
+    assert response.status_code == status
+    assert answer["accepted"] == len(others)
+    (rejection,) = answer["rejected"]
+    assert (rejection["index"], rejection["event_id"], rejection["code"]) == (place, "?", "invalid_unicode")
+    assert "event_id" in rejection["message"]
+    assert queued(queue.batches()) == [kept(event) for event in others]
 
 
 def test_an_unreadable_line_of_ndjson_is_rejected_in_its_place(client: TestClient, queue: Queue) -> None:
@@ -581,6 +639,68 @@ def test_a_queue_that_takes_nothing_is_a_503_that_says_when_to_try_again(
     assert queue.messages() == []
 
 
+@pytest.mark.parametrize("code", QUEUE_ERRORS)
+def test_a_queue_whose_every_call_raises_is_a_503_whose_reason_is_logged(
+    queue: Queue, client_of: Callable[..., TestClient], logs: io.StringIO, code: str
+) -> None:
+    raising = RaisingClient(queue.client, QUEUE_ERRORS[code], refuses=everything)
+    pauses: list[float] = []
+    client = client_of(raising, pauses.append)
+
+    response = client.post("/events", content=MANY["array"])
+
+    assert_problem(response, 503, "queue_unavailable")
+    assert int(response.headers["retry-after"]) > 0
+    assert code not in response.text
+    assert raising.raised == ATTEMPTS
+    assert len(pauses) == ATTEMPTS - 1
+    (entry,) = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert (entry["level"], entry["queue_errors"]) == ("ERROR", [code])
+    assert queue.messages() == []
+
+
+@pytest.mark.parametrize("code", QUEUE_ERRORS)
+def test_the_events_of_a_call_that_keeps_raising_come_back_to_be_sent_again(
+    queue: Queue, client_of: Callable[..., TestClient], logs: io.StringIO, code: str
+) -> None:
+    raising = RaisingClient(queue.client, QUEUE_ERRORS[code], refuses=holds("event-20"))
+    pauses: list[float] = []
+    client = client_of(raising, pauses.append)
+    # Hex of random bytes hardly shrinks: eight of these events fill a message, and one message a call.
+    noise = random.Random(0)
+    events = [raw(number, properties={"noise": noise.randbytes(14_000).hex()}) for number in range(32)]
+
+    response = client.post("/events", content=as_json(events))
+
+    answer = response.json()
+    batches = queue.batches()
+    assert response.status_code == 202
+    assert answer["accepted"] == 24
+    assert [(rejection["index"], rejection["event_id"], rejection["code"]) for rejection in answer["rejected"]] == [
+        (number, f"event-{number}", "retry") for number in range(16, 24)
+    ]
+    assert answer["batch_ids"] == [batch.batch_id for batch in batches]
+    assert queued(batches) == [kept(event) for event in [*events[:16], *events[24:]]]
+    assert raising.raised == ATTEMPTS
+    assert len(pauses) == ATTEMPTS - 1
+    (entry,) = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert (entry["level"], entry["queue_errors"]) == ("ERROR", [code])
+
+
+@pytest.mark.parametrize("code", QUEUE_ERRORS)
+def test_a_call_that_stops_raising_before_the_last_try_is_no_failure(
+    queue: Queue, client_of: Callable[..., TestClient], logs: io.StringIO, code: str
+) -> None:
+    client = client_of(RaisingClient(queue.client, QUEUE_ERRORS[code], refuses=everything, tries=ATTEMPTS - 1))
+
+    response = client.post("/events", content=MANY["array"])
+
+    assert response.status_code == 202
+    assert (response.json()["accepted"], response.json()["rejected"]) == (3, [])
+    assert queued(queue.batches()) == [kept(event) for event in THREE]
+    assert logs.getvalue() == ""
+
+
 def test_bad_events_alone_are_no_failure_of_the_queue(queue: Queue, client_of: Callable[..., TestClient]) -> None:
     refusing = RefusingClient(queue.client, refuses=everything)
     client = client_of(refusing)
@@ -615,6 +735,18 @@ def test_an_unexpected_failure_is_a_500_that_tells_the_logs_alone_why(logs: io.S
 )
 def test_other_routes_are_problems(client: TestClient, method: str, path: str, status: int, code: str) -> None:
     assert_problem(client.request(method, path), status, code)
+
+
+def test_a_slash_after_the_route_is_a_404_and_leads_nowhere(client: TestClient, queue: Queue) -> None:
+    response = client.post("/events/", content=MANY["array"], follow_redirects=False)
+
+    assert_problem(response, 404, "not_found")
+    assert "location" not in response.headers
+    assert queue.messages() == []
+
+
+def test_a_405_says_which_method_is_allowed(client: TestClient) -> None:
+    assert client.get("/events").headers["allow"] == "POST"
 
 
 def test_the_handler_queues_the_sample_events_under_the_request_id(

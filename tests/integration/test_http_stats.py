@@ -1,6 +1,8 @@
 import io
 import json
+import logging
 import re
+import tracemalloc
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -185,6 +187,20 @@ RANGE_REFUSALS: list[tuple[dict[str, str], str]] = [
     ({"from": "2025-08-02", "to": "2025-08-01"}, "from"),
     ({"from": "2024-01-01", "to": "2025-01-01"}, "to"),
     ({"from": "1970-01-01", "to": "2025-08-01"}, "to"),
+    ({"from": "0001-01-01", "to": "9999-12-31"}, "to"),
+    ({"from_date": GOOD_DAY}, "to"),
+    ({"to_date": GOOD_DAY}, "from"),
+    ({"from_date": "2025-02-30", "to": GOOD_DAY}, "from_date"),
+    ({"from_date": "", "to_date": GOOD_DAY}, "from_date"),
+    ({"from": GOOD_DAY, "to_date": "2025-02-30"}, "to_date"),
+    ({"from_date": GOOD_DAY, "to_date": ""}, "to_date"),
+    ({"from_date": "2025-08-02", "to": "2025-08-01"}, "from_date"),
+    ({"from_date": "2025-08-02", "to_date": "2025-08-01"}, "from_date"),
+    ({"from": "2025-08-02", "to_date": "2025-08-01"}, "from"),
+    ({"from": "2024-01-01", "to_date": "2025-01-01"}, "to_date"),
+    # The short names go before the long ones.
+    ({"from": "today", "from_date": GOOD_DAY, "to": GOOD_DAY}, "from"),
+    ({"from": GOOD_DAY, "to": "today", "to_date": GOOD_DAY}, "to"),
     *(({"from": day, "to": GOOD_DAY}, "from") for day in BAD_DAYS),
     *(({"from": GOOD_DAY, "to": day}, "to") for day in BAD_DAYS),
 ]
@@ -234,6 +250,38 @@ def test_bad_parameters_are_a_422_that_names_them(
     assert problem["parameter"] == parameter
     assert re.search(rf"\b{parameter}\b", problem["message"])
     assert asked.calls == []
+
+
+@pytest.mark.parametrize("path", ["/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize("first_name", ["from", "from_date"])
+@pytest.mark.parametrize("last_name", ["to", "to_date"])
+def test_a_range_of_the_wrong_order_is_told_by_the_names_that_were_sent(
+    client: TestClient, path: str, first_name: str, last_name: str
+) -> None:
+    response = client.get(path, params={first_name: "2025-08-02", last_name: "2025-08-01"})
+
+    problem = assert_problem(response, 422, "invalid_parameter")
+    assert problem["message"] == f"{first_name} is 2025-08-02, after {last_name}, which is 2025-08-01"
+
+
+@pytest.mark.parametrize("path", ["/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize(("first_name", "last_name"), [("from", "to"), ("from_date", "to_date")])
+def test_a_range_of_all_time_is_refused_by_its_limit_and_without_listing_its_days(
+    client: TestClient, path: str, first_name: str, last_name: str
+) -> None:
+    params = {first_name: "0001-01-01", last_name: "9999-12-31"}
+    client.get(path, params=params)
+
+    tracemalloc.start()
+    response = client.get(path, params=params)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    problem = assert_problem(response, 422, "invalid_parameter")
+    assert problem["parameter"] == last_name
+    assert problem["message"] == f"{last_name} is more than 366 days after {first_name}"
+    # Its 3.65 million days would take some 200 MB.
+    assert peak < 10 * 1024**2
 
 
 @pytest.mark.parametrize(
@@ -467,14 +515,19 @@ def test_assets_are_served_as_what_they_are(client: TestClient, asset: str, medi
         "/stats/unknown",
         "/redoc",
         "/events",
+        "/stats/dau/",
+        "/health/",
     ],
 )
 def test_what_is_not_there_is_a_404_problem(client: TestClient, path: str) -> None:
-    assert_problem(client.get(path), 404, "not_found")
+    assert_problem(client.get(path, follow_redirects=False), 404, "not_found")
 
 
 def test_a_method_that_a_route_does_not_have_is_a_405_problem(client: TestClient) -> None:
-    assert_problem(client.post("/stats/dau"), 405, "method_not_allowed")
+    response = client.post("/stats/dau")
+
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET"
 
 
 @pytest.mark.parametrize(
@@ -488,3 +541,19 @@ def test_the_sample_events_are_answered(
 
     assert answer["statusCode"] == 200
     assert asked.calls[0][: len(call)] == call
+
+
+def test_an_unexpected_failure_is_logged_once(
+    app: FastAPI, asked: StubStats, event_loop_of_lambda: None, logs: io.StringIO, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked.error = RuntimeError("hunter2 is wrong")
+    caplog.set_level(logging.DEBUG)
+    # As it is in a fresh process: serving sets the level for the whole process.
+    caplog.set_level(logging.NOTSET, logger="mangum")
+
+    answer = serve(app)(sample_event("stats"), LAMBDA_CONTEXT)
+
+    assert answer["statusCode"] == 500
+    assert json.loads(answer["body"])["code"] == "internal_error"
+    assert len(logs.getvalue().splitlines()) == 1
+    assert [record for record in caplog.records if record.name.startswith("mangum")] == []

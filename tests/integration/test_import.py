@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote_plus
 
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 
+from rollcall import imports
 from rollcall.batch import decode
 from rollcall.days import Calendar
 from rollcall.events import Event
 from rollcall.imports import Imported, Importer, QueueUnavailable
-from rollcall.intake import BatchQueue, Intake
+from rollcall.intake import ATTEMPTS, BatchQueue, Intake, Taken
 from tests.integration.conftest import Queue
-from tests.support import LAMBDA_CONTEXT, NOW, pass_over, queued, sample_event
+from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, pass_over, queued, sample_event
 
 BUCKET = "rollcall-uploads-000000000000"
 KEY = "uploads/5 o'clock+more.csv"
@@ -385,6 +387,69 @@ def test_a_queue_that_refuses_rows_fails_the_import_so_that_it_comes_again(
         importer.handle(notification(KEY), "-")
 
     assert bucket.client.get_object(Bucket=BUCKET, Key=REJECTS_KEY)["Body"].read() == b"stale"
+
+
+@pytest.mark.parametrize("code", QUEUE_ERRORS)
+def test_an_import_that_the_queue_fails_says_with_which_error(
+    bucket: Bucket, make_importer: Callable[[Any, Any, str], Importer], code: str
+) -> None:
+    raising = Mock(**{"send_message_batch.side_effect": QUEUE_ERRORS[code]})
+    bucket.put(file_of(row(1)))
+
+    with pytest.raises(QueueUnavailable, match=rf"\b{code}\b"):
+        make_importer(bucket.client, raising, "url").handle(notification(KEY), "-")
+
+    assert raising.send_message_batch.call_count == ATTEMPTS
+
+
+def test_an_import_that_the_queue_refuses_says_with_which_error(
+    bucket: Bucket, make_importer: Callable[[Any, Any, str], Importer]
+) -> None:
+    bucket.put(file_of(row(1)))
+
+    with pytest.raises(QueueUnavailable, match=r"\bInternalError\b"):
+        make_importer(bucket.client, StubClient(refuses_after=0), "url").handle(notification(KEY), "-")
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of rows that are taken in together."""
+    sizes: list[int] = []
+    take = Intake.take
+
+    def counted(intake: Intake, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+        window = [*raws]
+        sizes.append(len(window))
+        return take(intake, window, source, correlation_id)
+
+    monkeypatch.setattr(Intake, "take", counted)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "sizes"),
+    [("ROWS_AT_A_TIME", 4, [4, 4, 2]), ("ROWS_AT_A_TIME", 10, [10]), ("BYTES_AT_A_TIME", 1, [1] * 10)],
+)
+def test_rows_are_taken_in_by_windows_within_both_limits(
+    importer: Importer,
+    bucket: Bucket,
+    queue: Queue,
+    windows: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+    sizes: list[int],
+) -> None:
+    monkeypatch.setattr(imports, limit, value)
+    rows = [row(number) for number in range(10)]
+    rows[6] = row(6, user_id="null")
+    bucket.put(file_of(*rows))
+
+    assert importer.import_object(BUCKET, KEY, "-") == Imported(rows=10, accepted=9, rejected=1, duplicates=0)
+
+    assert windows == sizes
+    assert queued(queue.batches()) == [kept(number) for number in range(10) if number != 6]
+    assert [(reject["line"], reject["code"]) for reject in bucket.rejects()] == [("8", "invalid_user_id")]
 
 
 def generated(rows: int) -> Iterator[bytes]:

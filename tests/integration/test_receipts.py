@@ -262,6 +262,15 @@ def test_idempotency_keys_of_two_sources_are_two_keys(stack: Stack) -> None:
         stack.keys.hold("a", "key", b"2")
 
 
+def test_a_request_whose_key_cannot_be_checked_is_to_be_sent_again(stack: Stack) -> None:
+    error = ClientError({"Error": {"Code": "ThrottlingException"}}, "PutItem")
+    with mock.patch.object(stack.dynamo, "put_if_absent", side_effect=error):
+        answer = stack.post(ONE, headers={"Idempotency-Key": "order-17"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert stack.queue.kept == []
+
+
 def test_events_are_accepted_although_the_receipts_cannot_be_reached(stack: Stack) -> None:
     error = ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchWriteItem")
     with mock.patch.object(stack.receipts, "announce", side_effect=error):

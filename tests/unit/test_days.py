@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.days import Calendar, add_days, days_between, days_from, parse_day
+from rollcall.days import Calendar, add_days, day_count, days_between, days_from, parse_day
 
 days = st.dates(date(1900, 1, 1), date(2200, 1, 1)).map(date.isoformat)
 
@@ -243,6 +243,24 @@ def test_a_range_has_both_its_ends(first: str, last: str, result: list[str]) -> 
     assert days_between(first, last) == result
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "count"),
+    [
+        ("2025-08-01", "2025-08-01", 1),
+        ("2024-02-28", "2024-03-01", 3),
+        ("2023-02-28", "2023-03-01", 2),
+        ("2024-01-01", "2024-12-31", 366),
+        ("2024-12-31", "2025-01-01", 2),
+        ("0001-01-01", "9999-12-31", 3_652_059),
+        ("2025-08-02", "2025-08-01", 0),
+        ("2025-08-03", "2025-08-01", -1),
+        ("9999-12-31", "0001-01-01", -3_652_057),
+    ],
+)
+def test_the_days_of_a_range_are_counted_with_both_its_ends(first: str, last: str, count: int) -> None:
+    assert day_count(first, last) == count
+
+
 @pytest.mark.parametrize(("year", "count"), [("2023", 365), ("2024", 366), ("1900", 365), ("2000", 366)])
 def test_a_year_has_all_its_days(year: str, count: int) -> None:
     assert len(set(days_between(f"{year}-01-01", f"{year}-12-31"))) == count
@@ -255,3 +273,4 @@ def test_ranges_are_the_same_however_they_are_asked_for(first: str, count: int) 
     assert len(result) == count
     assert result == sorted(set(result))
     assert result == days_between(first, add_days(first, count - 1))
+    assert day_count(first, add_days(first, count - 1)) == count

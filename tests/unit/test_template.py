@@ -1,4 +1,5 @@
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,74 @@ def test_the_queue_gives_up_on_a_message_to_a_queue_that_keeps_it_longer() -> No
     # A message keeps its age as it moves on.
     assert QUEUES[name]["MessageRetentionPeriod"] > QUEUES["BatchQueue"]["MessageRetentionPeriod"]
     assert "RedrivePolicy" not in QUEUES[name]
+
+
+UPLOADS = [
+    name
+    for name, properties in FUNCTIONS.items()
+    if any(event["Type"] == "S3" for event in properties.get("Events", {}).values())
+]
+
+
+def test_uploads_invoke_the_import() -> None:
+    assert UPLOADS == ["ImportFunction"]
+
+
+@pytest.mark.parametrize("function", UPLOADS)
+def test_a_function_that_nobody_waits_for_hands_what_failed_to_a_queue_that_its_role_may_send_to(
+    function: str,
+) -> None:
+    destination = FUNCTIONS[function]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    role = FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]
+    queue, attribute = destination["Destination"]["Fn::GetAtt"]
+
+    assert (destination["Type"], attribute) == ("SQS", "Arn")
+    assert queue in QUEUES
+    assert destination["Destination"] in allowed(role, "sqs:SendMessage")
+
+
+def test_an_import_may_tell_an_object_that_is_gone_from_one_that_is_forbidden() -> None:
+    (bucket,) = BUCKETS.values()
+    name = bucket["BucketName"]["Fn::Sub"]
+
+    assert allowed("ImportRole", "s3:ListBucket") == [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"}]
+
+
+def failure_queues() -> set[str]:
+    """The queues that hold what was given up."""
+    targets = [queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in QUEUES.values() if "RedrivePolicy" in queue]
+    for function in FUNCTIONS.values():
+        destinations = function.get("EventInvokeConfig", {}).get("DestinationConfig", {})
+        targets += [destination["Destination"] for destination in destinations.values()]
+    return {target["Fn::GetAtt"][0] for target in targets}
+
+
+def test_what_was_given_up_is_kept_for_the_14_days_that_sqs_allows() -> None:
+    queues = failure_queues()
+
+    assert queues == {"DeadLetterQueue", "FailedImportsQueue"}
+    assert {QUEUES[queue]["MessageRetentionPeriod"] for queue in queues} == {14 * 86_400}
+
+
+(API,) = of_type("AWS::Serverless::Api").values()
+GATEWAY_RESPONSES: dict[str, Any] = API["GatewayResponses"]
+
+
+@pytest.mark.parametrize("response", GATEWAY_RESPONSES)
+def test_what_the_gateway_answers_by_itself_is_a_problem(response: str) -> None:
+    answer = GATEWAY_RESPONSES[response]
+    (body,) = answer["ResponseTemplates"].values()
+    # The gateway puts the message in with its quotes, and every other variable without.
+    problem = json.loads(re.sub(r"\$context[.\w]+", "text", body.replace("$context.error.messageString", '"text"')))
+
+    assert answer["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
+    assert answer["ResponseTemplates"].keys() == {"application/json"}
+    assert all(problem[name] for name in ("type", "title", "code", "message"))
+    assert problem.get("status") == answer.get("StatusCode")
+
+
+def test_the_gateway_answers_every_other_failure_with_a_problem_too() -> None:
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= GATEWAY_RESPONSES.keys()
 
 
 def test_a_message_stays_out_of_sight_for_six_times_as_long_as_the_consumer_may_take() -> None:

@@ -17,6 +17,8 @@ from rollcall.rows import Row, read_rows
 from rollcall.settings import IngestSettings
 
 if TYPE_CHECKING:
+    from _csv import Writer as CsvWriter
+
     from types_boto3_s3 import S3Client
 
 SOURCE = "import"
@@ -84,22 +86,21 @@ class Importer:
         writer.writerow(["line", "code", "message", "row"])
         total = Imported(0, 0, 0, 0)
         for window in _windows(rows):
-            taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
-            if taken.queue_errors:
-                raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
-            for rejection in taken.rejected:
-                row = window[rejection.index]
-                writer.writerow(
-                    [row.line, rejection.code, rejection.message, row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]]
-                )
-            total = Imported(
-                rows=total.rows + len(window),
-                accepted=total.accepted + taken.accepted,
-                rejected=total.rejected + len(taken.rejected),
-                duplicates=total.duplicates + taken.duplicates,
-            )
+            imported = self._import_window(window, writer, correlation_id)
+            total = Imported(*(before + more for before, more in zip(total, imported, strict=True)))
         text.detach()
         return total
+
+    def _import_window(self, window: list[Row], rejects: "CsvWriter", correlation_id: str) -> Imported:
+        taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
+        if taken.queue_errors:
+            raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
+        for rejection in taken.rejected:
+            row = window[rejection.index]
+            rejects.writerow(
+                [row.line, rejection.code, rejection.message, row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]]
+            )
+        return Imported(len(window), taken.accepted, len(taken.rejected), taken.duplicates)
 
     def _keep_rejects(self, bucket: str, key: str, rejects: IO[bytes], count: int) -> None:
         if count:

@@ -147,6 +147,10 @@ def post_events(
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
         raise Refused(400, error.code, str(error)) from None
+    except (BotoCoreError, ClientError, Unavailable):
+        state.logger.exception("the idempotency keys cannot be reached")
+        message = "the Idempotency-Key cannot be checked now; send the events again"
+        raise Refused(503, "unavailable", message, retry_after=RETRY_AFTER_SECONDS) from None
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
