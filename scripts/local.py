@@ -101,17 +101,20 @@ class LocalStack:
 
     def fill(self, note: Path) -> date:
         """Send the sample unless it is there; returns its last day. `note` remembers that day between starts."""
-        last_day = _noted_day(note) or datetime.now(UTC).date() - timedelta(days=1)
-        if any(day["dau"] for day in self._get("/stats/dau", _range(last_day, SAMPLE_DAYS))["data"]):
+        noted_day, complete = _noted(note)
+        last_day = noted_day or datetime.now(UTC).date() - timedelta(days=1)
+        if complete and any(day["dau"] for day in self._get("/stats/dau", _range(last_day, SAMPLE_DAYS))["data"]):
             self._console.print("The sample data is there from an earlier start.")
             return last_day
-        note.write_text(json.dumps({"last_day": last_day.isoformat()}))
+        # Noted before the first event, so that a start that is interrupted is followed by the same events.
+        note.write_text(json.dumps({"last_day": last_day.isoformat(), "complete": False}))
         events = sample.generate(SAMPLE_ROWS, SAMPLE_USERS, SAMPLE_DAYS, last_day, SAMPLE_SEED)
         started = time.monotonic()
         for start in range(0, len(events), EVENTS_PER_REQUEST):
             answer = self._http.post("/events", json=events[start : start + EVENTS_PER_REQUEST])
             answer.raise_for_status()
         self._drain()
+        note.write_text(json.dumps({"last_day": last_day.isoformat(), "complete": True}))
         seconds = time.monotonic() - started
         self._console.print(f"{len(events):,} sample events sent and counted in {seconds:.1f} s.", highlight=False)
         return last_day
@@ -211,10 +214,13 @@ def _deploy(stack: MiniStack) -> dict[str, str]:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error
 
 
-def _noted_day(note: Path) -> date | None:
-    if not note.exists():
-        return None
-    return date.fromisoformat(json.loads(note.read_text())["last_day"])
+def _noted(note: Path) -> tuple[date | None, bool]:
+    """The last day of the sample that was sent, and whether all of it was; None where there is no readable note."""
+    try:
+        noted = json.loads(note.read_text())
+        return date.fromisoformat(noted["last_day"]), noted["complete"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, False
 
 
 def _range(last_day: date, days: int) -> dict[str, str]:

@@ -160,7 +160,7 @@ def _inserted(items: list[dict[str, str]]) -> int:
     """The sum over the receipts, which have to be whole."""
     receipts: dict[str, list[dict[str, str]]] = {}
     for item in items:
-        if item["pk"].startswith("batch#") and item["sk"] != "pending":
+        if item["pk"].startswith("batch#") and item["sk"] not in ("pending", "refused"):
             receipts.setdefault(item["pk"], []).append(item)
     inserted = 0
     for parts in receipts.values():

@@ -15,6 +15,6 @@ consumer = build(ConsumerSettings.read(os.environ), logger, metrics)
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle an SQS event; the messages that failed are reported one by one."""
-    return consumer.handle(event)
+    return consumer.handle(event, context.get_remaining_time_in_millis)

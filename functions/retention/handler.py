@@ -15,7 +15,10 @@ from rollcall.stats import Stats
 logger = Logger()
 settings = StatsSettings.read(os.environ)
 app = create_app(
-    retention.router, logger=logger, stats=Stats(Dynamo(aws.dynamodb()), settings.tables), calendar=settings.calendar
+    retention.router,
+    logger=logger,
+    stats=Stats(Dynamo(aws.dynamodb()), settings.tables, settings.calendar),
+    calendar=settings.calendar,
 )
 answer = serve(app)
 

@@ -23,7 +23,7 @@ app = create_app(
     batches.router,
     meta.router,
     logger=logger,
-    stats=Stats(dynamo, settings.tables),
+    stats=Stats(dynamo, settings.tables, settings.calendar),
     calendar=settings.calendar,
     receipts=Receipts(dynamo, settings.tables),
     health=Health(HealthSettings.read(os.environ), dynamodb, aws.sqs(), aws.s3()),

@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], object], seconds: float = DRAIN_SECONDS) 
 
 @pytest.fixture(scope="session")
 def stack(ministack: MiniStack) -> Iterator[DeployedStack]:
-    outputs = deploy(ministack.client, "rollcall", {"ConsumerTimeout": "10"})
+    outputs = deploy(ministack.client, "rollcall", {"ConsumerTimeout": "30"})
     deployed = DeployedStack(outputs, ministack.api_url(outputs), ministack.client)
     yield deployed
     deployed.http.close()

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from rollcall import counters
+from rollcall import claims, counters
 from rollcall.batch import Batch, make_batch
 from rollcall.claims import Claims, Receipt
 from rollcall.days import Calendar
@@ -15,6 +15,7 @@ from rollcall.dynamo import Dynamo, Item
 from rollcall.events import Event
 from rollcall.keys import Tables, counts_key, shard_of
 from rollcall.layout import hold_layout
+from rollcall.receipts import Receipts
 from rollcall.settings import BadSetting
 from rollcall.stats import Stats
 from scripts.ministack import MiniStack
@@ -32,7 +33,7 @@ class Stack:
         self.tables = create_tables(client)
         self.dead_letters = KeptDeadLetters()
         self.dynamo = Dynamo(client, lambda _: None)
-        self.stats = Stats(self.dynamo, self.tables)
+        self.stats = Stats(self.dynamo, self.tables, calendar)
         self.warm = self.consumer()
 
     def consumer(self) -> Claims:
@@ -105,6 +106,33 @@ def test_events_that_can_never_be_stored_go_to_the_dead_letters_alone(stack: Sta
     stack.check()
 
 
+def test_a_redriven_event_is_a_dead_letter_again_until_it_can_be_stored(stack: Stack) -> None:
+    message = batch(event(1))
+    receipts = Receipts(stack.dynamo, stack.tables)
+    with mock.patch.object(claims, "flaw", return_value="not yet"):
+        for deliveries in (1, 2, 3):
+            assert stack.consumer().apply(message).receipt == Receipt(1, 0, 0, 0, 1)
+            assert [letter for letter, _ in stack.dead_letters.kept] == [message] * deliveries
+    assert receipts.find(message.batch_id) == Receipt(1, 0, 0, 0, 1)
+    assert stack.consumer().apply(message).receipt == Receipt(1, 1, 0, 0, 0)
+    assert receipts.find(message.batch_id) == Receipt(1, 1, 0, 0, 0)
+    stack.check()
+
+
+def test_an_id_twice_in_one_batch_with_other_content_is_a_conflict(stack: Stack) -> None:
+    assert stack.warm.apply(batch(event(1), event(1, kind="other"))).receipt == Receipt(2, 1, 0, 1, 0)
+    stack.check()
+
+
+def test_a_reader_of_another_layout_is_refused(stack: Stack) -> None:
+    hold_layout(stack.dynamo, stack.tables, UTC)
+    other = Stats(stack.dynamo, stack.tables._replace(counter_shards=1), UTC)
+    with pytest.raises(BadSetting, match=r"^COUNTER_SHARDS is 1, but the stored data was laid out with 2"):
+        other.daily_actives("2025-08-01", "2025-08-01")
+    with pytest.raises(BadSetting, match=r"^REPORTING_TIMEZONE"):
+        Stats(stack.dynamo, stack.tables, Calendar("Asia/Tokyo")).top_events("2025-08-01", "2025-08-01", 1)
+
+
 def test_an_event_that_dynamodb_refuses_goes_to_the_dead_letters_and_its_neighbours_are_stored(stack: Stack) -> None:
     huge = event(1, properties="x" * 420_000)
     applied = stack.warm.apply(batch(event(0), huge, event(2)))
@@ -125,8 +153,8 @@ def test_a_call_that_fails_for_one_statement_is_narrowed_down_to_it(stack: Stack
                 return stack.client.batch_execute_statement(Statements=[{"Statement": "SELECT"}] * 26)
             return stack.client.batch_execute_statement(**request)
 
-    claims = Claims(Dynamo(Fussy(), lambda _: None), stack.tables, UTC, stack.dead_letters)  # type: ignore[arg-type]
-    applied = claims.apply(batch(*(event(number) for number in range(20))))
+    consumer = Claims(Dynamo(Fussy(), lambda _: None), stack.tables, UTC, stack.dead_letters)  # type: ignore[arg-type]
+    applied = consumer.apply(batch(*(event(number) for number in range(20))))
     assert applied.receipt == Receipt(received=20, inserted=19, duplicates=0, conflicts=0, refused=1)
     assert [letter.events[0].event_id for letter, _ in stack.dead_letters.kept] == ["e13"]
     stack.check()

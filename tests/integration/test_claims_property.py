@@ -269,7 +269,7 @@ def assert_first_content_won(client: Any, tables: Tables, schedule: Schedule) ->
 
 def assert_stats_answer_the_recount(client: Any, tables: Tables) -> None:
     recount = Recount.of(client, tables, CALENDAR)
-    stats = Stats(Dynamo(client), tables)
+    stats = Stats(Dynamo(client), tables, CALENDAR)
     actives = [len(recount.actives.get(day, ())) for day in DAYS]
     assert [day.dau for day in stats.daily_actives(DAYS[0], DAYS[-1])] == actives
     for day in DAYS:

@@ -217,7 +217,7 @@ BAD: dict[str, tuple[object, str | None, str, str]] = {
     "no user_id": (raw(500, user_id=None), "event-500", "missing_field", "user_id"),
     "no event_type": (raw(500, event_type=None), "event-500", "missing_field", "event_type"),
     "number as event_id": (raw(500, event_id=7), None, "invalid_event_id", "event_id"),
-    "long event_id": (raw(500, event_id="x" * 129), "x" * 129, "invalid_event_id", "event_id"),
+    "long event_id": (raw(500, event_id="x" * 129), "x" * 64, "invalid_event_id", "event_id"),
     "naive time": (raw(500, occurred_at="2025-08-01T10:00:00"), "event-500", "invalid_occurred_at", "occurred_at"),
     "date alone": (raw(500, occurred_at="2025-08-01"), "event-500", "invalid_occurred_at", "occurred_at"),
     "no such day": (

@@ -270,6 +270,7 @@ def test_a_huge_integer_is_refused_without_any_other_error() -> None:
         pytest.param(as_message_pack([ONE]) + b"\0", id="more after it"),
         pytest.param(b"\x91\xc1", id="unused type"),
         pytest.param(b"\x91" * 1_000_000, id="too deep"),
+        pytest.param(b"\x91\x81\x90\x01", id="an array for a key"),
         pytest.param(b"\xdf\xff\xff\xff\xff", id="map of 4 billion"),
     ],
 )

@@ -316,6 +316,14 @@ def test_a_line_of_over_two_megabytes_is_refused_though_each_of_its_fields_is_sh
     assert parse_event(whole.event, NOW).event_id == "e9"
 
 
+def test_a_line_is_long_by_its_bytes_not_its_characters() -> None:
+    header = ",".join(["event_id,occurred_at,event_type", *(f"x{n}" for n in range(8)), "user_id"])
+    start = ",".join(["e1,2025-08-01T00:00:00Z,login", *["я" * 131_000] * 8]) + ","
+    cut_inside = start + "1" * (2 * MB - len(start.encode()) + 3)
+    (row,) = read_lines(header, cut_inside)
+    assert refusal(row).code == "line_too_long"
+
+
 @pytest.mark.parametrize("cut", range(40, 200, 7))
 def test_a_row_that_the_end_of_a_damaged_file_cuts_in_half_is_no_event(cut: int) -> None:
     header = "event_id,occurred_at,event_type,user_id"

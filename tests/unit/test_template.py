@@ -279,8 +279,9 @@ def test_tables_are_on_demand_encrypted_restorable_and_expire_their_items(table:
 @pytest.mark.parametrize("name", [*TABLES, *BUCKETS])
 def test_stored_data_outlives_the_stack_unless_told_otherwise(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] == {"Ref": "DataProtection"}
-    assert RESOURCES[name]["UpdateReplacePolicy"] == {"Ref": "DataProtection"}
-    assert PARAMETERS["DataProtection"]["Default"] == "Retain"
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+    # Kept when the stack is deleted, and not left over where its creation fails.
+    assert PARAMETERS["DataProtection"]["Default"] == "RetainExceptOnCreate"
     # CloudFormation reads a parameter there only with this transform.
     assert TEMPLATE["Transform"][0] == "AWS::LanguageExtensions"
 
@@ -389,3 +390,9 @@ def test_what_a_function_logs_and_measures_under_is_in_its_environment(function:
     assert environment["POWERTOOLS_SERVICE_NAME"]
     assert environment["POWERTOOLS_METRICS_NAMESPACE"]
     assert environment["LOG_LEVEL"] == "INFO"
+
+
+def test_the_api_has_no_stage_but_the_throttled_one() -> None:
+    # SAM adds one named Stage unless the version of OpenAPI is said.
+    assert RESOURCES["Api"]["Properties"]["OpenApiVersion"] == "2.0"
+    assert RESOURCES["Api"]["Properties"]["StageName"] == "v1"

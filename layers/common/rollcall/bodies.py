@@ -74,7 +74,7 @@ def _events(body: bytes) -> list[object]:
             document = msgpack.unpackb(
                 body, strict_map_key=False, unicode_errors="surrogateescape", max_array_len=MAX_ARRAY_LENGTH
             )
-        except (msgpack.UnpackException, ValueError, RecursionError) as error:
+        except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
             if "max_array_len" in str(error):
                 raise BodyTooLarge(
                     f"an array has over {MAX_ARRAY_LENGTH} elements; {MAX_EVENTS} events are allowed"

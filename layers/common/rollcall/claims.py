@@ -16,7 +16,7 @@ from rollcall.counters import Increment, Part, Vocabulary, plan_part, tally
 from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo, Item
 from rollcall.events import Event, flaw
-from rollcall.keys import Tables, counts_key, first_day_key, overflow_key, receipt_key, shard_of, users_key
+from rollcall.keys import REFUSED, Tables, counts_key, first_day_key, overflow_key, receipt_key, shard_of, users_key
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -75,7 +75,7 @@ class Claims:
         if done:
             return Applied(done, repeated=True)
 
-        events, flawed = _sound(batch.events)
+        events, flawed, contradicted = _sound(batch.events)
         owned, duplicates, conflicts, refused = self._claim_events(batch, events)
         # Before the receipt: once that stands, no later delivery comes this far.
         for event, reason in (*flawed, *refused):
@@ -86,10 +86,14 @@ class Claims:
         receipt = Receipt(
             received=len(batch.events),
             inserted=len(owned),
-            duplicates=duplicates + len(batch.events) - len(events) - len(flawed),
-            conflicts=conflicts,
+            duplicates=duplicates + len(batch.events) - len(events) - len(flawed) - contradicted,
+            conflicts=conflicts + contradicted,
             refused=len(flawed) + len(refused),
         )
+        if receipt.refused == receipt.received:
+            # No receipt: a redrive of what is in the dead-letter queue must come this far again.
+            self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch, REFUSED, receipt))
+            return Applied(receipt, repeated=False)
         types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
         repeated = self._count(batch, receipt, tally(types, (day for day, _ in pairs)))
         return Applied(receipt, repeated)
@@ -258,16 +262,11 @@ class Claims:
         self, batch: Batch, receipt: Receipt, number: int, total: int, shard: int, part: Part
     ) -> list[Mapping[str, Any]]:
         table = self._tables.stats
-        numbers = {"applied": part.end, "total": total, **receipt._asdict()}
         return [
             {
                 "Put": {
                     "TableName": table,
-                    "Item": {
-                        "pk": {"S": receipt_key(batch.batch_id)},
-                        "sk": {"S": str(number)},
-                        **{name: {"N": str(value)} for name, value in numbers.items()},
-                    },
+                    "Item": self._receipt_item(batch, str(number), receipt, applied=part.end, total=total),
                     "ConditionExpression": "attribute_not_exists(pk)",
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
@@ -278,6 +277,14 @@ class Claims:
                 for one in part.overflow
             ),
         ]
+
+    def _receipt_item(self, batch: Batch, sk: str, receipt: Receipt, **numbers: int) -> Item:
+        numbers |= receipt._asdict()
+        return {
+            "pk": {"S": receipt_key(batch.batch_id)},
+            "sk": {"S": sk},
+            **{name: {"N": str(value)} for name, value in numbers.items()},
+        }
 
 
 class Remembered(OrderedDict[_K, _V]):
@@ -294,17 +301,18 @@ class Remembered(OrderedDict[_K, _V]):
             self.popitem(last=False)
 
 
-def _sound(events: Iterable[Event]) -> tuple[list[Event], list[tuple[Event, str]]]:
-    """The events to store, each id once, and those that never can be, each with its reason."""
+def _sound(events: Iterable[Event]) -> tuple[list[Event], list[tuple[Event, str]], int]:
+    """The events to store, each id once; those that never can be, with the reason; how many contradict the first."""
     sound: dict[str, Event] = {}
     flawed: list[tuple[Event, str]] = []
+    contradicted = 0
     for event in events:
         reason = flaw(event)
         if reason:
             flawed.append((event, reason))
         else:
-            sound.setdefault(event.event_id, event)
-    return list(sound.values()), flawed
+            contradicted += sound.setdefault(event.event_id, event) != event
+    return list(sound.values()), flawed, contradicted
 
 
 def _addition(table: str, pk: str, sk: str, additions: Mapping[str, int]) -> Item:

@@ -1,5 +1,6 @@
 """The consumer: takes batches from the queue, stores and counts them, one by one."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -14,6 +15,10 @@ from rollcall.settings import ConsumerSettings
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+
+
+# A function that runs out of time takes down with it the messages that it has finished.
+LEAST_MILLISECONDS = 5_000
 
 
 class DeadLetterQueue:
@@ -46,9 +51,13 @@ class Consumer:
         self._logger = logger
         self._metrics = metrics
 
-    def handle(self, event: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
-        """The partial batch response: the messages to deliver again."""
-        failed = [record["messageId"] for record in event["Records"] if not self._handle_record(record)]
+    def handle(self, event: dict[str, Any], milliseconds_left: Callable[[], int]) -> dict[str, list[dict[str, str]]]:
+        """The partial batch response: the messages to deliver again, those included that there is no time to begin."""
+        failed = [
+            record["messageId"]
+            for record in event["Records"]
+            if milliseconds_left() < LEAST_MILLISECONDS or not self._handle_record(record)
+        ]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def _handle_record(self, record: dict[str, Any]) -> bool:

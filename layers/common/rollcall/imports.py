@@ -12,13 +12,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
 from rollcall import aws
-from rollcall.intake import BatchQueue, Intake
+from rollcall.intake import BatchQueue, Intake, Rejection
 from rollcall.rows import Row, read_rows
 from rollcall.settings import IngestSettings
 
 if TYPE_CHECKING:
-    from _csv import Writer as CsvWriter
-
     from types_boto3_s3 import S3Client
 
 SOURCE = "import"
@@ -29,6 +27,7 @@ BYTES_AT_A_TIME = 8 * 1024 * 1024
 READ_BYTES = 256 * 1024
 KEPT_CHARACTERS_OF_A_REJECTED_ROW = 4_000
 REJECTS_IN_MEMORY_BYTES = 1024 * 1024
+MAX_REJECTS_BYTES = 200 * 1024 * 1024
 
 
 class QueueUnavailable(Exception):
@@ -80,26 +79,21 @@ class Importer:
         self._metrics.add_metric("RowsRejected", MetricUnit.Count, imported.rejected)
         return imported
 
-    def _import_rows(self, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str) -> Imported:
-        text = io.TextIOWrapper(rejects, "utf-8", errors="backslashreplace", newline="", write_through=True)
-        writer = csv.writer(text)
-        writer.writerow(["line", "code", "message", "row"])
+    def _import_rows(self, rows: Iterator[Row], file: IO[bytes], correlation_id: str) -> Imported:
+        rejects = _Rejects(file)
         total = Imported(0, 0, 0, 0)
         for window in _windows(rows):
-            imported = self._import_window(window, writer, correlation_id)
+            imported = self._import_window(window, rejects, correlation_id)
             total = Imported(*(before + more for before, more in zip(total, imported, strict=True)))
-        text.detach()
+        rejects.finish()
         return total
 
-    def _import_window(self, window: list[Row], rejects: "CsvWriter", correlation_id: str) -> Imported:
+    def _import_window(self, window: list[Row], rejects: "_Rejects", correlation_id: str) -> Imported:
         taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
         if taken.queue_errors:
             raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
         for rejection in taken.rejected:
-            row = window[rejection.index]
-            rejects.writerow(
-                [row.line, rejection.code, rejection.message, row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]]
-            )
+            rejects.add(window[rejection.index], rejection)
         return Imported(len(window), taken.accepted, len(taken.rejected), taken.duplicates)
 
     def _keep_rejects(self, bucket: str, key: str, rejects: IO[bytes], count: int) -> None:
@@ -109,6 +103,31 @@ class Importer:
         else:
             # Those of an earlier upload under the same key would tell of rows that are mended.
             self._s3.delete_object(Bucket=bucket, Key=key)
+
+
+class _Rejects:
+    """The file of the rejected rows. Beyond its limit it counts them only: the disk of a function is small."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="", write_through=True)
+        self._writer = csv.writer(self._text)
+        self._writer.writerow(["line", "code", "message", "row"])
+        self._left_out = 0
+
+    def add(self, row: Row, rejection: Rejection) -> None:
+        """Keep a row with the reason."""
+        if self._file.tell() < MAX_REJECTS_BYTES:
+            text = row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]
+            self._writer.writerow([row.line, rejection.code, rejection.message, text])
+        else:
+            self._left_out += 1
+
+    def finish(self) -> None:
+        """Say how many were left out, and let go of the file."""
+        if self._left_out:
+            self._writer.writerow(["", "left_out", f"{self._left_out} more rows were rejected", ""])
+        self._text.detach()
 
 
 def build(settings: IngestSettings, logger: Logger, metrics: Metrics) -> Importer:

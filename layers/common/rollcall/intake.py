@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MESSAGES_PER_CALL = 10
 BYTES_PER_CALL = 256 * 1024
 ATTEMPTS = 4
+SHOWN_ID_CHARACTERS = 64
 FIRST_BACKOFF_SECONDS = 0.05
 
 
@@ -164,5 +165,8 @@ def _calls(bodies: Sequence[str], positions: Iterable[int]) -> Iterable[list[int
 
 
 def _readable_id(raw: object) -> str | None:
+    """The id of a rejected event, as far as it can be shown."""
     event_id = raw.get("event_id") if isinstance(raw, dict) else None
-    return event_id[:200].encode(errors="replace").decode() if isinstance(event_id, str) else None
+    if not isinstance(event_id, str):
+        return None
+    return "".join(c if c.isprintable() else "?" for c in event_id[:SHOWN_ID_CHARACTERS])

@@ -8,6 +8,7 @@ DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
 LAYOUT_KEY = "layout"
 PENDING = "pending"
+REFUSED = "refused"
 _TYPE_PREFIX = "#"
 
 
@@ -46,7 +47,7 @@ def first_day_key(user_id: str) -> str:
 
 
 def receipt_key(batch_id: str) -> str:
-    """Partition of a batch's receipt; the sort key is the part's number, or `pending`."""
+    """Partition of a batch's receipt; the sort key is the part's number, `pending` or `refused`."""
     return f"batch#{batch_id}"
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rollcall.batch import Batch
 from rollcall.claims import Receipt
 from rollcall.dynamo import Dynamo
-from rollcall.keys import PENDING, Tables, receipt_key
+from rollcall.keys import PENDING, REFUSED, Tables, receipt_key
 
 # Longer than any queue keeps a message, the dead-letter queue and one redrive included.
 PENDING_SECONDS = 40 * 86_400
@@ -66,14 +66,18 @@ class Receipts:
             ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
             ConsistentRead=True,
         )
-        items = [item for page in pages for item in page]
+        items = {item["sk"]["S"]: item for page in pages for item in page}
         if not items:
             raise UnknownBatch(batch_id)
-        parts = [item for item in items if item["sk"]["S"] != PENDING]
-        if not any(item["applied"] == item["total"] for item in parts):
+        refused = items.pop(REFUSED, None)
+        items.pop(PENDING, None)
+        if any(item["applied"] == item["total"] for item in items.values()):
+            receipt = items["0"]
+        elif refused and not items:
+            receipt = refused
+        else:
             return None
-        first = next(item for item in parts if item["sk"]["S"] == "0")
-        return Receipt(*(int(first[name]["N"]) for name in Receipt._fields))
+        return Receipt(*(int(receipt[name]["N"]) for name in Receipt._fields))
 
     def wait(self, batch_ids: Sequence[str], seconds: float) -> bool:
         """Wait until each batch has its receipt, at most `seconds`; returns whether they have."""

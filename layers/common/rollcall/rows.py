@@ -102,24 +102,25 @@ class _Lines(Iterator[str]):
     """A file's lines, decoded, that remembers where the record being read began and what it said."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines = (line.decode("utf-8", "surrogateescape") for line in lines)
+        # A line of the limit's length is one that was cut.
+        self._lines = ((line.decode("utf-8", "surrogateescape"), len(line) >= MAX_LINE_BYTES) for line in lines)
         self.number = 0
         self._first_line = 1
         self._text: list[str] = []
         self._too_long = False
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line, cut = next(self._lines)
         if not self.number:
             line = line.removeprefix("\ufeff")
-        self._too_long = self._too_long or len(line) >= MAX_LINE_BYTES
+        self._too_long = self._too_long or cut
         self.number += 1
         self._text.append(line)
         return line
 
     def push_back(self, line: str) -> None:
         """Have the line that was read last come again."""
-        self._lines = chain([line], self._lines)  # type: ignore[assignment]
+        self._lines = chain([(line, self._too_long)], self._lines)  # type: ignore[assignment]
         self.number -= 1
 
     def begin_record(self) -> None:

@@ -7,19 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rollcall.answers import DailyActives, EventCount, Retention, Window
-from rollcall.days import add_days, days_between
+from rollcall.days import Calendar, add_days, days_between
 from rollcall.dynamo import Dynamo, Item
 from rollcall.keys import DAILY_ACTIVES, OVERFLOW, Tables, counted_type, counts_key, overflow_key, shard_of, users_key
+from rollcall.layout import check_layout
 
 READERS = 16
 
 
 class Stats:
-    """Reads the stats table."""
+    """Reads the stats table, which has to be laid out as `tables` and `calendar` say; else `BadSetting` is raised."""
 
-    def __init__(self, dynamo: Dynamo, tables: Tables) -> None:
+    def __init__(self, dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
         self._dynamo = dynamo
         self._tables = tables
+        self._calendar = calendar
+        self._checked = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="stats")
 
     def daily_actives(self, first: str, last: str) -> list[DailyActives]:
@@ -27,6 +30,7 @@ class Stats:
 
         Reads one item for each day and counter shard, strongly consistent: a read unit for each 4 KB of a shard.
         """
+        self._check_layout()
         actives: Counter[str] = Counter()
         for item in self._counters(first, last, [DAILY_ACTIVES]):
             if DAILY_ACTIVES in item:
@@ -38,6 +42,7 @@ class Stats:
 
         Reads what `daily_actives` does, and besides one item for each event type that overflowed.
         """
+        self._check_layout()
         counts: Counter[str] = Counter()
         overflowed: list[str] = []
         for item in self._counters(first, last):
@@ -66,6 +71,7 @@ class Stats:
         100,000 users a day that is some 1,200 read units and 10 MB a day, $0.00015 on demand. Memory holds the
         cohort, its returned users of one window, and a page of 1 MB for each of the readers.
         """
+        self._check_layout()
         cohort = self._new_users(day) if new_users else self._active_users(day)
         starts = [add_days(day, number * window_days) for number in range(1, windows + 1)]
         ends = [add_days(start, window_days - 1) for start in starts]
@@ -74,6 +80,11 @@ class Stats:
             returned = self._returned(cohort, days_between(start, min(end, today)))
             answers.append(Window(number, start, returned, complete=end < today))
         return Retention(sum(map(len, cohort)), answers)
+
+    def _check_layout(self) -> None:
+        if not self._checked:
+            check_layout(self._dynamo, self._tables, self._calendar)
+            self._checked = True
 
     def _returned(self, cohort: list[set[str]], days: list[str]) -> int:
         """How many of the cohort were active on any of the days."""
