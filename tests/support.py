@@ -53,6 +53,11 @@ def create_tables(client: Any, user_shards: int = 2, counter_shards: int = 2) ->
     return Tables(names["EventsTable"], names["StatsTable"], user_shards, counter_shards)
 
 
+def delete_tables(client: Any, tables: Tables) -> None:
+    for table in (tables.events, tables.stats):
+        client.delete_table(TableName=table)
+
+
 @cache
 def _resources() -> dict[str, Any]:
     found: dict[str, Any] = template()["Resources"]

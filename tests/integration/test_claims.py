@@ -19,7 +19,14 @@ from rollcall.receipts import Receipts
 from rollcall.settings import BadSetting
 from rollcall.stats import Stats
 from scripts.ministack import MiniStack
-from tests.support import RECEIVED_AT, KeptDeadLetters, assert_counters_equal_recount, create_tables, scan
+from tests.support import (
+    RECEIVED_AT,
+    KeptDeadLetters,
+    assert_counters_equal_recount,
+    create_tables,
+    delete_tables,
+    scan,
+)
 
 UTC = Calendar("UTC")
 
@@ -47,8 +54,7 @@ class Stack:
 def stack(ministack: MiniStack) -> Iterator[Stack]:
     made = Stack(ministack.client("dynamodb"))
     yield made
-    made.client.delete_table(TableName=made.tables.events)
-    made.client.delete_table(TableName=made.tables.stats)
+    delete_tables(made.client, made.tables)
 
 
 def event(number: int, user: str = "u", kind: str = "open", day: str = "2025-08-01", properties: str = "{}") -> Event:

@@ -28,7 +28,15 @@ from rollcall.events import Event
 from rollcall.keys import Tables
 from rollcall.stats import Stats
 from scripts.ministack import MiniStack
-from tests.support import RECEIVED_AT, KeptDeadLetters, Recount, assert_counters_equal_recount, create_tables, scan
+from tests.support import (
+    RECEIVED_AT,
+    KeptDeadLetters,
+    Recount,
+    assert_counters_equal_recount,
+    create_tables,
+    delete_tables,
+    scan,
+)
 
 SCHEDULES = int(os.environ.get("ROLLCALL_SCHEDULES", "240"))
 FAULTS = ("crash before", "crash after", "throttle")
@@ -249,8 +257,7 @@ def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(mini
             assert_first_content_won(client, tables, schedule)
             assert_stats_answer_the_recount(client, tables)
         finally:
-            client.delete_table(TableName=tables.events)
-            client.delete_table(TableName=tables.stats)
+            delete_tables(client, tables)
 
     check()
 

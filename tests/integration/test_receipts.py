@@ -24,7 +24,7 @@ from rollcall.idempotency import IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake import BatchQueue, Intake
 from rollcall.receipts import Outcome, Receipts, UnknownBatch
 from scripts.ministack import MiniStack
-from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, scan
+from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables, scan
 
 ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}
 TWO = {**ONE, "event_id": "e2"}
@@ -85,8 +85,7 @@ class Stack:
 def stack(ministack: MiniStack) -> Iterator[Stack]:
     made = Stack(ministack.client("dynamodb"))
     yield made
-    made.client.delete_table(TableName=made.tables.events)
-    made.client.delete_table(TableName=made.tables.stats)
+    delete_tables(made.client, made.tables)
 
 
 def event(number: int, kind: str = "open", properties: str = "{}") -> Event:
