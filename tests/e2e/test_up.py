@@ -92,6 +92,18 @@ def test_what_was_sent_before_the_stop_is_answered_after_the_start(tmp_path: Pat
         assert days == [{"date": "2015-01-01", "dau": 1}]
 
 
+@pytest.mark.parametrize("note", ['{"last_day": "2025-08-31", "complete": false}', '{"last_day'])
+def test_a_sample_that_was_not_sent_to_its_end_is_sent_again(tmp_path: Path, note: str) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "sample.json").write_text(note)
+    with running(state, ROLLCALL_PORT=str(free_port())) as (process, said):
+        text = wait_for(process, said, r"^Ctrl-C stops it\.$")
+    assert "6,000 sample events sent and counted" in text
+    assert ("2025-08-31" in text) == ("2025-08-31" in note)
+    assert '"complete": true' in (state / "sample.json").read_text()
+
+
 def test_when_it_is_killed_the_local_aws_saves_its_data_and_leaves_too(tmp_path: Path) -> None:
     port = free_port()
     with running(tmp_path / "state", ROLLCALL_PORT=str(port), ROLLCALL_SAMPLE="0") as (process, said):

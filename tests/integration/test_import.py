@@ -235,6 +235,20 @@ def test_a_file_without_the_columns_of_events_is_rejected_as_a_whole(
     assert queue.messages() == []
 
 
+def test_rejects_beyond_the_limit_of_their_file_are_counted(
+    importer: Importer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MAX_REJECTS_BYTES", 200)
+    bucket.put(file_of(*(row(number, user_id="") for number in range(20)), row(20)))
+
+    imported = importer.import_object(BUCKET, KEY, "-")
+
+    assert imported == Imported(rows=21, accepted=1, rejected=20, duplicates=0)
+    *kept, last = bucket.rejects()
+    assert 1 <= len(kept) < 20
+    assert (last["code"], last["message"]) == ("left_out", f"{20 - len(kept)} more rows were rejected")
+
+
 def test_there_is_no_file_of_rejects_where_no_row_is_bad(importer: Importer, bucket: Bucket) -> None:
     bucket.put(file_of(row(1)))
 
