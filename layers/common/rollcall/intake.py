@@ -43,8 +43,6 @@ class Taken(NamedTuple):
     """By index."""
     duplicates: int
     """Events dropped because an earlier one of the same call has their id."""
-    unavailable: bool
-    """Nothing could be queued, although there was something to queue."""
     queue_errors: list[str]
     """Why the queue did not take some of it."""
 
@@ -52,6 +50,11 @@ class Taken(NamedTuple):
     def accepted(self) -> int:
         """Events that were queued."""
         return sum(len(batch.events) for batch in self.batches)
+
+    @property
+    def unavailable(self) -> bool:
+        """Nothing could be queued, although there was something to queue."""
+        return bool(self.queue_errors) and not self.batches
 
 
 class BatchQueue:
@@ -145,7 +148,6 @@ class Intake:
             batches=sent,
             rejected=sorted(rejected),
             duplicates=duplicates,
-            unavailable=bool(batches) and not sent,
             queue_errors=sorted(set(unsent.values())),
         )
 

@@ -1,11 +1,12 @@
 """What became of a batch, for those who sent it."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rollcall.batch import Batch
-from rollcall.claims import Receipt
+from rollcall.claims import Receipt, read_owners
 from rollcall.dynamo import Dynamo
 from rollcall.keys import PENDING, REFUSED, Tables, receipt_key
 
@@ -13,6 +14,8 @@ from rollcall.keys import PENDING, REFUSED, Tables, receipt_key
 PENDING_SECONDS = 40 * 86_400
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
+
+_BATCH_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnknownBatch(LookupError):
@@ -60,6 +63,8 @@ class Receipts:
 
     def find(self, batch_id: str) -> Receipt | None:
         """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`."""
+        if not _BATCH_ID.fullmatch(batch_id):
+            raise UnknownBatch(batch_id)
         pages = self._dynamo.query(
             TableName=self._tables.stats,
             KeyConditionExpression="pk = :batch",
@@ -77,7 +82,7 @@ class Receipts:
             receipt = refused
         else:
             return None
-        return Receipt(*(int(receipt[name]["N"]) for name in Receipt._fields))
+        return Receipt.of_item(receipt)
 
     def wait(self, batch_ids: Sequence[str], seconds: float) -> bool:
         """Wait until each batch has its receipt, at most `seconds`; returns whether they have."""
@@ -94,15 +99,8 @@ class Receipts:
 
     def outcome(self, batches: Sequence[Batch]) -> Outcome:
         """What became of each event of batches that have their receipts: one read unit an event."""
-        standing = {
-            item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"])
-            for item in self._dynamo.get(
-                self._tables.events,
-                [{"event_id": {"S": event.event_id}} for batch in batches for event in batch.events],
-                ["event_id", "batch", "fingerprint"],
-                consistent=True,
-            )
-        }
+        event_ids = (event.event_id for batch in batches for event in batch.events)
+        standing = read_owners(self._dynamo, self._tables, event_ids)
         found = Outcome([], [], [])
         for batch in batches:
             for event in batch.events:
