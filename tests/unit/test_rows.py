@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.events import InvalidEvent, parse_event
-from rollcall.rows import Row, read_rows
+from rollcall.rows import Piece, Row, cut_file, read_piece, read_rows
 
 MB = 1024 * 1024
 NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)
@@ -488,3 +488,76 @@ def test_any_bytes_are_read_or_refused_without_any_other_error(start: bytes, res
         if not isinstance(row.event, InvalidEvent):
             with suppress(InvalidEvent):
                 parse_event(row.event, NOW)
+
+
+def by_pieces(data: bytes, piece_bytes: int, chunk_bytes: int = 7) -> tuple[list[Row], list[Piece]]:
+    """The rows of a file that is cut, each piece read by itself."""
+    chunks = [data[start : start + chunk_bytes] for start in range(0, len(data), chunk_bytes)]
+    rows: list[Row] = []
+    pieces: list[Piece] = []
+    for part in cut_file(chunks, piece_bytes):
+        if isinstance(part, Row):
+            rows.append(part)
+            continue
+        pieces.append(part)
+        content = data[part.start : part.end] if part.content is None else part.content
+        rows += read_piece([content], part.header, part.first_line)
+    return rows, pieces
+
+
+def shown(rows: list[Row]) -> list[tuple[int, str, object]]:
+    return [
+        (row.line, row.text, row.event.message if isinstance(row.event, InvalidEvent) else row.event) for row in rows
+    ]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from([b"", FILE, JSONL, b"\xef\xbb\xbf" + FILE, b"\n\n" + JSONL, HEADER.encode() + b"\r\n"]),
+    messy_files,
+    st.integers(1, 200),
+    st.booleans(),
+)
+def test_a_file_has_the_same_rows_however_it_is_cut(start: bytes, rest: bytes, piece_bytes: int, zipped: bool) -> None:
+    data = gzip.compress(start + rest) if zipped else start + rest
+
+    rows, pieces = by_pieces(data, piece_bytes)
+
+    assert shown(rows) == shown(read(data))
+    assert all(piece.end - piece.start >= piece_bytes for piece in pieces[:-1])
+    assert all(before.end == after.start for before, after in itertools.pairwise(pieces))
+    assert {piece.content is None for piece in pieces} <= {not zipped}
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_file_is_cut_between_its_rows_and_not_at_a_newline_in_quotes(compress: Callable[[bytes], bytes]) -> None:
+    quoted = 'e{},2025-08-01T00:00:00Z,42,"two\nlines ""quoted""\n",{{}}'
+    data = "\n".join([HEADER, *(quoted.format(number) for number in range(100))]).encode()
+
+    rows, pieces = by_pieces(compress(data), 500)
+
+    assert len(pieces) > 5
+    assert shown(rows) == shown(read(data))
+    assert [row.line for row in rows] == list(range(2, 302, 3))
+
+
+def test_a_gzip_file_that_ends_early_is_cut_as_far_as_it_goes_and_says_so() -> None:
+    data = gzip.compress(b"".join(b"%s\n" % line for line in [HEADER.encode(), *[FIRST_ROW.encode()] * 5_000]))[:-30]
+
+    rows, pieces = by_pieces(data, 10_000, 1_000)
+
+    assert len(pieces) > 3
+    assert shown(rows) == shown(read(data))
+    assert isinstance(rows[-1].event, InvalidEvent)
+
+
+def test_cutting_a_file_takes_memory_for_a_piece_and_not_for_the_file() -> None:
+    line = f"{FIRST_ROW}\n".encode() * 1_000
+    chunks = itertools.chain([f"{HEADER}\n".encode()], itertools.repeat(line, 500))
+    tracemalloc.start()
+
+    pieces = sum(isinstance(part, Piece) for part in cut_file(chunks, MB))
+
+    assert pieces > 15
+    assert tracemalloc.get_traced_memory()[1] < 4 * MB
+    tracemalloc.stop()
