@@ -1,9 +1,30 @@
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.ministack import MiniStack, free_port
+
+pytest_plugins = ["pytester"]
+
+# API keys, refresh tokens, access tokens, password hashes, and what all passwords of the tests hold.
+CREDENTIAL = re.compile(
+    r"rc_[0-9a-f]{16}_[0-9a-f]{48}|rt_[0-9a-f]{32}_|eyJ[\w-]{8,}\.eyJ[\w-]+\.|\$argon2id\$|green bottles"
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail every test under which a credential is logged or printed."""
+    report = yield
+    for name, text in report.sections:
+        # Those of earlier phases are there too.
+        if name.endswith(report.when or "") and CREDENTIAL.search(text):
+            report.outcome = "failed"
+            report.longrepr = f"a credential is in the {name.lower()}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +33,14 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniStack]:
     folder: Path = tmp_path_factory.mktemp("ministack")
     with MiniStack(free_port(), folder / "log") as stack:
         yield stack
+        logged = "\n".join(function_logs(stack.client("logs")))
+    assert not CREDENTIAL.search(logged), "a function logged a credential"
+    assert not CREDENTIAL.search((folder / "log").read_text(errors="replace")), "the local AWS logged a credential"
+
+
+def function_logs(client: Any) -> Iterator[str]:
+    """All that the deployed functions logged."""
+    for groups in client.get_paginator("describe_log_groups").paginate():
+        for group in groups["logGroups"]:
+            for events in client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+                yield from (event["message"] for event in events["events"])

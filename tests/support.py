@@ -13,11 +13,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from rollcall.access import Principal
+from rollcall.apikeys import SCOPES
 from rollcall.batch import Batch
 from rollcall.claims import Receipt
 from rollcall.days import Calendar
 from rollcall.events import Event
-from rollcall.keys import Tables
+from rollcall.keys import Tables, counted_source, counted_type
+from rollcall.limits import Allowance, Limit
 from scripts.deploy import ROOT, template
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
@@ -53,6 +56,23 @@ def create_tables(client: Any, user_shards: int = 2, counter_shards: int = 2) ->
     return Tables(names["EventsTable"], names["StatsTable"], user_shards, counter_shards)
 
 
+def create_access_table(client: Any) -> str:
+    """The table of who may call, as template.yaml describes it, under a name of its own."""
+    properties = _resources()["AccessTable"]["Properties"]
+    name = f"AccessTable-{uuid.uuid4().hex[:12]}"
+    wanted = ("BillingMode", "AttributeDefinitions", "KeySchema")
+    client.create_table(TableName=name, **{each: properties[each] for each in wanted})
+    return name
+
+
+class OpenGate:
+    """Lets everybody in, as the key `test` with every scope."""
+
+    def admit(self, _credential: str, _method: str, _route: str) -> tuple[Principal, Allowance]:
+        limit = Limit(1, 1)
+        return Principal("key test", frozenset(SCOPES), "http", None), Allowance(limit, 1, 0)
+
+
 def delete_tables(client: Any, tables: Tables) -> None:
     for table in (tables.events, tables.stats):
         client.delete_table(TableName=table)
@@ -75,9 +95,9 @@ def routes(function: str | None = None) -> set[tuple[str, str]]:
     }
 
 
-def sample_event(name: str) -> dict[str, Any]:
-    """One of events/*.json."""
-    event: dict[str, Any] = json.loads((ROOT / f"events/{name}.json").read_text())
+def sample_event(name: str, key: str = "YOUR-API-KEY") -> dict[str, Any]:
+    """One of events/*.json, with the text of an API key in its place."""
+    event: dict[str, Any] = json.loads((ROOT / f"events/{name}.json").read_text().replace("YOUR-API-KEY", key))
     return event
 
 
@@ -117,6 +137,7 @@ class Recount:
     events: int = 0
     actives: dict[str, set[str]] = field(default_factory=dict)
     types: dict[str, Counter[str]] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
     first_days: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -127,6 +148,7 @@ class Recount:
             recount.events += 1
             recount.actives.setdefault(day, set()).add(user)
             recount.types.setdefault(day, Counter())[item["event_type"]] += 1
+            recount.sources[item["source"]] += 1
             recount.first_days[user] = min(day, recount.first_days.get(user, day))
         return recount
 
@@ -147,15 +169,21 @@ def assert_counters_equal_recount(client: Any, tables: Tables, calendar: Calenda
     items = list(scan(client, tables.stats))
     actives: Counter[str] = Counter()
     types: dict[str, Counter[str]] = {}
+    sources: Counter[str] = Counter()
     for item in items:
         if item["pk"].startswith("counts#"):
             actives[item["sk"]] += int(item.get("dau", 0))
-            for name in item.keys() - {"pk", "sk", "dau", "overflow"}:
-                types.setdefault(item["sk"], Counter())[name[1:]] += int(item[name])
+            for name in item.keys() - {"pk", "sk", "dau", "overflow", "processing_ms"}:
+                source = counted_source(name)
+                if source is None:
+                    types.setdefault(item["sk"], Counter())[str(counted_type(name))] += int(item[name])
+                else:
+                    sources[source] += int(item[name])
         elif item["pk"].startswith("types#"):
             types.setdefault(item["pk"].split("#", 2)[2], Counter())[item["sk"]] += int(item["count"])
     assert dict(actives) == {day: len(users) for day, users in recount.actives.items()}
     assert {day: +counts for day, counts in types.items()} == recount.types
+    assert sources == recount.sources
     first_days = {item["user_id"]: item["first_day"] for item in items if item["pk"].startswith("first#")}
     assert first_days == recount.first_days
     assert _inserted(items) == recount.events

@@ -1,20 +1,18 @@
-"""Imports the files that are uploaded under uploads/."""
+"""Cuts the files that are uploaded under uploads/ into parts for a queue."""
 
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 
-from rollcall.imports import build
-from rollcall.settings import IngestSettings
+from rollcall.imports import build_planner
+from rollcall.settings import PlanSettings
 
 logger = Logger()
-metrics = Metrics()
-importer = build(IngestSettings.read(os.environ), logger, metrics)
+planner = build_planner(PlanSettings.read(os.environ), logger)
 
 
-@metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], context: Any) -> None:
-    """Import the objects of an S3 notification."""
-    importer.handle(event, context.aws_request_id)
+def handler(event: dict[str, Any], _: Any) -> None:
+    """Plan the objects of an S3 notification."""
+    planner.handle(event)

@@ -1,33 +1,48 @@
-"""POST /events."""
+"""POST /events, and the uploads of files."""
 
 import os
+import warnings
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
 
-from rollcall import aws
+from rollcall import access, aws
 from rollcall.dynamo import Dynamo
-from rollcall.http import ingest
+from rollcall.http import imports, ingest
 from rollcall.http.app import create_app, serve
 from rollcall.idempotency import IdempotencyKeys
+from rollcall.imports import Uploads
 from rollcall.intake import BatchQueue, Intake
+from rollcall.progress import ImportLog
 from rollcall.receipts import Receipts
-from rollcall.settings import IngestSettings, StatsSettings
+from rollcall.settings import AccessSettings, IngestSettings, StatsSettings
+
+# A request that brings no events measures nothing.
+warnings.filterwarnings("ignore", "No application metrics to publish")
 
 logger = Logger()
+metrics = Metrics()
 settings = IngestSettings.read(os.environ)
 tables = StatsSettings.read(os.environ).tables
+who_may = AccessSettings.read(os.environ)
 dynamo = Dynamo(aws.dynamodb())
+log = ImportLog(dynamo, tables.stats)
 app = create_app(
     ingest.router,
+    imports.router,
     logger=logger,
+    metrics=metrics,
+    gate=access.build(who_may, dynamo, aws.ssm()),
     intake=Intake(BatchQueue(aws.sqs(), settings.queue_url), settings.calendar),
+    import_log=log,
+    uploads=Uploads(aws.s3(), settings.upload_bucket, log),
     receipts=Receipts(dynamo, tables),
     idempotency_keys=IdempotencyKeys(dynamo, tables),
 )
-answer = serve(app)
+answer = serve(app, who_may.cors_origins)
 
 
+@metrics.log_metrics
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer an API Gateway request."""

@@ -5,22 +5,25 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall import aws
+from rollcall import access, aws
 from rollcall.dynamo import Dynamo
 from rollcall.http import retention
 from rollcall.http.app import create_app, serve
-from rollcall.settings import StatsSettings
+from rollcall.settings import AccessSettings, StatsSettings
 from rollcall.stats import Stats
 
 logger = Logger()
 settings = StatsSettings.read(os.environ)
+who_may = AccessSettings.read(os.environ)
+dynamo = Dynamo(aws.dynamodb())
 app = create_app(
     retention.router,
     logger=logger,
-    stats=Stats(Dynamo(aws.dynamodb()), settings.tables, settings.calendar),
+    gate=access.build(who_may, dynamo, aws.ssm()),
+    stats=Stats(dynamo, settings.tables, settings.calendar),
     calendar=settings.calendar,
 )
-answer = serve(app)
+answer = serve(app, who_may.cors_origins)
 
 
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)

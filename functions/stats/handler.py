@@ -1,34 +1,43 @@
-"""GET /stats/dau and /stats/top-events, the receipts, the health checks and the documentation."""
+"""GET /stats/dau and /stats/top-events, the receipts, the health checks, the metrics and the documentation."""
 
 import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall import aws
+from rollcall import access, aws
+from rollcall.apikeys import ApiKeys
 from rollcall.dynamo import Dynamo
 from rollcall.health import Health
-from rollcall.http import batches, meta, stats
+from rollcall.http import batches, meta
+from rollcall.http import stats as stats_routes
 from rollcall.http.app import create_app, serve
+from rollcall.monitor import Monitor
 from rollcall.receipts import Receipts
-from rollcall.settings import HealthSettings, StatsSettings
+from rollcall.settings import AccessSettings, HealthSettings, StatsSettings
 from rollcall.stats import Stats
 
 logger = Logger()
 settings = StatsSettings.read(os.environ)
-dynamodb = aws.dynamodb()
+who_may = AccessSettings.read(os.environ)
+watched = HealthSettings.read(os.environ)
+dynamodb, sqs = aws.dynamodb(), aws.sqs()
 dynamo = Dynamo(dynamodb)
+stats = Stats(dynamo, settings.tables, settings.calendar)
+api_keys = ApiKeys(dynamo, who_may.table)
 app = create_app(
-    stats.router,
+    stats_routes.router,
     batches.router,
     meta.router,
     logger=logger,
-    stats=Stats(dynamo, settings.tables, settings.calendar),
+    gate=access.build(who_may, dynamo, aws.ssm()),
+    stats=stats,
     calendar=settings.calendar,
     receipts=Receipts(dynamo, settings.tables),
-    health=Health(HealthSettings.read(os.environ), dynamodb, aws.sqs(), aws.s3()),
+    health=Health(watched, dynamodb, sqs, aws.s3()),
+    monitor=Monitor(stats, api_keys, sqs, aws.cloudwatch(), watched.queue_url, watched.dead_letter_queue_url),
 )
-answer = serve(app)
+answer = serve(app, who_may.cors_origins)
 
 
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)

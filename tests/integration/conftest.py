@@ -2,22 +2,33 @@ import asyncio
 import importlib.util
 import io
 import os
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 import pytest
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from fastapi import FastAPI
 from moto import mock_aws
+from starlette.types import Receive, Scope, Send
 
+from rollcall.apikeys import SCOPES, ApiKeys
 from rollcall.batch import Batch, decode
+from rollcall.dynamo import Dynamo
+from rollcall.http.headers import with_headers
 from scripts.deploy import ROOT
-from tests.support import create_tables
+from tests.conftest import CREDENTIAL
+from tests.support import create_access_table, create_tables, routes
 
 REGION = "us-east-1"
+LOADER = botocore.loaders.create_loader()
 
 
 @dataclass
@@ -69,8 +80,10 @@ def queue(aws: None, aws_clients: dict[str, Any]) -> Queue:
 
 
 @pytest.fixture
-def logs() -> io.StringIO:
-    return io.StringIO()
+def logs() -> Iterator[io.StringIO]:
+    written = io.StringIO()
+    yield written
+    assert not CREDENTIAL.search(written.getvalue())
 
 
 @pytest.fixture
@@ -80,19 +93,42 @@ def logger(logs: io.StringIO) -> Logger:
     return Logger(service=uuid.uuid4().hex, stream=logs)
 
 
-@pytest.fixture
-def event_loop_of_lambda() -> Iterator[None]:
-    """The event loop that Mangum expects to be there."""
+@contextmanager
+def event_loop() -> Iterator[None]:
+    """The event loop that Mangum expects to be there; one that it has to make itself it does not close."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+@pytest.fixture
+def event_loop_of_lambda() -> Iterator[None]:
+    with event_loop():
+        yield
+
+
+@pytest.fixture
+def access_table(aws: None, aws_clients: dict[str, Any]) -> str:
+    return create_access_table(aws_clients["dynamodb"])
+
+
+@pytest.fixture
+def api_key(access_table: str, aws_clients: dict[str, Any]) -> str:
+    """The text of a key that may everything."""
+    return ApiKeys(Dynamo(aws_clients["dynamodb"]), access_table).create("test", SCOPES, "http")[1]
 
 
 @pytest.fixture
 def load_handler(
-    monkeypatch: pytest.MonkeyPatch, queue: Queue, aws_clients: dict[str, Any], event_loop_of_lambda: None
+    monkeypatch: pytest.MonkeyPatch,
+    queue: Queue,
+    aws_clients: dict[str, Any],
+    access_table: str,
+    event_loop_of_lambda: None,
 ) -> Callable[[str], ModuleType]:
     """Loads the handler of a function, by its folder, as Lambda does."""
     tables = create_tables(aws_clients["dynamodb"])
@@ -109,14 +145,57 @@ def load_handler(
         "USER_SHARDS": str(tables.user_shards),
         "COUNTER_SHARDS": str(tables.counter_shards),
         "REPORTING_TIMEZONE": "UTC",
+        "DEAD_LETTER_QUEUE_URL": queue.url,
+        "UPLOAD_BUCKET": "uploads",
+        "ACCESS_TABLE": access_table,
+        "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
+        "KEY_RATE": "50",
+        "KEY_BURST": "100",
+        "CORS_ORIGINS": "",
+        "OPEN_REGISTRATION": "false",
+        "ADDRESS_REQUESTS_PER_MINUTE": "600",
+        "ADDRESS_BURST": "1000",
+        "LOGINS_PER_MINUTE": "600",
+        "LOGIN_BURST": "1000",
         "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
         "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    # The default session keeps the credentials that it finds first.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    # The default session keeps the credentials that it finds first, and a new one reads all models of AWS anew.
+    core = botocore.session.get_session()
+    core.register_component("data_loader", LOADER)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=core))
+    # All instances share what is not yet written.
+    Metrics(namespace="Rollcall").clear_metrics()
     return _load
+
+
+class WholeApi:
+    """All functions behind one door, each for its routes in template.yaml, as an ASGI app."""
+
+    def __init__(self, apps: dict[str, FastAPI], origins: Sequence[str] = ()) -> None:
+        self.apps = apps
+        self._origins = origins
+        self._routes = [
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), function)
+            for function in apps
+            for path, _ in routes(function)
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for pattern, function in self._routes:
+            if pattern.fullmatch(scope["path"]):
+                await with_headers(self.apps[function], self._origins)(scope, receive, send)
+                return
+        raise AssertionError(f"template.yaml has no route {scope['path']}")
+
+
+@pytest.fixture
+def whole_api(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]) -> WholeApi:
+    """Every function as its handler composes it, on an AWS in this process that has nothing but its tables."""
+    aws_clients["s3"].create_bucket(Bucket="uploads")
+    return WholeApi({name: load_handler(name).app for name in ("auth", "ingest", "retention", "stats")})
 
 
 def _load(function: str) -> ModuleType:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import pytest
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
 from fastapi.testclient import TestClient
 
+from rollcall.access import Gate
 from rollcall.batch import Batch, decode
 from rollcall.days import Calendar
 from rollcall.events import Event
@@ -22,7 +23,7 @@ from rollcall.http import ingest
 from rollcall.http.app import create_app
 from rollcall.intake import ATTEMPTS, BatchQueue, Intake
 from tests.integration.conftest import Queue
-from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, assert_problem, pass_over, queued, sample_event
+from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, OpenGate, assert_problem, pass_over, queued, sample_event
 
 
 @dataclass
@@ -108,8 +109,15 @@ def client(queue: Queue, client_of: Callable[..., TestClient]) -> TestClient:
 
 
 def api(intake: object, logger: Logger) -> TestClient:
-    app = create_app(ingest.router, logger=logger, intake=intake, receipts=StubReceipts())
-    return TestClient(app, raise_server_exceptions=False)
+    app = create_app(
+        ingest.router,
+        logger=logger,
+        metrics=Metrics(service="ingest", namespace="Rollcall"),
+        gate=cast(Gate, OpenGate()),
+        intake=intake,
+        receipts=StubReceipts(),
+    )
+    return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
 
 def raw(number: int, **changes: Any) -> dict[str, Any]:
@@ -750,9 +758,9 @@ def test_a_405_says_which_method_is_allowed(client: TestClient) -> None:
 
 
 def test_the_handler_queues_the_sample_events_under_the_request_id(
-    load_handler: Callable[[str], ModuleType], queue: Queue
+    load_handler: Callable[[str], ModuleType], queue: Queue, api_key: str
 ) -> None:
-    event = sample_event("ingest")
+    event = sample_event("ingest", api_key)
 
     answer = load_handler("ingest").handler(event, LAMBDA_CONTEXT)
 
@@ -769,19 +777,45 @@ def test_the_handler_queues_the_sample_events_under_the_request_id(
     assert message["MessageAttributes"]["correlation_id"]["StringValue"] == event["requestContext"]["requestId"]
 
 
-def test_the_handler_answers_an_unexpected_failure_with_a_problem(
+def test_the_handler_measures_the_events_and_logs_who_sent_them_under_the_request_id(
+    load_handler: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], api_key: str
+) -> None:
+    event = sample_event("ingest", api_key)
+
+    load_handler("ingest").handler(event, LAMBDA_CONTEXT)
+
+    request, measured = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert request["principal"].startswith("key ")
+    assert request["principal"].removeprefix("key ") in api_key
+    assert request["correlation_id"] == event["requestContext"]["requestId"]
+    assert (request["method"], request["route"], request["status"]) == ("POST", "/events", 202)
+    assert (measured["EventsAccepted"], measured["EventsRejected"]) == ([3], [0])
+
+
+def test_a_request_that_is_refused_measures_nothing(
     load_handler: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = load_handler("ingest").handler(sample_event("ingest"), LAMBDA_CONTEXT)
+
+    (request,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert answer["statusCode"] == request["status"] == 401
+    assert "principal" not in request
+
+
+def test_the_handler_answers_an_unexpected_failure_with_a_problem(
+    load_handler: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], api_key: str
 ) -> None:
     handler = load_handler("ingest")
     handler.app.state.intake = FailingIntake(RuntimeError("hunter2 is wrong"))
 
-    answer = handler.handler(sample_event("ingest"), LAMBDA_CONTEXT)
+    answer = handler.handler(sample_event("ingest", api_key), LAMBDA_CONTEXT)
 
     body = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else answer["body"].encode()
     assert answer["statusCode"] == 500
     assert answer["headers"]["content-type"] == "application/problem+json"
     assert json.loads(body)["code"] == "internal_error"
     assert b"hunter2" not in body
-    (entry,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    entry, request = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert entry["level"] == "ERROR"
     assert "hunter2" in entry["exception"]
+    assert request["message"] == "request answered"

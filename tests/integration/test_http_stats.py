@@ -5,7 +5,7 @@ import re
 import tracemalloc
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin
 
 import pytest
@@ -13,11 +13,12 @@ from aws_lambda_powertools import Logger
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from rollcall.access import Gate
 from rollcall.answers import DailyActives, EventCount, Retention, Window
 from rollcall.days import Calendar, add_days
 from rollcall.http import meta, retention, stats
 from rollcall.http.app import create_app, serve
-from tests.support import LAMBDA_CONTEXT, assert_problem, routes, sample_event
+from tests.support import LAMBDA_CONTEXT, OpenGate, assert_problem, routes, sample_event
 
 KYIV = Calendar("Europe/Kyiv")
 
@@ -76,12 +77,12 @@ def health() -> StubHealth:
 @pytest.fixture
 def app(asked: StubStats, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, meta.router)
-    return create_app(*routers, logger=logger, stats=asked, calendar=KYIV, health=health)
+    return create_app(*routers, logger=logger, gate=cast(Gate, OpenGate()), stats=asked, calendar=KYIV, health=health)
 
 
 @pytest.fixture
 def client(app: FastAPI) -> TestClient:
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
 
 def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
@@ -439,7 +440,8 @@ def test_the_description_lists_every_route_of_the_template_and_no_other(client: 
     undescribed = {("/docs", "get"), ("/docs/{asset}", "get"), ("/openapi.json", "get")}
 
     assert described
-    assert described == routes() - undescribed
+    # Browsers ask by OPTIONS whether a page may call.
+    assert described | {(path, "options") for path, _ in described} == routes() - undescribed
 
 
 def test_every_reference_of_the_description_leads_somewhere(client: TestClient) -> None:
@@ -537,7 +539,7 @@ def test_a_method_that_a_route_does_not_have_is_a_405_problem(client: TestClient
 def test_the_sample_events_are_answered(
     app: FastAPI, asked: StubStats, event_loop_of_lambda: None, sample: str, call: tuple[object, ...]
 ) -> None:
-    answer = serve(app)(sample_event(sample), LAMBDA_CONTEXT)
+    answer = serve(app, ())(sample_event(sample), LAMBDA_CONTEXT)
 
     assert answer["statusCode"] == 200
     assert asked.calls[0][: len(call)] == call
@@ -551,9 +553,11 @@ def test_an_unexpected_failure_is_logged_once(
     # As it is in a fresh process: serving sets the level for the whole process.
     caplog.set_level(logging.NOTSET, logger="mangum")
 
-    answer = serve(app)(sample_event("stats"), LAMBDA_CONTEXT)
+    answer = serve(app, ())(sample_event("stats"), LAMBDA_CONTEXT)
 
     assert answer["statusCode"] == 500
     assert json.loads(answer["body"])["code"] == "internal_error"
-    assert len(logs.getvalue().splitlines()) == 1
+    error, request = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert "hunter2" in error["exception"]
+    assert (request["message"], request["status"]) == ("request answered", 500)
     assert [record for record in caplog.records if record.name.startswith("mangum")] == []

@@ -3,10 +3,11 @@ import gzip
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import Mock
 from urllib.parse import quote_plus
 
@@ -17,11 +18,14 @@ from botocore.exceptions import ClientError
 from rollcall import imports
 from rollcall.batch import decode
 from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo
 from rollcall.events import Event
-from rollcall.imports import Imported, Importer, QueueUnavailable
+from rollcall.imports import Importer, Planner, QueueUnavailable, Task
 from rollcall.intake import ATTEMPTS, BatchQueue, Intake, Taken
+from rollcall.keys import import_id_of
+from rollcall.progress import Counted, ImportLog, UnknownImport
 from tests.integration.conftest import Queue
-from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, pass_over, queued, sample_event
+from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, create_tables, pass_over, queued, sample_event
 
 BUCKET = "rollcall-uploads-000000000000"
 KEY = "uploads/5 o'clock+more.csv"
@@ -38,7 +42,9 @@ class Bucket:
         self.client.put_object(Bucket=BUCKET, Key=key, Body=body)
 
     def objects(self) -> list[str]:
-        return [item["Key"] for item in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+        """All but those of work in progress."""
+        found = self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        return [item["Key"] for item in found if not item["Key"].startswith("staged/")]
 
     def rejects(self, key: str = REJECTS_KEY) -> list[dict[str, str]]:
         text = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
@@ -62,18 +68,47 @@ class StubClient:
         return {"Failed": failed}
 
 
+class Imported(NamedTuple):
+    rows: int
+    accepted: int
+    rejected: int
+    duplicates: int
+
+
+class Tasks(BatchQueue):
+    """A queue of tasks, in a list."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+
+    def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
+        self.waiting += bodies
+        return {}
+
+
 @dataclass
-class StreamedObject:
-    """S3 that makes an object's bytes while they are read."""
+class WholeImport:
+    """Both functions and the queue between them, which delivers the tasks one by one."""
 
-    chunks: Iterable[bytes]
-    deleted: list[str] = field(default_factory=list)
+    planner: Planner
+    importer: Importer
+    log: ImportLog
+    tasks: Tasks
 
-    def get_object(self, **_: str) -> dict[str, Any]:
-        return {"Body": SimpleNamespace(iter_chunks=lambda _size: iter(self.chunks))}
+    def handle(self, event: dict[str, Any]) -> None:
+        self.planner.handle(event)
+        self.work()
 
-    def delete_object(self, **request: str) -> None:
-        self.deleted.append(request["Key"])
+    def work(self) -> None:
+        while self.tasks.waiting:
+            self.importer.handle({"Records": [{"body": self.tasks.waiting.pop(0)}]})
+
+    def import_object(self, bucket: str, key: str) -> Imported:
+        self.planner.plan(bucket, key)
+        self.work()
+        progress = self.log.read(import_id_of(key))
+        assert progress.done
+        return Imported(*(sum(getattr(part, name) for part in progress.parts) for name in Imported._fields))
 
 
 @pytest.fixture
@@ -92,16 +127,24 @@ def metrics() -> Iterator[Metrics]:
 
 
 @pytest.fixture
-def make_importer(logger: Logger, metrics: Metrics) -> Callable[[Any, Any, str], Importer]:
-    def make(s3: Any, sqs: Any, url: str) -> Importer:
+def import_log(aws: None, aws_clients: dict[str, Any]) -> ImportLog:
+    client = aws_clients["dynamodb"]
+    return ImportLog(Dynamo(client), create_tables(client).stats, lambda: 1_756_728_000.0)
+
+
+@pytest.fixture
+def make_importer(logger: Logger, metrics: Metrics, import_log: ImportLog) -> Callable[[Any, Any, str], WholeImport]:
+    def make(s3: Any, sqs: Any, url: str) -> WholeImport:
+        tasks = Tasks()
         intake = Intake(BatchQueue(sqs, url, pass_over), Calendar("UTC"), lambda: NOW)
-        return Importer(s3, intake, logger, metrics)
+        planner = Planner(s3, tasks, import_log, logger)
+        return WholeImport(planner, Importer(s3, intake, import_log, logger, metrics), import_log, tasks)
 
     return make
 
 
 @pytest.fixture
-def importer(bucket: Bucket, queue: Queue, make_importer: Callable[[Any, Any, str], Importer]) -> Importer:
+def importer(bucket: Bucket, queue: Queue, make_importer: Callable[[Any, Any, str], WholeImport]) -> WholeImport:
     return make_importer(bucket.client, queue.client, queue.url)
 
 
@@ -131,52 +174,57 @@ def file_of(*lines: str) -> str:
     return "".join(f"{line}\n" for line in (HEADER, *lines))
 
 
-def test_an_uploaded_file_is_imported_from_its_notification(importer: Importer, bucket: Bucket, queue: Queue) -> None:
+def test_an_uploaded_file_is_imported_from_its_notification(
+    importer: WholeImport, bucket: Bucket, queue: Queue
+) -> None:
     bucket.put(file_of(*(row(number) for number in range(700))))
     event = notification(KEY)
     assert event["Records"][0]["s3"]["object"]["key"] == "uploads/5+o%27clock%2Bmore.csv"
 
-    importer.handle(event, "request-1")
+    importer.handle(event)
 
     messages = queue.messages()
     batches = [decode(message["Body"]) for message in messages]
     assert queued(batches) == [kept(number) for number in range(700)]
     assert {batch.source for batch in batches} == {"import"}
-    assert {message["MessageAttributes"]["correlation_id"]["StringValue"] for message in messages} == {"request-1"}
+    assert {message["MessageAttributes"]["correlation_id"]["StringValue"] for message in messages} == {
+        import_id_of(KEY)
+    }
 
 
-def test_every_object_of_a_notification_is_imported(importer: Importer, bucket: Bucket, queue: Queue) -> None:
+def test_every_object_of_a_notification_is_imported(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
     bucket.put(file_of(row(1)), "uploads/1.csv")
     bucket.put(file_of(row(2)), "uploads/2.csv")
 
-    importer.handle(notification("uploads/1.csv", "uploads/2.csv"), "-")
+    importer.handle(notification("uploads/1.csv", "uploads/2.csv"))
 
     assert queued(queue.batches()) == [kept(1), kept(2)]
 
 
 def test_what_became_of_the_rows_is_returned_logged_and_measured(
-    importer: Importer, bucket: Bucket, logs: io.StringIO, metrics: Metrics
+    importer: WholeImport, bucket: Bucket, logs: io.StringIO, metrics: Metrics
 ) -> None:
     bucket.put(file_of(row(1), row(2), row(1), row(3, user_id="")))
 
-    imported = importer.import_object(BUCKET, KEY, "-")
+    imported = importer.import_object(BUCKET, KEY)
 
     assert imported == Imported(rows=4, accepted=2, rejected=1, duplicates=1)
-    entry = json.loads(logs.getvalue())
-    assert {name: entry[name] for name in ("bucket", "key", "rows", "accepted", "rejected", "duplicates")} == {
-        "bucket": BUCKET,
-        "key": KEY,
-        "rows": 4,
-        "accepted": 2,
-        "rejected": 1,
-        "duplicates": 1,
-    }
+    planned, part, whole = (json.loads(line) for line in logs.getvalue().splitlines())
+    assert {name: planned[name] for name in ("key", "parts")} == {"key": KEY, "parts": 1}
+    assert {name: part[name] for name in ("key", "part", "batch_ids")} == {"key": KEY, "part": 0, "batch_ids": 1}
+    for entry in (part, whole):
+        assert {name: entry[name] for name in ("rows", "accepted", "rejected")} == {
+            "rows": 4,
+            "accepted": 2,
+            "rejected": 1,
+        }
+        assert entry["import_id"] == import_id_of(KEY)
     measured: dict[str, Any] = {**metrics.serialize_metric_set()}
     assert (measured["RowsAccepted"], measured["RowsRejected"]) == ([2.0], [1.0])
 
 
 def test_bad_rows_go_to_a_file_of_rejects_and_the_others_are_queued(
-    importer: Importer, bucket: Bucket, queue: Queue
+    importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:
     quoted = row(5, properties_json='"{""text"":\n""two lines""}"', user_id="")
     lines = [
@@ -193,7 +241,7 @@ def test_bad_rows_go_to_a_file_of_rejects_and_the_others_are_queued(
     ]
     bucket.put(file_of(*lines))
 
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     assert queued(queue.batches()) == [kept(1), kept(4), kept(10)]
     rejects = bucket.rejects()
@@ -212,10 +260,10 @@ def test_bad_rows_go_to_a_file_of_rejects_and_the_others_are_queued(
     assert [name in reject["message"] for name, reject in zip(named, rejects, strict=True)] == [True] * len(named)
 
 
-def test_bytes_that_are_no_text_reach_the_rejects_as_escapes(importer: Importer, bucket: Bucket) -> None:
+def test_bytes_that_are_no_text_reach_the_rejects_as_escapes(importer: WholeImport, bucket: Bucket) -> None:
     bucket.put(file_of(row(1)).encode() + row(2, user_id="caf?").encode().replace(b"?", b"\xe9") + b"\n")
 
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     (reject,) = bucket.rejects()
     assert (reject["line"], reject["code"]) == ("3", "invalid_unicode")
@@ -223,11 +271,11 @@ def test_bytes_that_are_no_text_reach_the_rejects_as_escapes(importer: Importer,
 
 
 def test_a_file_without_the_columns_of_events_is_rejected_as_a_whole(
-    importer: Importer, bucket: Bucket, queue: Queue
+    importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:
     bucket.put("event_id,when,user_id\n" + row(1) + "\n")
 
-    assert importer.import_object(BUCKET, KEY, "-") == Imported(rows=1, accepted=0, rejected=1, duplicates=0)
+    assert importer.import_object(BUCKET, KEY) == Imported(rows=1, accepted=0, rejected=1, duplicates=0)
 
     (reject,) = bucket.rejects()
     assert (reject["line"], reject["code"]) == ("1", "invalid_header")
@@ -236,12 +284,13 @@ def test_a_file_without_the_columns_of_events_is_rejected_as_a_whole(
 
 
 def test_rejects_beyond_the_limit_of_their_file_are_counted(
-    importer: Importer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    importer: WholeImport, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "MAX_REJECTS_BYTES", 200)
+    monkeypatch.setattr(imports, "PIECE_BYTES", 300)
     bucket.put(file_of(*(row(number, user_id="") for number in range(20)), row(20)))
 
-    imported = importer.import_object(BUCKET, KEY, "-")
+    imported = importer.import_object(BUCKET, KEY)
 
     assert imported == Imported(rows=21, accepted=1, rejected=20, duplicates=0)
     *kept, last = bucket.rejects()
@@ -249,33 +298,33 @@ def test_rejects_beyond_the_limit_of_their_file_are_counted(
     assert (last["code"], last["message"]) == ("left_out", f"{20 - len(kept)} more rows were rejected")
 
 
-def test_there_is_no_file_of_rejects_where_no_row_is_bad(importer: Importer, bucket: Bucket) -> None:
+def test_there_is_no_file_of_rejects_where_no_row_is_bad(importer: WholeImport, bucket: Bucket) -> None:
     bucket.put(file_of(row(1)))
 
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     assert bucket.objects() == [KEY]
 
 
 def test_the_rejects_of_an_earlier_upload_are_removed_once_its_rows_are_mended(
-    importer: Importer, bucket: Bucket
+    importer: WholeImport, bucket: Bucket
 ) -> None:
     bucket.put("", "rejects/uploads/other.csv.csv")
     bucket.put(file_of(row(1, user_id="")))
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
     assert REJECTS_KEY in bucket.objects()
 
     bucket.put(file_of(row(1)))
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     assert bucket.objects() == ["rejects/uploads/other.csv.csv", KEY]
 
 
-def test_the_rejects_of_an_earlier_upload_are_replaced(importer: Importer, bucket: Bucket) -> None:
+def test_the_rejects_of_an_earlier_upload_are_replaced(importer: WholeImport, bucket: Bucket) -> None:
     bucket.put(file_of(row(1, user_id=""), row(2, user_id="")))
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
     bucket.put(file_of(row(1), row(2, user_id="")))
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     assert [reject["line"] for reject in bucket.rejects()] == ["3"]
 
@@ -306,23 +355,23 @@ FORMS: dict[str, bytes] = {
 @pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("form", FORMS)
 def test_the_form_of_a_file_is_told_by_its_bytes(
-    importer: Importer, bucket: Bucket, queue: Queue, form: str, compress: Callable[[bytes], bytes]
+    importer: WholeImport, bucket: Bucket, queue: Queue, form: str, compress: Callable[[bytes], bytes]
 ) -> None:
     bucket.put(compress(FORMS[form]))
 
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     assert queued(queue.batches()) == [kept(number) for number in range(3)]
     assert bucket.objects() == [KEY]
 
 
 def test_the_readable_part_of_a_damaged_file_is_imported_and_the_damage_reported(
-    importer: Importer, bucket: Bucket, queue: Queue
+    importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:
     whole = gzip.compress(file_of(*(row(number) for number in range(5_000))).encode())
     bucket.put(whole[: len(whole) // 2])
 
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     events = queued(queue.batches())
     assert 100 < len(events) < 5_000
@@ -336,22 +385,22 @@ def test_the_readable_part_of_a_damaged_file_is_imported_and_the_damage_reported
     ids=["nothing", "empty lines", "a header", "gzip of nothing"],
 )
 def test_a_file_without_rows_queues_nothing_and_rejects_nothing(
-    importer: Importer, bucket: Bucket, queue: Queue, content: bytes
+    importer: WholeImport, bucket: Bucket, queue: Queue, content: bytes
 ) -> None:
     bucket.put(content)
 
-    assert importer.import_object(BUCKET, KEY, "-") == Imported(0, 0, 0, 0)
+    assert importer.import_object(BUCKET, KEY) == Imported(0, 0, 0, 0)
     assert bucket.objects() == [KEY]
     assert queue.messages() == []
 
 
-def test_the_same_upload_makes_the_same_batches_again(importer: Importer, bucket: Bucket, queue: Queue) -> None:
+def test_the_same_upload_makes_the_same_batches_again(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
     days = ["2025-08-03", "2025-08-01", "2025-08-02"]
     content = file_of(*(row(number, occurred_at=f"{days[number % 3]}T10:00:00Z") for number in range(6_000)))
     ids = []
     for _ in range(2):
         bucket.put(content)
-        importer.handle(notification(KEY), "-")
+        importer.handle(notification(KEY))
         ids.append([batch.batch_id for batch in queue.batches()])
 
     assert len(set(ids[0])) == len(ids[0]) >= 12
@@ -359,12 +408,12 @@ def test_the_same_upload_makes_the_same_batches_again(importer: Importer, bucket
 
 
 def test_rows_are_sorted_by_day_before_they_are_cut_into_batches(
-    importer: Importer, bucket: Bucket, queue: Queue
+    importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:
     days = ["2025-08-02", "2025-08-01"]
     bucket.put(file_of(*(row(number, occurred_at=f"{days[number % 2]}T10:00:00Z") for number in range(1_000))))
 
-    importer.handle(notification(KEY), "-")
+    importer.handle(notification(KEY))
 
     assert [{event.occurred_at[:10] for event in batch.events} for batch in queue.batches()] == [
         {"2025-08-01"},
@@ -373,56 +422,55 @@ def test_rows_are_sorted_by_day_before_they_are_cut_into_batches(
 
 
 def test_an_object_that_is_gone_is_no_failure(
-    importer: Importer, bucket: Bucket, queue: Queue, logs: io.StringIO
+    importer: WholeImport, bucket: Bucket, queue: Queue, logs: io.StringIO
 ) -> None:
     bucket.put(file_of(row(1)), "uploads/there.csv")
 
-    assert importer.import_object(BUCKET, KEY, "-") is None
-    importer.handle(notification(KEY, "uploads/there.csv"), "-")
+    importer.handle(notification(KEY, "uploads/there.csv"))
 
     assert queued(queue.batches()) == [kept(1)]
     assert json.loads(logs.getvalue().splitlines()[0])["level"] == "WARNING"
 
 
-def test_a_bucket_that_is_not_there_is_a_failure(importer: Importer) -> None:
+def test_a_bucket_that_is_not_there_is_a_failure(importer: WholeImport) -> None:
     with pytest.raises(ClientError, match="NoSuchBucket"):
-        importer.import_object("no-such-bucket", KEY, "-")
+        importer.planner.plan("no-such-bucket", KEY)
 
 
 @pytest.mark.parametrize("taken", [0, 1])
 def test_a_queue_that_refuses_rows_fails_the_import_so_that_it_comes_again(
-    bucket: Bucket, make_importer: Callable[[Any, Any, str], Importer], taken: int
+    bucket: Bucket, make_importer: Callable[[Any, Any, str], WholeImport], taken: int
 ) -> None:
     importer = make_importer(bucket.client, StubClient(refuses_after=taken), "url")
     bucket.put(file_of(row(0, user_id=""), *(row(number) for number in range(1_000))))
     bucket.put("stale", REJECTS_KEY)
 
     with pytest.raises(QueueUnavailable):
-        importer.handle(notification(KEY), "-")
+        importer.handle(notification(KEY))
 
     assert bucket.client.get_object(Bucket=BUCKET, Key=REJECTS_KEY)["Body"].read() == b"stale"
 
 
 @pytest.mark.parametrize("code", QUEUE_ERRORS)
 def test_an_import_that_the_queue_fails_says_with_which_error(
-    bucket: Bucket, make_importer: Callable[[Any, Any, str], Importer], code: str
+    bucket: Bucket, make_importer: Callable[[Any, Any, str], WholeImport], code: str
 ) -> None:
     raising = Mock(**{"send_message_batch.side_effect": QUEUE_ERRORS[code]})
     bucket.put(file_of(row(1)))
 
     with pytest.raises(QueueUnavailable, match=rf"\b{code}\b"):
-        make_importer(bucket.client, raising, "url").handle(notification(KEY), "-")
+        make_importer(bucket.client, raising, "url").handle(notification(KEY))
 
     assert raising.send_message_batch.call_count == ATTEMPTS
 
 
 def test_an_import_that_the_queue_refuses_says_with_which_error(
-    bucket: Bucket, make_importer: Callable[[Any, Any, str], Importer]
+    bucket: Bucket, make_importer: Callable[[Any, Any, str], WholeImport]
 ) -> None:
     bucket.put(file_of(row(1)))
 
     with pytest.raises(QueueUnavailable, match=r"\bInternalError\b"):
-        make_importer(bucket.client, StubClient(refuses_after=0), "url").handle(notification(KEY), "-")
+        make_importer(bucket.client, StubClient(refuses_after=0), "url").handle(notification(KEY))
 
 
 @pytest.fixture
@@ -445,7 +493,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [("ROWS_AT_A_TIME", 4, [4, 4, 2]), ("ROWS_AT_A_TIME", 10, [10]), ("BYTES_AT_A_TIME", 1, [1] * 10)],
 )
 def test_rows_are_taken_in_by_windows_within_both_limits(
-    importer: Importer,
+    importer: WholeImport,
     bucket: Bucket,
     queue: Queue,
     windows: list[int],
@@ -459,7 +507,7 @@ def test_rows_are_taken_in_by_windows_within_both_limits(
     rows[6] = row(6, user_id="null")
     bucket.put(file_of(*rows))
 
-    assert importer.import_object(BUCKET, KEY, "-") == Imported(rows=10, accepted=9, rejected=1, duplicates=0)
+    assert importer.import_object(BUCKET, KEY) == Imported(rows=10, accepted=9, rejected=1, duplicates=0)
 
     assert windows == sizes
     assert queued(queue.batches()) == [kept(number) for number in range(10) if number != 6]
@@ -473,37 +521,208 @@ def generated(rows: int) -> Iterator[bytes]:
         yield row(number, properties_json=f'"{{""text"": ""{text}""}}"').encode() + b"\n"
 
 
-def peak_of_import(importer: Importer, rows: int) -> int:
+@dataclass
+class StreamedObject:
+    """S3 that makes an object's bytes while they are read, and forgets what is put."""
+
+    chunks: Iterable[bytes]
+
+    def get_object(self, **_: str) -> dict[str, Any]:
+        body = SimpleNamespace(iter_chunks=lambda _size: iter(self.chunks))
+        return {"Body": body, "ETag": '"etag"', "ContentLength": 1}
+
+    def put_object(self, **_: object) -> None:
+        pass
+
+
+def peak_of(work: Callable[[], object]) -> int:
     tracemalloc.start()
-    imported = importer.import_object(BUCKET, KEY, "-")
+    work()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert imported == Imported(rows, rows, 0, 0)
     return peak
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
-def test_memory_does_not_grow_with_the_file(
-    make_importer: Callable[[Any, Any, str], Importer], compressed: bool
+def test_the_memory_to_plan_a_file_does_not_grow_with_it(
+    make_importer: Callable[[Any, Any, str], WholeImport], monkeypatch: pytest.MonkeyPatch, compressed: bool
 ) -> None:
+    monkeypatch.setattr(imports, "PIECE_BYTES", 1024**2)
     peaks = []
     for rows in (2_100, 8_400):
         # So many equal letters fit one chunk of a compressed file.
         chunks = [gzip.compress(b"".join(generated(rows)))] if compressed else generated(rows)
-        s3 = StreamedObject(chunks)
-        peaks.append(peak_of_import(make_importer(s3, StubClient(), "url"), rows))
+        importer = make_importer(StreamedObject(chunks), StubClient(), "url")
+        peaks.append(peak_of(lambda importer=importer: importer.planner.plan(BUCKET, KEY)))  # type: ignore[misc]
+        assert len(importer.tasks.waiting) > rows // 300
+
+    assert peaks[1] < 1.5 * peaks[0]
+    assert peaks[1] < 16 * 1024**2
+
+
+def test_the_memory_to_take_a_piece_in_does_not_grow_with_it(
+    make_importer: Callable[[Any, Any, str], WholeImport],
+) -> None:
+    task = Task(BUCKET, KEY, "etag", 0, KEY, 0, 1, 1, HEADER.split(","))
+    peaks = []
+    for rows in (2_100, 8_400):
+        importer = make_importer(StreamedObject(islice(generated(rows), 1, None)), StubClient(), "url")
+        importer.log.begin(KEY, "etag", 1)
+        peaks.append(peak_of(lambda importer=importer: importer.importer.take_in(task)))  # type: ignore[misc]
 
     assert peaks[1] < 1.5 * peaks[0]
     assert peaks[1] < 60 * 1024**2
 
 
-def test_the_handler_imports_the_sample_notification(
-    load_handler: Callable[[str], ModuleType], bucket: Bucket, queue: Queue
+def many_rows(importer: WholeImport, bucket: Bucket, content: bytes, key: str = KEY) -> Imported:
+    bucket.put(content, key)
+    return importer.import_object(BUCKET, key)
+
+
+@pytest.mark.parametrize("form", ["csv", "gzip", "jsonl"])
+def test_a_file_in_many_parts_has_the_events_and_rejects_of_the_whole(
+    importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
+    lines = [row(number, event_type='"two\nlines"') for number in range(300)]
+    lines[7] = row(7, user_id="")
+    lines[250] = row(250, occurred_at="yesterday")
+    content = file_of(*lines).encode()
+    if form == "jsonl":
+        rows = [json_line(number).encode() for number in range(300)]
+        rows[7] = rows[250] = b"{"
+        content = b"\n".join(rows)
+    monkeypatch.setattr(imports, "PIECE_BYTES", 2_000)
+
+    imported = many_rows(importer, bucket, gzip.compress(content) if form == "gzip" else content)
+
+    assert imported == Imported(300, 298, 2, 0)
+    progress = importer.log.read(import_id_of(KEY))
+    assert progress.planned == len(progress.parts) > 10
+    assert {event.event_id for event in queued(queue.batches())} == {
+        f"event-{number}" for number in range(300) if number not in (7, 250)
+    }
+    expected = ["8", "251"] if form == "jsonl" else ["16", "501"]
+    assert [reject["line"] for reject in bucket.rejects()] == expected
+
+
+def test_parts_may_be_done_in_any_order_and_more_than_once(
+    importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
+    bucket.put(file_of(*(row(number, user_id="" if number % 10 == 3 else "u") for number in range(100))))
+    importer.planner.handle(notification(KEY))
+    tasks = importer.tasks.waiting
+    assert len(tasks) > 5
+    once = importer.import_object(BUCKET, KEY)
+    rejects = bucket.rejects()
+    batches = {batch.batch_id for batch in queue.batches()}
+
+    for _ in range(2):
+        importer.planner.handle(notification(KEY))
+        importer.tasks.waiting = importer.tasks.waiting[::-1] + importer.tasks.waiting[:3]
+        importer.work()
+
+    assert importer.import_object(BUCKET, KEY) == once == Imported(100, 90, 10, 0)
+    assert bucket.rejects() == rejects
+    assert {batch.batch_id for batch in queue.batches()} <= batches
+
+
+def test_progress_tells_what_is_done_and_when_all_is(
+    importer: WholeImport, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
+    import_id = importer.log.expect(KEY)
+    waiting = importer.log.read(import_id)
+    assert (waiting.etag, waiting.planned, waiting.parts, waiting.done) == (None, None, [], False)
+    content = file_of(*(row(number) for number in range(100)))
+    bucket.put(content)
+    importer.planner.plan(BUCKET, KEY)
+    total = len(importer.tasks.waiting)
+    for done in range(total):
+        progress = importer.log.read(import_id)
+        assert (progress.size, progress.planned, len(progress.parts)) == (len(content), total, done)
+        assert not progress.done
+        importer.importer.take_in(Task.decode(importer.tasks.waiting.pop(0)))
+    progress = importer.log.read(import_id)
+    assert progress.done
+    assert importer.log.counted(progress.parts) == Counted(
+        0, 0, 0, len({one for p in progress.parts for one in p.batch_ids})
+    )
+
+
+def test_an_import_that_nobody_began_is_unknown(import_log: ImportLog) -> None:
+    with pytest.raises(UnknownImport):
+        import_log.read(import_id_of("uploads/nothing.csv"))
+
+
+def test_a_part_of_a_file_that_was_replaced_is_left_to_the_new_one(
+    importer: WholeImport, bucket: Bucket, queue: Queue
+) -> None:
+    bucket.put(file_of(row(1)))
+    importer.planner.plan(BUCKET, KEY)
+    bucket.put(file_of(row(2)))
+    (task,) = [Task.decode(body) for body in importer.tasks.waiting]
+
+    assert importer.importer.take_in(task) is None
+    importer.tasks.waiting.clear()
+    importer.handle(notification(KEY))
+
+    assert queued(queue.batches()) == [kept(2)]
+    assert importer.log.read(import_id_of(KEY)).done
+
+
+def test_a_part_of_a_file_that_was_deleted_is_no_failure(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
+    bucket.put(file_of(row(1)))
+    importer.planner.plan(BUCKET, KEY)
+    bucket.client.delete_object(Bucket=BUCKET, Key=KEY)
+
+    importer.work()
+
+    assert queue.messages() == []
+
+
+def test_many_rows_outside_of_all_pieces_are_rejected_with_their_lines(
+    importer: WholeImport, bucket: Bucket, queue: Queue
+) -> None:
+    broken = '"a"b,c\n' * 9
+
+    assert many_rows(importer, bucket, (broken + file_of(row(1))).encode()) == Imported(10, 1, 9, 0)
+
+    assert [(reject["line"], reject["code"]) for reject in bucket.rejects()] == [
+        (str(line), "invalid_csv") for line in range(1, 10)
+    ]
+    assert queued(queue.batches()) == [kept(1)]
+
+
+def test_a_task_fits_a_message_whatever_it_holds(importer: WholeImport, bucket: Bucket) -> None:
+    wild = "\U0001f984\0" * 5_000
+    columns = ",".join([HEADER, *(f"column {number} {'x' * 50}" for number in range(2_000))])
+    bucket.put("".join(f'"{wild}"b\n' for _ in range(9)) + f"{columns}\n{row(1)}\n")
+
+    importer.planner.plan(BUCKET, KEY)
+
+    assert len(importer.tasks.waiting) == 4
+    assert max(map(len, importer.tasks.waiting)) < 256 * 1024
+    part = importer.importer.take_in(Task.decode(importer.tasks.waiting[-1]))
+    assert part is not None
+    assert (part.number, part.rows, part.accepted) == (3, 1, 1)
+
+
+def test_the_handlers_import_the_sample_notification(
+    load_handler: Callable[[str], ModuleType],
+    bucket: Bucket,
+    queue: Queue,
+    aws_clients: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = aws_clients["sqs"].create_queue(QueueName="parts")["QueueUrl"]
+    monkeypatch.setenv("IMPORT_QUEUE_URL", url)
     bucket.put(file_of(row(1)), "uploads/august events.csv")
 
     load_handler("import_csv").handler(sample_event("import_csv"), LAMBDA_CONTEXT)
+    (task,) = Queue(aws_clients["sqs"], url).messages()
+    load_handler("import_part").handler({"Records": [{"body": task["Body"]}]}, LAMBDA_CONTEXT)
 
     (message,) = queue.messages()
     assert decode(message["Body"]).events == (kept(1),)
-    assert message["MessageAttributes"]["correlation_id"]["StringValue"] == LAMBDA_CONTEXT.aws_request_id
+    assert message["MessageAttributes"]["correlation_id"]["StringValue"] == import_id_of("uploads/august events.csv")

@@ -8,11 +8,12 @@ from typing import Any, cast
 from unittest import mock
 
 import pytest
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
 from rollcall import counters
+from rollcall.access import Gate
 from rollcall.batch import Batch, decode, make_batch
 from rollcall.claims import Claims, Receipt
 from rollcall.days import Calendar
@@ -24,7 +25,7 @@ from rollcall.idempotency import IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake import BatchQueue, Intake
 from rollcall.receipts import Outcome, Receipts, UnknownBatch
 from scripts.ministack import MiniStack
-from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables, scan
+from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, scan
 
 ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}
 TWO = {**ONE, "event_id": "e2"}
@@ -60,10 +61,13 @@ class Stack:
                 ingest.router,
                 batches.router,
                 logger=logger,
+                metrics=Metrics(service="ingest", namespace="Rollcall"),
+                gate=cast(Gate, OpenGate()),
                 intake=Intake(self.queue, Calendar("UTC")),
                 receipts=self.receipts,
                 idempotency_keys=self.keys,
-            )
+            ),
+            headers={"X-API-Key": "key"},
         )
 
     def sleep(self, seconds: float) -> None:

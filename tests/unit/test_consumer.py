@@ -6,6 +6,7 @@ from aws_lambda_powertools import Logger, Metrics
 from rollcall.batch import Batch, encode, make_batch
 from rollcall.claims import Applied, Claims, Receipt
 from rollcall.consumer import LEAST_MILLISECONDS, Consumer, DeadLetterQueue
+from rollcall.dynamo import Dynamo
 from rollcall.events import Event
 
 
@@ -29,7 +30,8 @@ def message(number: int) -> Batch:
 
 def consumer(claims: StubClaims) -> Consumer:
     logger = Logger(service="consumer", stream=io.StringIO())
-    return Consumer(cast(Claims, claims), cast(DeadLetterQueue, None), logger, Metrics(namespace="t", service="t"))
+    metrics = Metrics(namespace="t", service="t")
+    return Consumer(cast(Claims, claims), Dynamo(cast(Any, None)), cast(DeadLetterQueue, None), logger, metrics)
 
 
 def event(*batches: Batch) -> dict[str, Any]:

@@ -15,11 +15,11 @@ MAX_WRITES = 99
 
 
 def increments_of(types_a_day: list[int]) -> list[Increment]:
-    """For each day its actives and that many event types, as `tally` has them."""
+    """For each day that many event types and its actives, as `tally` has them."""
     return [
-        Increment(add_days(DAY, number), event_type, 1 + (number + place) % 7)
+        Increment(add_days(DAY, number), counter, 1 + (number + place) % 7)
         for number, types in enumerate(types_a_day)
-        for place, event_type in enumerate([None, *(f"type {index:04d}" for index in range(types))])
+        for place, counter in enumerate([*(f"#type {index:04d}" for index in range(types)), "dau"])
     ]
 
 
@@ -61,32 +61,36 @@ def writes(part: Part) -> int:
     return len(part.days) + len(part.overflow)
 
 
-def applied(parts: list[Part]) -> Counter[tuple[str, str | None]]:
+def applied(parts: list[Part]) -> Counter[tuple[str, str]]:
     """What a reader who sums everything finds."""
-    counts: Counter[tuple[str, str | None]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for part in parts:
         for day, additions in part.days.items():
             for attribute, count in additions.items():
                 if attribute != "overflow":
-                    counts[day, None if attribute == "dau" else counted_type(attribute)] += count
+                    counts[day, attribute] += count
         for increment in part.overflow:
-            counts[increment.day, increment.event_type] += increment.count
+            counts[increment.day, increment.counter] += increment.count
     return counts
 
 
-def test_events_are_counted_by_day_and_type_and_new_actives_by_day() -> None:
+def test_events_are_counted_by_type_source_and_time_and_new_actives_by_day() -> None:
     events = [("2025-08-02", "b"), ("2025-08-01", "b"), ("2025-08-02", "a"), ("2025-08-02", "b")]
-    assert tally(events, ["2025-08-02", "2025-08-02", "2025-08-03"]) == [
-        Increment("2025-08-01", "b", 1),
-        Increment("2025-08-02", None, 2),
-        Increment("2025-08-02", "a", 1),
-        Increment("2025-08-02", "b", 2),
-        Increment("2025-08-03", None, 1),
+    assert tally(events, ["2025-08-02", "2025-08-02", "2025-08-03"], "shop", 20) == [
+        Increment("2025-08-01", "#b", 1),
+        Increment("2025-08-01", "@shop", 1),
+        Increment("2025-08-01", "processing_ms", 20),
+        Increment("2025-08-02", "#a", 1),
+        Increment("2025-08-02", "#b", 2),
+        Increment("2025-08-02", "@shop", 3),
+        Increment("2025-08-02", "dau", 2),
+        Increment("2025-08-02", "processing_ms", 60),
+        Increment("2025-08-03", "dau", 1),
     ]
 
 
 def test_nothing_has_no_increments() -> None:
-    assert tally([], []) == []
+    assert tally([], [], "shop", 5) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -98,12 +102,13 @@ def test_nothing_has_no_increments() -> None:
 def test_the_increments_do_not_depend_on_the_order_of_the_events(
     events: list[tuple[str, str]], actives: list[str], random: Random
 ) -> None:
-    increments = tally(events, actives)
+    increments = tally(events, actives, "shop", 3)
     random.shuffle(events)
     random.shuffle(actives)
-    assert tally(events, actives) == increments
-    assert sum(one.count for one in increments if one.event_type is not None) == len(events)
-    assert sum(one.count for one in increments if one.event_type is None) == len(actives)
+    assert tally(events, actives, "shop", 3) == increments
+    assert sum(one.count for one in increments if counted_type(one.counter) is not None) == len(events)
+    assert sum(one.count for one in increments if one.counter == "@shop") == len(events)
+    assert sum(one.count for one in increments if one.counter == "dau") == len(actives)
 
 
 def test_a_vocabulary_is_read_from_the_types_of_an_item() -> None:
@@ -134,10 +139,12 @@ def test_a_vocabulary_keeps_the_item_small_and_what_it_has(length: int, characte
 
 
 def test_a_day_of_usual_traffic_is_one_write() -> None:
-    increments = tally([(DAY, "login"), (DAY, "a#b"), (DAY, "login"), (DAY, "dau")], [DAY, DAY])
+    increments = tally([(DAY, "login"), (DAY, "a#b"), (DAY, "login"), (DAY, "dau")], [DAY, DAY], "http", 1)
     vocabularies = {DAY: Vocabulary()}
     assert plan_part(increments, 0, vocabularies) == Part(
-        end=4, days={DAY: {"dau": 2, "#a#b": 1, "#dau": 1, "#login": 2}}, overflow=[]
+        end=6,
+        days={DAY: {"dau": 2, "#a#b": 1, "#dau": 1, "#login": 2, "@http": 4, "processing_ms": 4}},
+        overflow=[],
     )
     assert vocabularies[DAY].types == {"login", "a#b", "dau"}
 
@@ -148,18 +155,18 @@ def test_forty_types_of_a_day_are_one_write() -> None:
 
 
 def test_a_type_that_finds_no_room_has_an_item_of_its_own_that_the_day_tells_of() -> None:
-    increments = tally([(DAY, "late"), (DAY, "later"), (DAY, "later")], [DAY])
+    increments = tally([(DAY, "late"), (DAY, "later"), (DAY, "later")], [DAY], "http", 1)
     assert plan_part(increments, 0, {DAY: full(DAY)}) == Part(
-        end=3,
-        days={DAY: {"dau": 1, "overflow": 2}},
-        overflow=[Increment(DAY, "late", 1), Increment(DAY, "later", 2)],
+        end=5,
+        days={DAY: {"dau": 1, "overflow": 2, "@http": 3, "processing_ms": 3}},
+        overflow=[Increment(DAY, "#late", 1), Increment(DAY, "#later", 2)],
     )
 
 
 def test_a_type_that_the_item_has_stays_there_however_full_it_is() -> None:
     vocabulary = full(DAY)
     known = min(vocabulary.types)
-    part = plan_part([Increment(DAY, known, 3)], 0, {DAY: vocabulary})
+    part = plan_part([Increment(DAY, f"#{known}", 3)], 0, {DAY: vocabulary})
     assert part == Part(end=1, days={DAY: {f"#{known}": 3}}, overflow=[])
 
 
@@ -172,14 +179,14 @@ def test_99_days_fit_a_transaction(days: int, ends: list[int]) -> None:
 
 def test_98_overflowing_types_and_their_day_fit_a_transaction() -> None:
     parts = plan(increments_of([200]), full)
-    assert [part.end for part in parts] == [99, 197, 201]
+    assert [part.end for part in parts] == [98, 196, 201]
     assert [writes(part) for part in parts] == [99, 99, 5]
     assert [part.days[DAY]["overflow"] for part in parts] == [98, 98, 4]
 
 
 def test_a_day_and_a_type_that_overflows_are_not_parted_by_the_limit() -> None:
     increments = increments_of([0] * 98)
-    increments.append(Increment("2026-08-01", "late", 1))
+    increments.append(Increment("2026-08-01", "#late", 1))
     first, second = plan(increments, full)
     assert (first.end, second.end) == (98, 99)
     assert second.days == {"2026-08-01": {"overflow": 1}}
@@ -196,10 +203,10 @@ def test_the_parts_tile_the_increments_and_keep_their_sums(
     increments = increments_of(types_a_day)
     parts = plan(increments, stored)
     assert all(writes(part) <= MAX_WRITES for part in parts)
-    assert applied(parts) == {(one.day, one.event_type): one.count for one in increments}
+    assert applied(parts) == {(one.day, one.counter): one.count for one in increments}
     start = 0
     for part in parts:
-        assert applied([part]) == {(one.day, one.event_type): one.count for one in increments[start : part.end]}
+        assert applied([part]) == {(one.day, one.counter): one.count for one in increments[start : part.end]}
         overflown = Counter(one.day for one in part.overflow)
         assert {day: one["overflow"] for day, one in part.days.items() if "overflow" in one} == overflown
         start = part.end

@@ -33,6 +33,17 @@ def loaded_by(code: str) -> set[str]:
         "QUEUE_URL": "http://127.0.0.1:9/queue",
         "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
         "UPLOAD_BUCKET": "uploads",
+        "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",
+        "ACCESS_TABLE": "access",
+        "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
+        "KEY_RATE": "50",
+        "KEY_BURST": "100",
+        "CORS_ORIGINS": "",
+        "OPEN_REGISTRATION": "false",
+        "ADDRESS_REQUESTS_PER_MINUTE": "20",
+        "ADDRESS_BURST": "20",
+        "LOGINS_PER_MINUTE": "2",
+        "LOGIN_BURST": "10",
         "EVENTS_TABLE": "events",
         "STATS_TABLE": "stats",
         "USER_SHARDS": "1",
@@ -53,7 +64,7 @@ def loaded_by(code: str) -> set[str]:
     return {module.partition(".")[0] for module in done.stdout.split()}
 
 
-@pytest.mark.parametrize("module", ["answers", "counters", "days", "events", "keys", "settings"])
+@pytest.mark.parametrize("module", ["answers", "counters", "days", "events", "keys", "limits", "settings"])
 def test_the_domain_loads_the_standard_library_only(module: str) -> None:
     loaded = loaded_by(f"import rollcall.{module}") - sys.stdlib_module_names
 
@@ -67,6 +78,7 @@ def test_the_domain_loads_the_standard_library_only(module: str) -> None:
         # The layout is held against the table at start.
         ("consumer", "import rollcall.layout\nrollcall.layout.hold_layout = lambda *_: None"),
         ("import_csv", ""),
+        ("import_part", ""),
     ],
 )
 def test_functions_behind_no_api_load_no_web_framework(function: str, code: str) -> None:
@@ -76,7 +88,7 @@ def test_functions_behind_no_api_load_no_web_framework(function: str, code: str)
     assert not WEB & loaded
 
 
-@pytest.mark.parametrize("function", ["ingest", "stats", "retention"])
+@pytest.mark.parametrize("function", ["auth", "ingest", "stats", "retention"])
 def test_functions_behind_the_api_start_without_asking_aws(function: str) -> None:
     assert loaded_by(f"import functions.{function}.handler") >= WEB
 

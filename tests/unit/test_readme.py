@@ -9,10 +9,26 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_table_of_routes_is_the_api() -> None:
     table = set(
-        re.findall(r"`((?:GET|POST|PUT|DELETE) /[\w./{}-]*)`", README.partition("## The API")[2].partition("\n\n**")[0])
+        re.findall(r"`((?:GET|POST|PUT|DELETE) /[\w./{}-]*)`", README.partition("## The API")[2].partition("\n\n")[2])
     )
     described = {f"{method.upper()} {path}" for path, methods in describe()["paths"].items() for method in methods}
     assert table - {"GET /docs", "GET /openapi.json"} == described
+
+
+def test_the_table_of_routes_names_the_scope_that_each_asks_for() -> None:
+    named = {
+        route: scope.strip()
+        for cell, scope in re.findall(r"^\| (`[A-Z]+ /.*?) \| (\w* ?)\| ", README, re.MULTILINE)
+        for route in re.findall(r"`([A-Z]+ /\S+)`", cell)
+    }
+    asked = {
+        f"{method.upper()} {path}": (operation["security"][0]["ApiKey"] or ["account"])[0]
+        if "security" in operation
+        else ""
+        for path, methods in describe()["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert {route: named[route] for route in asked} == asked
 
 
 def test_its_make_commands_exist() -> None:
@@ -27,7 +43,8 @@ def test_its_parameters_are_those_of_the_template() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", table, re.MULTILINE)
     parameters = template()["Parameters"]
     assert [(name, default, text) for name, default, text in rows] == [
-        (name, str(parameter["Default"]), parameter["Description"]) for name, parameter in parameters.items()
+        (name, str(parameter["Default"]) or "(none)", parameter["Description"])
+        for name, parameter in parameters.items()
     ]
 
 

@@ -29,7 +29,7 @@ def test_samples_name_no_account_and_one_region(path: Path) -> None:
     assert "us-east-1" in text
 
 
-@pytest.mark.parametrize("name", ["ingest", "stats", "retention"])
+@pytest.mark.parametrize("name", ["auth", "ingest", "stats", "retention"])
 def test_requests_are_for_a_route_of_their_function(name: str) -> None:
     event = sample_event(name)
 

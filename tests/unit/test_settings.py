@@ -3,7 +3,18 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from rollcall.keys import Tables
-from rollcall.settings import BadSetting, ConsumerSettings, HealthSettings, IngestSettings, StatsSettings
+from rollcall.limits import Limit
+from rollcall.settings import (
+    AccessSettings,
+    AccountSettings,
+    BadSetting,
+    ConsumerSettings,
+    HealthSettings,
+    ImportSettings,
+    IngestSettings,
+    PlanSettings,
+    StatsSettings,
+)
 
 ENVIRONMENT = {
     "QUEUE_URL": "http://queue",
@@ -15,22 +26,46 @@ ENVIRONMENT = {
     "COUNTER_SHARDS": "4",
     "REMEMBERED_USER_DAYS": "100000",
     "UPLOAD_BUCKET": "uploads",
+    "IMPORT_QUEUE_URL": "http://parts",
+    "ACCESS_TABLE": "access",
+    "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
+    "KEY_RATE": "0.5",
+    "KEY_BURST": "100",
+    "CORS_ORIGINS": "https://app.example.com, http://localhost:3000",
+    "OPEN_REGISTRATION": "false",
+    "ADDRESS_REQUESTS_PER_MINUTE": "30",
+    "ADDRESS_BURST": "20",
+    "LOGINS_PER_MINUTE": "3",
+    "LOGIN_BURST": "10",
 }
 TABLES = Tables("events", "stats", 16, 4)
 OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
 
 Read = Callable[[Mapping[str, str]], object]
 NEEDED: list[tuple[Read, tuple[str, ...]]] = [
-    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE")),
+    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "UPLOAD_BUCKET")),
+    (PlanSettings.read, ("IMPORT_QUEUE_URL", "STATS_TABLE")),
+    (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "STATS_TABLE")),
     (ConsumerSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE", "DEAD_LETTER_QUEUE_URL", "REMEMBERED_USER_DAYS")),
     (StatsSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE")),
-    (HealthSettings.read, (*OF_TABLES, "QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "UPLOAD_BUCKET")),
+    (HealthSettings.read, (*OF_TABLES, "ACCESS_TABLE", "QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "UPLOAD_BUCKET")),
+    (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST")),
+    (
+        AccountSettings.read,
+        ("OPEN_REGISTRATION", "ADDRESS_REQUESTS_PER_MINUTE", "ADDRESS_BURST", "LOGINS_PER_MINUTE", "LOGIN_BURST"),
+    ),
 ]
 
 
 def test_the_doors_read_their_settings() -> None:
     read = IngestSettings.read(ENVIRONMENT)
-    assert (read.queue_url, read.calendar.name) == ("http://queue", "Europe/Kyiv")
+    assert (read.queue_url, read.calendar.name, read.upload_bucket) == ("http://queue", "Europe/Kyiv", "uploads")
+
+
+def test_the_import_functions_read_their_settings() -> None:
+    assert PlanSettings.read(ENVIRONMENT) == PlanSettings("http://parts", "stats")
+    read = ImportSettings.read(ENVIRONMENT)
+    assert (read.queue_url, read.calendar.name, read.stats_table) == ("http://queue", "Europe/Kyiv", "stats")
 
 
 def test_the_consumer_reads_its_settings() -> None:
@@ -47,7 +82,23 @@ def test_the_readers_read_their_settings() -> None:
 
 
 def test_the_dependency_check_reads_its_settings() -> None:
-    assert HealthSettings.read(ENVIRONMENT) == HealthSettings(TABLES, "http://queue", "http://dead-letters", "uploads")
+    assert HealthSettings.read(ENVIRONMENT) == HealthSettings(
+        TABLES, "access", "http://queue", "http://dead-letters", "uploads"
+    )
+
+
+def test_the_gate_reads_its_settings() -> None:
+    assert AccessSettings.read(ENVIRONMENT) == AccessSettings(
+        "access",
+        "/rollcall/signing-key",
+        Limit(0.5, 100),
+        ("https://app.example.com", "http://localhost:3000"),
+    )
+
+
+def test_registration_and_login_read_their_settings() -> None:
+    assert AccountSettings.read(ENVIRONMENT) == AccountSettings(False, Limit(0.5, 20), Limit(0.05, 10))
+    assert AccountSettings.read({**ENVIRONMENT, "OPEN_REGISTRATION": "true"}).open_registration
 
 
 @pytest.mark.parametrize(("read", "name"), [(read, name) for read, names in NEEDED for name in names])
@@ -95,3 +146,29 @@ def test_a_timezone_that_does_not_exist_is_named(read: Read, value: str) -> None
     with pytest.raises(BadSetting) as caught:
         read({**ENVIRONMENT, "REPORTING_TIMEZONE": value})
     assert str(caught.value) == f"REPORTING_TIMEZONE: {value!r} is not an IANA timezone"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e3", "fast", "0.0", "1/2"])
+def test_a_rate_that_is_none_is_named_with_its_value(value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        AccessSettings.read({**ENVIRONMENT, "KEY_RATE": value})
+    assert str(caught.value) == f"KEY_RATE has to be a number above 0, not {value!r}"
+
+
+@pytest.mark.parametrize("value", ["True", "yes", "1"])
+def test_a_choice_that_is_none_is_named_with_its_value(value: str) -> None:
+    with pytest.raises(BadSetting, match=f"OPEN_REGISTRATION has to be true or false, not '{value}'"):
+        AccountSettings.read({**ENVIRONMENT, "OPEN_REGISTRATION": value})
+
+
+@pytest.mark.parametrize(("value", "origins"), [("", ()), (" , ", ()), ("*", ("*",))])
+def test_web_origins_may_be_none_or_all(value: str, origins: tuple[str, ...]) -> None:
+    assert AccessSettings.read({**ENVIRONMENT, "CORS_ORIGINS": value}).cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "value", ["app.example.com", "https://app.example.com/", "null", "https://*", "*, https://app.example.com"]
+)
+def test_a_web_origin_that_is_none_is_named(value: str) -> None:
+    with pytest.raises(BadSetting, match="CORS_ORIGINS"):
+        AccessSettings.read({**ENVIRONMENT, "CORS_ORIGINS": value})

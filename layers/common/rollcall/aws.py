@@ -6,9 +6,11 @@ import boto3
 from botocore.config import Config
 
 if TYPE_CHECKING:
+    from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_s3 import S3Client
     from types_boto3_sqs import SQSClient
+    from types_boto3_ssm import SSMClient
 
 # All tries together end before API Gateway stops waiting, so that a dependency that hangs can be named.
 _QUICK = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=2, read_timeout=5)
@@ -31,3 +33,13 @@ def sqs() -> "SQSClient":
 def s3() -> "S3Client":
     """A client of the bucket."""
     return boto3.client("s3", config=_PATIENT)
+
+
+def ssm() -> "SSMClient":
+    """A client of the parameter store."""
+    return boto3.client("ssm", config=_QUICK)
+
+
+def cloudwatch() -> "CloudWatchClient":
+    """A client of the metrics that AWS keeps."""
+    return boto3.client("cloudwatch", config=_QUICK)

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgpack
@@ -26,6 +27,13 @@ class Batch(NamedTuple):
     received_at: str
     """UTC, RFC 3339; when a door took the events in. Not part of the name."""
     events: tuple[Event, ...]
+
+    def age(self, now: datetime) -> timedelta:
+        """How long ago a door took it in, not less than none: clocks differ."""
+        try:
+            return max(timedelta(), now - datetime.fromisoformat(self.received_at))
+        except (TypeError, ValueError):
+            return timedelta()
 
 
 class UndecodableBatch(ValueError):

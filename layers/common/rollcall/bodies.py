@@ -5,6 +5,7 @@ import io
 import json
 import math
 import zlib
+from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -72,7 +73,11 @@ def _events(body: bytes) -> list[object]:
         try:
             # Keys and text that JSON does not have are the matter of their event, not of its neighbours.
             document = msgpack.unpackb(
-                body, strict_map_key=False, unicode_errors="surrogateescape", max_array_len=MAX_ARRAY_LENGTH
+                body,
+                strict_map_key=False,
+                unicode_errors="surrogateescape",
+                max_array_len=MAX_ARRAY_LENGTH,
+                object_pairs_hook=_object,
             )
         except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
             if "max_array_len" in str(error):
@@ -109,6 +114,8 @@ def _is_message_pack(body: bytes) -> bool:
 
 
 def _listed(document: object) -> list[object]:
+    if isinstance(document, InvalidEvent):
+        raise UnreadableBody(document.code, document.message)
     if isinstance(document, dict):
         if "events" not in document:
             return [document]
@@ -128,14 +135,24 @@ def _line(line: str) -> object:
 def parse_json(text: str) -> Any:
     """JSON without Python's extensions; raises `ValueError` or `RecursionError`.
 
-    An integer of more digits than Python converts is read as infinity, which no field of an event takes.
+    An integer of more digits than Python converts is read as infinity, and an object that names a field twice as an
+    `InvalidEvent`; no field of an event takes either.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_integer)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object, parse_int=_parse_integer)
+
+
+def _object(pairs: list[tuple[Any, Any]]) -> object:
+    """The object of some fields. Which of two values a repeated name has would be anybody's guess."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+    return InvalidEvent("repeated_field", f"{ascii(repeated)[1:33]} is named twice in one object")
 
 
 def _parse_integer(digits: str) -> float:

@@ -6,9 +6,11 @@ events and pairs. What it owns is added to the counters in transactions that car
 once, because the receipt can be put only once.
 """
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from rollcall.batch import Batch, make_batch
@@ -16,7 +18,17 @@ from rollcall.counters import Increment, Part, Vocabulary, plan_part, tally
 from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo, Item
 from rollcall.events import Event, flaw
-from rollcall.keys import REFUSED, Tables, counts_key, first_day_key, overflow_key, receipt_key, shard_of, users_key
+from rollcall.keys import (
+    REFUSED,
+    Tables,
+    counted_type,
+    counts_key,
+    first_day_key,
+    overflow_key,
+    receipt_key,
+    shard_of,
+    users_key,
+)
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -60,8 +72,15 @@ class Claims:
     """Stores batches and counts them. One instance serves one warm consumer; `remember` bounds its memory in pairs."""
 
     def __init__(
-        self, dynamo: Dynamo, tables: Tables, calendar: Calendar, dead_letters: DeadLetters, remember: int = 100_000
+        self,
+        dynamo: Dynamo,
+        tables: Tables,
+        calendar: Calendar,
+        dead_letters: DeadLetters,
+        remember: int = 100_000,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._now = now
         self._dynamo = dynamo
         self._tables = tables
         self._calendar = calendar
@@ -76,10 +95,24 @@ class Claims:
         Costs a write unit for each event and each new (day, user), two for each new user, and usually four for the
         transaction. Raises `rollcall.dynamo.Unavailable` or botocore's errors; then deliver it again.
         """
-        done = self._finished(batch.batch_id)
-        if done:
-            return Applied(done, repeated=True)
+        first = self._first_part(batch.batch_id)
+        if first and "repaired" in first:
+            # What was stored by then is counted under its name; what was not is stored and counted under another.
+            return self.apply(_successor(batch))
+        return _done(first) or self._apply(batch, {})
 
+    def repair(self, batch: Batch) -> Applied:
+        """Count what is stored of a batch that will not be delivered again, under its own name; safe to repeat.
+
+        `batch` holds the stored events that carry its name. Should it be delivered after all, the events that were
+        not stored then are stored and counted under another name.
+        """
+        first = self._first_part(batch.batch_id)
+        # Where counting had begun, all of the batch had been stored, so that nothing can be left for a successor.
+        marks = {} if first and "repaired" not in first else {"repaired": 1}
+        return _done(first) or self._apply(batch, marks)
+
+    def _apply(self, batch: Batch, marks: Mapping[str, int]) -> Applied:
         events, flawed, contradicted = _sound(batch.events)
         owned, duplicates, conflicts, refused = self._claim_events(batch, events)
         # Before the receipt: once that stands, no later delivery comes this far.
@@ -100,16 +133,14 @@ class Claims:
             self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch, REFUSED, receipt))
             return Applied(receipt, repeated=False)
         types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
-        repeated = self._count(batch, receipt, tally(types, (day for day, _ in pairs)))
+        milliseconds = batch.age(self._now()) // timedelta(milliseconds=1)
+        increments = tally(types, (day for day, _ in pairs), batch.source, milliseconds)
+        repeated = self._count(batch, receipt, increments, marks)
         return Applied(receipt, repeated)
 
-    def _finished(self, batch_id: str) -> Receipt | None:
-        item = self._dynamo.client.get_item(
-            TableName=self._tables.stats, Key={"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}}
-        ).get("Item")
-        if not item or item["applied"] != item["total"]:
-            return None
-        return Receipt.of_item(item)
+    def _first_part(self, batch_id: str) -> Item | None:
+        """The first part of a batch's receipt."""
+        return self._dynamo.find(self._tables.stats, receipt_key(batch_id), "0")
 
     def _claim_events(
         self, batch: Batch, events: Sequence[Event]
@@ -210,7 +241,7 @@ class Claims:
             raise RuntimeError(f"DynamoDB refuses an item of the stats: {next(iter(refused.values()))}")
         return unmet
 
-    def _count(self, batch: Batch, receipt: Receipt, increments: Sequence[Increment]) -> bool:
+    def _count(self, batch: Batch, receipt: Receipt, increments: Sequence[Increment], marks: Mapping[str, int]) -> bool:
         """Add the increments and put the receipt, in as many transactions as it takes; usually one.
 
         Each part's receipt says how far it came. Where another delivery put a part first, this one goes on from
@@ -221,11 +252,13 @@ class Claims:
         while True:
             vocabularies = self._vocabularies_for(shard, increments[start:])
             part = plan_part(increments, start, vocabularies)
-            standing = self._dynamo.transact(self._writes(batch, receipt, number, len(increments), shard, part))
+            standing = self._dynamo.transact(self._writes(batch, receipt, number, len(increments), shard, part, marks))
             if standing is None:
                 repeated = False
                 start = part.end
                 self._vocabularies.remember({(shard, day): known for day, known in vocabularies.items()})
+            elif "repaired" in standing and not marks:
+                raise RuntimeError("the batch was repaired while it was being applied")
             elif int(standing["total"]["N"]) == len(increments):
                 start = int(standing["applied"]["N"])
             else:
@@ -239,8 +272,9 @@ class Claims:
         types: dict[str, set[str]] = {}
         for increment in increments:
             needed = types.setdefault(increment.day, set())
-            if increment.event_type is not None:
-                needed.add(increment.event_type)
+            event_type = counted_type(increment.counter)
+            if event_type is not None:
+                needed.add(event_type)
         known: dict[str, Vocabulary] = {}
         for day, needed in types.items():
             remembered = self._vocabularies.get((shard, day), None)
@@ -256,21 +290,28 @@ class Claims:
         return known
 
     def _writes(
-        self, batch: Batch, receipt: Receipt, number: int, total: int, shard: int, part: Part
+        self,
+        batch: Batch,
+        receipt: Receipt,
+        number: int,
+        total: int,
+        shard: int,
+        part: Part,
+        marks: Mapping[str, int],
     ) -> list[Mapping[str, Any]]:
         table = self._tables.stats
         return [
             {
                 "Put": {
                     "TableName": table,
-                    "Item": self._receipt_item(batch, str(number), receipt, applied=part.end, total=total),
+                    "Item": self._receipt_item(batch, str(number), receipt, applied=part.end, total=total, **marks),
                     "ConditionExpression": "attribute_not_exists(pk)",
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             },
             *(_addition(table, counts_key(shard), day, additions) for day, additions in part.days.items()),
             *(
-                _addition(table, overflow_key(one.day, shard), str(one.event_type), {"count": one.count})
+                _addition(table, overflow_key(one.day, shard), str(counted_type(one.counter)), {"count": one.count})
                 for one in part.overflow
             ),
         ]
@@ -307,6 +348,19 @@ def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dic
         consistent=True,
     )
     return {item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"]) for item in items}
+
+
+def _done(first: Item | None) -> Applied | None:
+    """What a receipt of one part says."""
+    if first is None or first["applied"] != first["total"]:
+        return None
+    return Applied(Receipt.of_item(first), repeated=True)
+
+
+def _successor(batch: Batch) -> Batch:
+    """The batch under the name that it takes where it is delivered after its repair."""
+    name = hashlib.sha256(f"{batch.batch_id} after its repair".encode()).hexdigest()
+    return batch._replace(batch_id=name[:32])
 
 
 def _sound(events: Iterable[Event]) -> tuple[list[Event], list[tuple[Event, str]], int]:

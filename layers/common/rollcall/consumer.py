@@ -1,6 +1,7 @@
 """The consumer: takes batches from the queue, stores and counts them, one by one."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -8,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from rollcall import aws
 from rollcall.batch import Batch, UndecodableBatch, decode, encode
-from rollcall.claims import Claims
+from rollcall.claims import Applied, Claims
 from rollcall.dynamo import Dynamo
 from rollcall.layout import hold_layout
 from rollcall.settings import ConsumerSettings
@@ -43,13 +44,26 @@ class DeadLetterQueue:
 
 
 class Consumer:
-    """Handles the records of an SQS event; a message that fails is reported alone and comes again."""
+    """Handles the records of an SQS event; a message that fails is reported alone and comes again.
 
-    def __init__(self, claims: Claims, dead_letters: DeadLetterQueue, logger: Logger, metrics: Metrics) -> None:
+    `dynamo` is that of the claims.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        dynamo: Dynamo,
+        dead_letters: DeadLetterQueue,
+        logger: Logger,
+        metrics: Metrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._claims = claims
+        self._dynamo = dynamo
         self._dead_letters = dead_letters
         self._logger = logger
         self._metrics = metrics
+        self._now = now
 
     def handle(self, event: dict[str, Any], milliseconds_left: Callable[[], int]) -> dict[str, list[dict[str, str]]]:
         """The partial batch response: the messages to deliver again, those included that there is no time to begin."""
@@ -62,29 +76,48 @@ class Consumer:
 
     def _handle_record(self, record: dict[str, Any]) -> bool:
         correlation = record.get("messageAttributes", {}).get("correlation_id", {}).get("stringValue")
-        context = {"message_id": record["messageId"], "correlation_id": correlation}
-        try:
+        with self._logger.append_context_keys(message_id=record["messageId"], correlation_id=correlation):
             try:
-                batch = decode(record["body"])
-            except UndecodableBatch as error:
-                self._logger.error("undecodable message", extra={**context, "reason": str(error)})
-                self._dead_letters.send_body(record["body"], str(error))
-                self._metrics.add_metric("MessagesUndecodable", MetricUnit.Count, 1)
-                return True
-            applied = self._claims.apply(batch)
-        except Exception:
-            self._logger.exception("message failed", extra=context)
-            self._metrics.add_metric("MessagesFailed", MetricUnit.Count, 1)
-            return False
-        receipt = applied.receipt._asdict()
-        self._logger.info(
-            "batch applied", extra={**context, "batch": batch.batch_id, "repeated": applied.repeated, **receipt}
-        )
-        self._metrics.add_metric("BatchesRepeated" if applied.repeated else "BatchesApplied", MetricUnit.Count, 1)
-        if not applied.repeated:
-            for name, count in receipt.items():
-                self._metrics.add_metric(f"Events{name.capitalize()}", MetricUnit.Count, count)
+                self._consume(record["body"])
+            except Exception:
+                self._logger.exception("message failed")
+                self._metrics.add_metric("MessagesFailed", MetricUnit.Count, 1)
+                return False
+            finally:
+                self._measure_setbacks()
         return True
+
+    def _consume(self, body: str) -> None:
+        try:
+            batch = decode(body)
+        except UndecodableBatch as error:
+            self._logger.error("undecodable message", extra={"reason": str(error)})
+            self._dead_letters.send_body(body, str(error))
+            self._metrics.add_metric("MessagesUndecodable", MetricUnit.Count, 1)
+            return
+        self._metrics.add_metric("BatchAge", MetricUnit.Seconds, batch.age(self._now()).total_seconds())
+        applied = self._claims.apply(batch)
+        self._logger.info(
+            "batch applied",
+            extra={"batch": batch.batch_id, "repeated": applied.repeated, **applied.receipt._asdict()},
+        )
+        self._measure(applied)
+
+    def _measure(self, applied: Applied) -> None:
+        if applied.repeated:
+            self._metrics.add_metric("BatchesRepeated", MetricUnit.Count, 1)
+            return
+        receipt = applied.receipt
+        self._metrics.add_metric("BatchesApplied", MetricUnit.Count, 1)
+        self._metrics.add_metric("EventsInserted", MetricUnit.Count, receipt.inserted)
+        self._metrics.add_metric("EventsDuplicates", MetricUnit.Count, receipt.duplicates)
+        self._metrics.add_metric("EventsConflicts", MetricUnit.Count, receipt.conflicts)
+        self._metrics.add_metric("EventsRefused", MetricUnit.Count, receipt.refused)
+
+    def _measure_setbacks(self) -> None:
+        setbacks = self._dynamo.setbacks()
+        self._metrics.add_metric("ClaimRetries", MetricUnit.Count, setbacks.retries)
+        self._metrics.add_metric("TransactionConflicts", MetricUnit.Count, setbacks.conflicts)
 
 
 def build(settings: ConsumerSettings, logger: Logger, metrics: Metrics) -> Consumer:
@@ -93,4 +126,4 @@ def build(settings: ConsumerSettings, logger: Logger, metrics: Metrics) -> Consu
     hold_layout(dynamo, settings.tables, settings.calendar)
     dead_letters = DeadLetterQueue(aws.sqs(), settings.dead_letter_queue_url)
     claims = Claims(dynamo, settings.tables, settings.calendar, dead_letters, settings.remembered_user_days)
-    return Consumer(claims, dead_letters, logger, metrics)
+    return Consumer(claims, dynamo, dead_letters, logger, metrics)

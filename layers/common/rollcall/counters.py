@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rollcall.keys import DAILY_ACTIVES, OVERFLOW, counted_type, type_attribute
+from rollcall.keys import DAILY_ACTIVES, OVERFLOW, PROCESSING, counted_type, source_attribute, type_attribute
 
 if TYPE_CHECKING:
     from rollcall.dynamo import Item
@@ -24,8 +24,8 @@ class Increment:
     """What one batch adds to one counter."""
 
     day: str
-    event_type: str | None
-    """None for the day's actives."""
+    counter: str
+    """The attribute of the day's item that it is added to, unless that is a type that finds no room there."""
     count: int
 
 
@@ -69,17 +69,21 @@ class Part:
     """Event types with items of their own."""
 
 
-def tally(events: Iterable[tuple[str, str]], new_actives: Iterable[str]) -> list[Increment]:
-    """The increments of (day, event type) for each event and of the day for each new (day, user), sorted.
+def tally(
+    events: Iterable[tuple[str, str]], new_actives: Iterable[str], source: str, milliseconds: int
+) -> list[Increment]:
+    """What a batch adds: for each event of (day, event type) to the type, the source and the time that it took to be
+    counted, for each new (day, user) to the day's actives; sorted.
 
-    The order depends on nothing but the counts, so that every try of a batch cuts the same list.
+    Which counters there are depends on nothing but the events, so that every try of a batch cuts the same list.
     """
-    counts: Counter[tuple[str, str | None]] = Counter(events)
-    counts.update((day, None) for day in new_actives)
-    return sorted(
-        (Increment(day, event_type, count) for (day, event_type), count in counts.items()),
-        key=lambda increment: (increment.day, increment.event_type is not None, increment.event_type or ""),
-    )
+    counts: Counter[tuple[str, str]] = Counter()
+    for day, event_type in events:
+        counts[day, type_attribute(event_type)] += 1
+        counts[day, source_attribute(source)] += 1
+        counts[day, PROCESSING] += milliseconds
+    counts.update((day, DAILY_ACTIVES) for day in new_actives)
+    return [Increment(day, counter, count) for (day, counter), count in sorted(counts.items())]
 
 
 def plan_part(increments: Sequence[Increment], start: int, vocabularies: Mapping[str, Vocabulary]) -> Part:
@@ -93,17 +97,14 @@ def plan_part(increments: Sequence[Increment], start: int, vocabularies: Mapping
     for increment in increments[start:]:
         day = part.days.get(increment.day)
         used = len(part.days) + len(part.overflow)
-        if increment.event_type is None:
-            inline, attribute = True, DAILY_ACTIVES
-        else:
-            full = day is not None and len(day) > INLINE_TYPES
-            inline = not full and vocabularies[increment.day].admit(increment.event_type)
-            attribute = type_attribute(increment.event_type)
+        event_type = counted_type(increment.counter)
+        full = day is not None and len(day) >= INLINE_TYPES
+        inline = event_type is None or (not full and vocabularies[increment.day].admit(event_type))
         if used + (day is None) + (not inline) > MAX_WRITES:
             break
         additions = part.days.setdefault(increment.day, {})
         if inline:
-            additions[attribute] = increment.count
+            additions[increment.counter] = increment.count
         else:
             additions[OVERFLOW] = additions.get(OVERFLOW, 0) + 1
             part.overflow.append(increment)

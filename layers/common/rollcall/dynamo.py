@@ -5,9 +5,10 @@ What DynamoDB throttles or leaves undone is tried again, that alone, with jitter
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from botocore.exceptions import ClientError
 
@@ -40,12 +41,29 @@ class Unavailable(Exception):
     """DynamoDB kept on throttling, or answers what no try can mend (a missing table, a denied action)."""
 
 
+class Setbacks(NamedTuple):
+    """What held the batch verbs up."""
+
+    retries: int = 0
+    """Times that DynamoDB throttled or left something undone."""
+    conflicts: int = 0
+    """Writes of transactions that met another transaction."""
+
+
 class Dynamo:
     """A client with the batch verbs. `sleep` takes seconds."""
 
     def __init__(self, client: "DynamoDBClient", sleep: Callable[[float], None] = time.sleep) -> None:
         self.client = client
         self._sleep = sleep
+        self._retries = 0
+        self._conflicts = 0
+
+    def setbacks(self) -> Setbacks:
+        """Those since this was last asked."""
+        counted = Setbacks(self._retries, self._conflicts)
+        self._retries = self._conflicts = 0
+        return counted
 
     def execute(self, statement: str, parameters: Sequence[Sequence[Any]]) -> tuple[dict[int, str], dict[int, str]]:
         """Run one PartiQL write once for each list of parameters, which must name different keys.
@@ -73,6 +91,7 @@ class Dynamo:
             if not again:
                 return unmet, refused
             waiting = again
+            self._retries += 1
             pause()
         raise Unavailable(f"DynamoDB still throttles {len(waiting)} statements after {ATTEMPTS} tries")
 
@@ -119,6 +138,7 @@ class Dynamo:
                 waiting = answer.get("UnprocessedKeys")
                 if not waiting:
                     break
+                self._retries += 1
                 pause()
             else:
                 raise Unavailable(f"DynamoDB still leaves keys unread after {ATTEMPTS} tries")
@@ -131,6 +151,7 @@ class Dynamo:
                 waiting = self.client.batch_write_item(RequestItems=waiting).get("UnprocessedItems")
                 if not waiting:
                     break
+                self._retries += 1
                 pause()
             else:
                 raise Unavailable(f"DynamoDB still leaves items unwritten after {ATTEMPTS} tries")
@@ -150,6 +171,31 @@ class Dynamo:
             return cast(Item, error.response["Item"])  # type: ignore[typeddict-item]
         return item
 
+    def find(self, table: str, pk: str, sk: str = "-") -> Item | None:
+        """The item of a key as it stands now; a read unit for each 4 KB."""
+        key = {"pk": {"S": pk}, "sk": {"S": sk}}
+        return self.client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+
+    def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
+        """Update an item if the condition holds; a write unit for each KB of it either way.
+
+        `expressions` are the client's own. Returns whether the condition held, and the item as it stands then, empty
+        where there is none.
+        """
+        try:
+            answer = self.client.update_item(
+                TableName=table,
+                Key={"pk": {"S": pk}, "sk": {"S": sk}},
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **expressions,
+            )
+        except ClientError as error:
+            if _code(error) != "ConditionalCheckFailedException":
+                raise
+            return False, cast(Item, error.response.get("Item", {}))
+        return True, cast(Item, answer["Attributes"])
+
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> Item | None:
         """Write all or nothing; two write units for each KB of each item.
 
@@ -167,8 +213,11 @@ class Dynamo:
                 for reason in reasons:
                     if reason.get("Code") == "ConditionalCheckFailed":
                         return cast(Item, reason.get("Item", {}))
-                if not {reason.get("Code", "None") for reason in reasons} <= _TRY_AGAIN | {"None"}:
+                codes = Counter(reason.get("Code", "None") for reason in reasons)
+                if not codes.keys() <= _TRY_AGAIN | {"None"}:
                     raise
+                self._conflicts += codes["TransactionConflict"]
+                self._retries += not codes.keys() <= {"None", "TransactionConflict"}
             pause()
         raise Unavailable(f"the transaction still meets others or throttling after {ATTEMPTS} tries")
 

@@ -66,8 +66,11 @@ def parse_event(raw: object, now: datetime) -> Event:
     """Check one event as a client sent it and bring it into canonical form.
 
     `raw` is decoded JSON or MessagePack; `now` is an aware time against which the future is judged.
-    Fields that an event does not have are ignored. Raises `InvalidEvent`.
+    Fields that an event does not have are ignored. Raises `InvalidEvent`; one in place of an event, found bad as it
+    was decoded, is raised as it is.
     """
+    if isinstance(raw, InvalidEvent):
+        raise raw
     if not isinstance(raw, Mapping):
         raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
     event = Event(
@@ -184,14 +187,17 @@ def _event_type(value: object) -> str:
 def _properties(value: object) -> str:
     if value is None:
         return "{}"
+    if isinstance(value, InvalidEvent):
+        raise value
     if not isinstance(value, dict):
         raise InvalidEvent("invalid_properties", f"properties has to be an object, not {_kind(value)}")
     try:
         return _canonical_json(value)
     except (TypeError, ValueError, RecursionError):
-        # MessagePack brings bytes and keys of other types, JSON brings 1e400, both bring depth.
+        # MessagePack brings bytes and keys of other types, JSON brings 1e400, both bring depth and names twice.
         raise InvalidEvent(
-            "invalid_properties", "properties holds what JSON cannot: a number that is not finite, bytes, or too deep"
+            "invalid_properties",
+            "properties holds what JSON cannot: a number that is not finite, bytes, a name twice, or too deep",
         ) from None
 
 
@@ -214,6 +220,6 @@ def _kind(value: object) -> str:
         return "a number"
     if isinstance(value, list | tuple):
         return "an array"
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping | InvalidEvent):
         return "an object"
     return type(value).__name__

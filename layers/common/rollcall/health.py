@@ -22,6 +22,9 @@ class Health:
         self._checks: dict[str, Callable[[], object]] = {
             "events_table": lambda: dynamodb.get_item(TableName=tables.events, Key={"event_id": {"S": "-"}}),
             "stats_table": lambda: dynamodb.get_item(TableName=tables.stats, Key={"pk": {"S": "-"}, "sk": {"S": "-"}}),
+            "access_table": lambda: dynamodb.get_item(
+                TableName=settings.access_table, Key={"pk": {"S": "-"}, "sk": {"S": "-"}}
+            ),
             "queue": lambda: sqs.get_queue_attributes(QueueUrl=settings.queue_url, AttributeNames=["QueueArn"]),
             "dead_letter_queue": lambda: sqs.get_queue_attributes(
                 QueueUrl=settings.dead_letter_queue_url, AttributeNames=["QueueArn"]

@@ -109,7 +109,6 @@ class Intake:
     def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         """Check events as clients sent them and queue the good ones.
 
-        A raw event that is an `InvalidEvent` was found bad before it came here, and is rejected in its place.
         Raises neither for bad events nor for what the queue does not take: those are rejected with the code `retry`.
         """
         now = self._now()
@@ -119,8 +118,6 @@ class Intake:
         duplicates = 0
         for index, raw in enumerate(raws):
             try:
-                if isinstance(raw, InvalidEvent):
-                    raise raw
                 event = parse_event(raw, now)
             except InvalidEvent as error:
                 rejected.append(Rejection(index, _readable_id(raw), error.code, error.message))

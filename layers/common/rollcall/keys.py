@@ -1,15 +1,19 @@
 """Where things lie in the tables, and which of a thing's shards is whose. Every prefix has its own separator-free
 shape, and what a client wrote comes last, so that no two things share a key whatever characters they hold."""
 
+import hashlib
 import zlib
 from typing import NamedTuple
 
 DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
+PROCESSING = "processing_ms"
 LAYOUT_KEY = "layout"
 PENDING = "pending"
 REFUSED = "refused"
 _TYPE_PREFIX = "#"
+_SOURCE_PREFIX = "@"
+API_KEYS_KEY = "keys"
 
 
 class Tables(NamedTuple):
@@ -56,9 +60,54 @@ def idempotency_key(source: str, digest: str) -> str:
     return f"idempotency#{digest}#{source}"
 
 
+def api_key_key(key_id: str) -> str:
+    """Partition of an API key; the sort key is `-`. All ids are the sort keys of the partition `API_KEYS_KEY`."""
+    return f"key#{key_id}"
+
+
+def account_key(account_id: str) -> str:
+    """Partition of an account and its sessions; the sort key is `-` or one of `session_key`."""
+    return f"account#{account_id}"
+
+
+def session_key(session_id: str) -> str:
+    """Sort key of a session."""
+    return f"session#{session_id}"
+
+
+def bucket_key(kind: str, digest: str) -> str:
+    """Partition of the token bucket of someone without a credential, by a hash; the sort key is `-`."""
+    return f"bucket#{kind}#{digest}"
+
+
+def import_id_of(key: str) -> str:
+    """The id of the import of an uploaded object."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def import_key(import_id: str) -> str:
+    """Partition of an import; the sort key is `-`, or one of `import_part_key`."""
+    return f"import#{import_id}"
+
+
+def import_part_key(etag: str, number: int) -> str:
+    """Sort key of a part of an import, which belongs to one version of the file."""
+    return f"{etag}#{number:06d}"
+
+
 def type_attribute(event_type: str) -> str:
     """The attribute of the day's counters that counts an event type."""
     return _TYPE_PREFIX + event_type
+
+
+def source_attribute(source: str) -> str:
+    """The attribute of the day's counters that counts the events of a source."""
+    return _SOURCE_PREFIX + source
+
+
+def counted_source(attribute: str) -> str | None:
+    """The source that an attribute of the day's counters counts, or None where it is another attribute."""
+    return attribute[len(_SOURCE_PREFIX) :] if attribute.startswith(_SOURCE_PREFIX) else None
 
 
 def counted_type(attribute: str) -> str | None:

@@ -1,10 +1,12 @@
 """Settings of the functions, read from their environment. A bad one fails at start, with its name."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollcall.days import Calendar
 from rollcall.keys import Tables
+from rollcall.limits import Limit
 
 
 class BadSetting(ValueError):
@@ -13,15 +15,53 @@ class BadSetting(ValueError):
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """Of the doors: ingest and import."""
+    """Of the HTTP door."""
 
     queue_url: str
     calendar: Calendar
+    upload_bucket: str
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "IngestSettings":
         """Raises `BadSetting`."""
-        return cls(queue_url=_text(environment, "QUEUE_URL"), calendar=_calendar(environment))
+        return cls(
+            queue_url=_text(environment, "QUEUE_URL"),
+            calendar=_calendar(environment),
+            upload_bucket=_text(environment, "UPLOAD_BUCKET"),
+        )
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """Of the function that cuts uploaded files."""
+
+    import_queue_url: str
+    stats_table: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "PlanSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            import_queue_url=_text(environment, "IMPORT_QUEUE_URL"), stats_table=_text(environment, "STATS_TABLE")
+        )
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Of the function that takes in the pieces of uploaded files."""
+
+    queue_url: str
+    calendar: Calendar
+    stats_table: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "ImportSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            queue_url=_text(environment, "QUEUE_URL"),
+            calendar=_calendar(environment),
+            stats_table=_text(environment, "STATS_TABLE"),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +102,7 @@ class HealthSettings:
     """Of the dependency check."""
 
     tables: Tables
+    access_table: str
     queue_url: str
     dead_letter_queue_url: str
     bucket: str
@@ -71,9 +112,50 @@ class HealthSettings:
         """Raises `BadSetting`."""
         return cls(
             tables=_tables(environment),
+            access_table=_text(environment, "ACCESS_TABLE"),
             queue_url=_text(environment, "QUEUE_URL"),
             dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
             bucket=_text(environment, "UPLOAD_BUCKET"),
+        )
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """Of the gate: who may call, how fast, and from which web pages."""
+
+    table: str
+    signing_key_parameter: str
+    limit: Limit
+    cors_origins: tuple[str, ...]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "AccessSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            table=_text(environment, "ACCESS_TABLE"),
+            signing_key_parameter=_text(environment, "SIGNING_KEY_PARAMETER"),
+            limit=Limit(_positive(environment, "KEY_RATE"), _integer(environment, "KEY_BURST", least=1)),
+            cors_origins=_origins(environment, "CORS_ORIGINS"),
+        )
+
+
+@dataclass(frozen=True)
+class AccountSettings:
+    """Of registration and login."""
+
+    open_registration: bool
+    address_limit: Limit
+    """Of one address that has no credential."""
+    login_limit: Limit
+    """Of tries to log in to one account."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "AccountSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            open_registration=_choice(environment, "OPEN_REGISTRATION", {"true": True, "false": False}),
+            address_limit=_limit_a_minute(environment, "ADDRESS_REQUESTS_PER_MINUTE", "ADDRESS_BURST"),
+            login_limit=_limit_a_minute(environment, "LOGINS_PER_MINUTE", "LOGIN_BURST"),
         )
 
 
@@ -89,6 +171,35 @@ def _integer(environment: Mapping[str, str], name: str, least: int) -> int:
     if not value.isdecimal() or int(value) < least:
         raise BadSetting(f"{name} has to be a whole number of at least {least}, not {value!r}")
     return int(value)
+
+
+def _positive(environment: Mapping[str, str], name: str) -> float:
+    value = _text(environment, name)
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII) or not float(value):
+        raise BadSetting(f"{name} has to be a number above 0, not {value!r}")
+    return float(value)
+
+
+def _limit_a_minute(environment: Mapping[str, str], rate: str, burst: str) -> Limit:
+    return Limit(_positive(environment, rate) / 60, _integer(environment, burst, least=1))
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, bool]) -> bool:
+    value = _text(environment, name)
+    if value not in choices:
+        raise BadSetting(f"{name} has to be {' or '.join(choices)}, not {value!r}")
+    return choices[value]
+
+
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Web origins between commas; none where it is empty."""
+    origins = tuple(origin.strip() for origin in environment.get(name, "").split(",") if origin.strip())
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", origin):
+            raise BadSetting(f"{name} has to list origins such as https://app.example.com, or *; not {origin!r}")
+    if "*" in origins and len(origins) > 1:
+        raise BadSetting(f"{name} has to be * alone, or a list of origins")
+    return origins
 
 
 def _calendar(environment: Mapping[str, str]) -> Calendar:

@@ -1,6 +1,7 @@
 """FastAPI apps: one for each function, with its own routes only, behind API Gateway."""
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -8,26 +9,36 @@ from fastapi import APIRouter, FastAPI
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
+from rollcall.access import Gate
 from rollcall.http import problems
-from rollcall.http.headers import SecurityHeaders
+from rollcall.http.headers import with_headers
 
 
-def create_app(*routers: APIRouter, logger: Logger, **services: Any) -> FastAPI:
+def create_app(*routers: APIRouter, logger: Logger, gate: Gate, **services: Any) -> FastAPI:
     """An app of some routes; `services` are what the routes work with, by the names they know."""
     # The documentation is a router of its own: it describes the routes of all functions.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     problems.install(app, logger)
     for router in routers:
         app.include_router(router)
-    app.state.logger = logger
-    for name, service in services.items():
+    for name, service in (("logger", logger), ("gate", gate), *services.items()):
         setattr(app.state, name, service)
     return app
 
 
-def serve(app: FastAPI) -> Mangum:
-    """The app as a Lambda handler."""
+def serve(app: FastAPI, cors_origins: Sequence[str]) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """The app as a Lambda handler, for pages of the origins too; it logs who asked for which route with what status."""
     # The app logs its errors itself, in the form of all logs.
     logging.getLogger("mangum").setLevel(logging.CRITICAL)
     # A type that Mangum does not know as text would be sent as base64.
-    return Mangum(SecurityHeaders(app), lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE])
+    text = [*DEFAULT_TEXT_MIME_TYPES, problems.MEDIA_TYPE]
+    mangum = Mangum(with_headers(app, cors_origins), lifespan="off", text_mime_types=text)  # type: ignore[arg-type]
+
+    def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        answered = mangum(event, context)
+        # The route and not the path, which names batches and keys. The principal is among the logger's keys.
+        request = {"method": event.get("httpMethod"), "route": event.get("resource")}
+        app.state.logger.info("request answered", extra={**request, "status": answered["statusCode"]})
+        return answered
+
+    return answer

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted
 from rollcall.receipts import Receipts, UnknownBatch
 
 router = APIRouter(tags=["events"])
@@ -35,7 +36,8 @@ class DoneBatch(BaseModel):
     "/batches/{batch_id}",
     summary="What became of a batch",
     response_model=PendingBatch | DoneBatch,
-    responses=problem_responses(404),
+    dependencies=[Security(admitted, scopes=["ingest"])],
+    responses={**REFUSALS, **problem_responses(404)},
 )
 def batch(
     request: Request, batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")]

@@ -4,21 +4,24 @@ import re
 from dataclasses import asdict
 from typing import Annotated
 
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from rollcall.access import Principal
 from rollcall.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
 from rollcall.dynamo import Unavailable
 from rollcall.events import MAX_EVENT_BYTES
-from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.bodies import body_bytes
+from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted
 from rollcall.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused
 from rollcall.intake import Intake, Taken
 from rollcall.receipts import Outcome, Receipts
 
-SOURCE = "http"
-RETRY_AFTER_SECONDS = 2
 MAX_WAIT_SECONDS = 10
 
 router = APIRouter(tags=["events"])
@@ -71,10 +74,6 @@ class EventsStored(EventsTaken):
     conflicts: list[str]
 
 
-async def _body(request: Request) -> bytes:
-    return await request.body()
-
-
 def _wait_seconds(
     prefer: Annotated[str | None, Header(description="`wait=N`: answer when the events are counted")] = None,
     wait: Annotated[int | None, Query(ge=0, le=MAX_WAIT_SECONDS, description="The same as `Prefer: wait=N`")] = None,
@@ -93,7 +92,8 @@ def _wait_seconds(
     response_model=EventsTaken,
     responses={
         200: {"model": EventsStored, "description": "Every event is counted, and the request waited for it"},
-        **problem_responses(400, 503),
+        **REFUSALS,
+        **problem_responses(400),
         # Where all that is wrong is the events, they are listed one by one.
         **{status: {**problem, "model": EventsTaken} for status, problem in problem_responses(413, 422).items()},
     },
@@ -128,7 +128,8 @@ def _wait_seconds(
 )
 def post_events(
     request: Request,
-    body: Annotated[bytes, Depends(_body)],
+    principal: Annotated[Principal, Security(admitted, scopes=["ingest"])],
+    body: Annotated[bytes, Depends(body_bytes)],
     wait_seconds: Annotated[int, Depends(_wait_seconds)],
     idempotency_key: Annotated[
         str | None,
@@ -138,23 +139,22 @@ def post_events(
     """Queue the good events and name the bad ones."""
     state = request.app.state
     intake: Intake = state.intake
+    metrics: Metrics = state.metrics
     try:
         raws = read_events(body)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            state.idempotency_keys.hold(SOURCE, idempotency_key, expand(body))
+            state.idempotency_keys.hold(principal.source, idempotency_key, expand(body))
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
         raise Refused(400, error.code, str(error)) from None
-    except (BotoCoreError, ClientError, Unavailable):
-        state.logger.exception("the idempotency keys cannot be reached")
-        message = "the Idempotency-Key cannot be checked now; send the events again"
-        raise Refused(503, "unavailable", message, retry_after=RETRY_AFTER_SECONDS) from None
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
-    taken = intake.take(raws, SOURCE, _request_id(request))
+    taken = intake.take(raws, principal.source, _request_id(request))
+    metrics.add_metric("EventsAccepted", MetricUnit.Count, taken.accepted)
+    metrics.add_metric("EventsRejected", MetricUnit.Count, len(taken.rejected))
     if taken.queue_errors:
         state.logger.error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
     if taken.unavailable:

@@ -1,18 +1,25 @@
 """Health checks and the documentation of the whole API."""
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Security
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
 from rollcall.health import Health
-from rollcall.http import batches, ingest, retention, stats
+from rollcall.http import apikeys, auth, batches, imports, ingest, retention, stats
 from rollcall.http.problems import Problem, Refused
+from rollcall.http.security import REFUSALS, admitted
+from rollcall.monitor import Monitor, Snapshot
 
 router = APIRouter(tags=["operation"])
 
@@ -62,6 +69,57 @@ def healthz(request: Request) -> JSONResponse:
     return JSONResponse(answer.model_dump(), 503 if down else 200)
 
 
+class _Figures(Collector):
+    """A snapshot as Prometheus has it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """Each metric with its help."""
+        snapshot = self._snapshot
+        events = CounterMetricFamily("events_total", "Events stored and counted.", labels=["source"])
+        for source, count in sorted(snapshot.totals.events.items()):
+            events.add_metric([source], count)
+        yield events
+        requests = CounterMetricFamily(
+            "http_requests_total",
+            "Requests with a good API key, within its rate.",
+            labels=["key_id", "source", "method", "route"],
+        )
+        for key in snapshot.keys:
+            for place, count in sorted(key.requests.items()):
+                requests.add_metric([key.key_id, key.source, *place.split(" ", 1)], count)
+        yield requests
+        yield SummaryMetricFamily(
+            "event_processing_seconds",
+            "From the arrival of an event at a door to its counters.",
+            count_value=snapshot.totals.events.total(),
+            sum_value=snapshot.totals.processing_seconds,
+        )
+        yield GaugeMetricFamily("queue_depth", "Batches that wait or are being counted.", value=snapshot.queue_depth)
+        if snapshot.oldest_message_seconds is not None:
+            yield GaugeMetricFamily(
+                "oldest_message_age_seconds", "Of the batch that waits longest.", value=snapshot.oldest_message_seconds
+            )
+        yield GaugeMetricFamily("dead_letters", "Messages in the dead-letter queue.", value=snapshot.dead_letters)
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    dependencies=[Security(admitted, scopes=["read"])],
+    response_class=PlainTextResponse,
+    responses=REFUSALS,
+)
+def metrics(request: Request) -> Response:
+    """Events by source, requests by key, time to the counters, and what waits in the queues."""
+    monitor: Monitor = request.app.state.monitor
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Figures(monitor.read()))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
 @router.get("/openapi.json", include_in_schema=False)
 def openapi() -> JSONResponse:
     """The description of the whole API, whichever functions it runs on."""
@@ -95,7 +153,17 @@ def docs_asset(asset: str) -> Response:
 def describe() -> dict[str, Any]:
     """The OpenAPI document of all routes."""
     whole = FastAPI(openapi_url=None)
-    for part in (ingest.router, batches.router, stats.router, retention.router, router):
+    routers = (
+        ingest.router,
+        imports.router,
+        batches.router,
+        stats.router,
+        retention.router,
+        auth.router,
+        apikeys.router,
+        router,
+    )
+    for part in routers:
         whole.include_router(part)
     document = get_openapi(
         title="Rollcall",
@@ -104,5 +172,14 @@ def describe() -> dict[str, Any]:
         routes=whole.routes,
         servers=[{"url": "./"}],
     )
+    # FastAPI's own form of a 422, for parameters that any text is good for.
+    for schema in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(schema, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                impossible = operation["responses"]["422"]["content"]["application/json"]["schema"]
+                if impossible.get("$ref", "").endswith("/HTTPValidationError"):
+                    del operation["responses"]["422"]
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     return document

@@ -1,16 +1,21 @@
 """Errors as `application/problem+json` (RFC 9457), with `code` and `message` for SDKs that read those."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from rollcall.dynamo import Unavailable
+
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
 
 
 class Problem(BaseModel):
@@ -25,30 +30,36 @@ class Problem(BaseModel):
 
 
 class Refused(Exception):
-    """A request that is answered with a problem."""
+    """A request that is answered with a problem; `retry_after` is in seconds, `challenge` how to authenticate."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, parameter: str | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        parameter: str | None = None,
+        retry_after: int | None = None,
+        challenge: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.parameter = parameter
-        self.retry_after = retry_after
+        self.headers = {
+            name: str(value)
+            for name, value in (("Retry-After", retry_after), ("WWW-Authenticate", challenge))
+            if value is not None
+        }
 
 
 def problem_response(
-    status: int, code: str, message: str, *, parameter: str | None = None, retry_after: int | None = None
+    status: int, code: str, message: str, *, parameter: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """A problem as an answer; `retry_after` is in seconds."""
+    """A problem as an answer."""
     problem = Problem(title=HTTPStatus(status).phrase, status=status, code=code, message=message, parameter=parameter)
-    return JSONResponse(
-        problem.model_dump(exclude_none=True),
-        status,
-        headers=None if retry_after is None else {"Retry-After": str(retry_after)},
-        media_type=MEDIA_TYPE,
-    )
+    return JSONResponse(problem.model_dump(exclude_none=True), status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -68,8 +79,16 @@ def install(app: FastAPI, logger: Logger) -> None:
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
         return problem_response(
-            error.status, error.code, error.message, parameter=error.parameter, retry_after=error.retry_after
+            error.status, error.code, error.message, parameter=error.parameter, headers=error.headers
         )
+
+    @app.exception_handler(BotoCoreError)
+    @app.exception_handler(ClientError)
+    @app.exception_handler(Unavailable)
+    async def unavailable(_: Request, error: Exception) -> JSONResponse:
+        logger.error("a dependency does not answer", exc_info=error)
+        message = "what this needs cannot be reached now; try again"
+        return problem_response(503, "unavailable", message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

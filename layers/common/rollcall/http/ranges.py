@@ -8,6 +8,8 @@ from rollcall.days import day_count, parse_day
 from rollcall.http.problems import Refused
 
 MAX_DAYS = 366
+# What the document says of a day, beyond its type.
+DAY = {"format": "date"}
 
 
 class DayRange(NamedTuple):
@@ -34,11 +36,14 @@ def read_day(parameter: str, text: str | None) -> str:
 
 def day_range(
     first: Annotated[
-        str | None, Query(alias="from", description="First day, inclusive", examples=["2025-08-01"])
+        str | None,
+        Query(alias="from", description="First day, inclusive", examples=["2025-08-01"], json_schema_extra=DAY),
     ] = None,
-    last: Annotated[str | None, Query(alias="to", description="Last day, inclusive", examples=["2025-08-31"])] = None,
-    from_date: Annotated[str | None, Query(description="The same as `from`")] = None,
-    to_date: Annotated[str | None, Query(description="The same as `to`")] = None,
+    last: Annotated[
+        str | None, Query(alias="to", description="Last day, inclusive", examples=["2025-08-31"], json_schema_extra=DAY)
+    ] = None,
+    from_date: Annotated[str | None, Query(description="The same as `from`", json_schema_extra=DAY)] = None,
+    to_date: Annotated[str | None, Query(description="The same as `to`", json_schema_extra=DAY)] = None,
 ) -> DayRange:
     """The range of a request; raises `Refused`, with the parameter under the name that was sent."""
     from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from rollcall.answers import Retention
 from rollcall.http.problems import problem_responses
-from rollcall.http.ranges import read_day, refuse
+from rollcall.http.ranges import DAY, read_day, refuse
+from rollcall.http.security import REFUSALS, admitted
 
 MAX_WINDOWS = {"day": 90, "week": 52}
 WINDOW_DAYS = {"day": 1, "week": 7}
@@ -17,7 +18,12 @@ WINDOW_DAYS = {"day": 1, "week": 7}
 Period = Literal["day", "week"]
 Cohort = Literal["active", "new"]
 
-router = APIRouter(prefix="/stats", tags=["stats"])
+router = APIRouter(
+    prefix="/stats",
+    tags=["stats"],
+    dependencies=[Security(admitted, scopes=["read"])],
+    responses={**REFUSALS, **problem_responses(422)},
+)
 
 
 class _Window(BaseModel):
@@ -51,16 +57,20 @@ class RetentionAnswer(BaseModel):
     retention: list[DayWindow | WeekWindow]
 
 
-_StartDate = Annotated[str | None, Query(description="The cohort's day", examples=["2025-08-01"])]
+_StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
 
 
-@router.get(
-    "/retention", summary="Retention of a cohort", response_model=RetentionAnswer, responses=problem_responses(422)
-)
+@router.get("/retention", summary="Retention of a cohort", response_model=RetentionAnswer)
 def retention(
     request: Request,
-    start_date: _StartDate = None,
-    windows: Annotated[int, Query(description="Days (1-90) or weeks (1-52) after the cohort's day")] = 3,
+    start_date: _StartDate,
+    windows: Annotated[
+        int,
+        Query(
+            description="Days (1-90) or weeks (1-52) after the cohort's day",
+            json_schema_extra={"minimum": 1, "maximum": MAX_WINDOWS["day"]},
+        ),
+    ] = 3,
     period: Annotated[Period, Query(description="Length of a window")] = "day",
     cohort: Annotated[
         Cohort, Query(description="Everyone active on the day, or only those first seen on it")
@@ -74,19 +84,24 @@ def retention(
     "/cohort",
     summary="Weekly retention from the first visit",
     response_model=RetentionAnswer,
-    responses=problem_responses(422),
 )
 def cohort(
     request: Request,
-    start_date: _StartDate = None,
-    window: Annotated[int, Query(description="Weeks (1-52) after the cohort's day")] = 8,
+    start_date: _StartDate,
+    window: Annotated[
+        int,
+        Query(
+            description="Weeks (1-52) after the cohort's day",
+            json_schema_extra={"minimum": 1, "maximum": MAX_WINDOWS["week"]},
+        ),
+    ] = 8,
 ) -> JSONResponse:
     """How many of the users first seen on a day came back in each of the weeks after it."""
     return _answer(request, start_date, "window", window, "week", "new")
 
 
 def _answer(
-    request: Request, start_date: str | None, parameter: str, windows: int, period: Period, cohort: Cohort
+    request: Request, start_date: str, parameter: str, windows: int, period: Period, cohort: Cohort
 ) -> JSONResponse:
     state = request.app.state
     start = read_day("start_date", start_date)

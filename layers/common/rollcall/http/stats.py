@@ -3,13 +3,19 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DayRange, day_range
+from rollcall.http.security import REFUSALS, admitted
 
-router = APIRouter(prefix="/stats", tags=["stats"])
+router = APIRouter(
+    prefix="/stats",
+    tags=["stats"],
+    dependencies=[Security(admitted, scopes=["read"])],
+    responses={**REFUSALS, **problem_responses(422)},
+)
 
 
 class _Answer(BaseModel):
@@ -47,7 +53,7 @@ class TopEventsAnswer(_Answer):
     data: list[TypeCount]
 
 
-@router.get("/dau", summary="Daily active users", responses=problem_responses(422))
+@router.get("/dau", summary="Daily active users")
 def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)]) -> DauAnswer:
     """Distinct users of each day, in the stack's reporting timezone."""
     state = request.app.state
@@ -59,7 +65,7 @@ def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)
     )
 
 
-@router.get("/top-events", summary="Most frequent event types", responses=problem_responses(422))
+@router.get("/top-events", summary="Most frequent event types")
 def top_events(
     request: Request,
     days: Annotated[DayRange, Depends(day_range)],

@@ -1,0 +1,84 @@
+"""What a route asks of its caller: `Security(admitted, scopes=["read"])`, which OpenAPI and `/docs` show too."""
+
+from math import ceil
+from typing import Annotated
+
+from fastapi import HTTPException, Request, Security
+from fastapi.requests import HTTPConnection
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from fastapi.security import SecurityScopes as Scopes
+
+from rollcall.access import Gate, Principal, Unauthenticated
+from rollcall.http.problems import Refused, problem_responses
+from rollcall.limits import Allowance, TooFast
+
+# What any route that asks for a credential may answer.
+REFUSALS = problem_responses(401, 403, 429, 503)
+
+_api_key = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", description="An API key", auto_error=False)
+_bearer = HTTPBearer(scheme_name="Bearer", description="An access token of an account, or an API key", auto_error=False)
+
+
+class _Basic(HTTPBasic):
+    async def __call__(self, request: HTTPConnection) -> HTTPBasicCredentials | None:  # type: ignore[override]
+        """The user name and password; none where they cannot be read, which is for the gate to refuse."""
+        try:
+            return await super().__call__(request)
+        except HTTPException:
+            return None
+
+
+_basic = _Basic(scheme_name="Basic", description="An API key as the user name", auto_error=False)
+
+
+def credential_of(
+    api_key: Annotated[str | None, Security(_api_key)] = None,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
+    basic: Annotated[HTTPBasicCredentials | None, Security(_basic)] = None,
+) -> str | None:
+    """The credential that a request brings, or None."""
+    if api_key:
+        return api_key
+    if bearer:
+        return bearer.credentials
+    return basic.username if basic else None
+
+
+def admitted(request: Request, scopes: Scopes, credential: Annotated[str | None, Security(credential_of)]) -> Principal:
+    """Who calls, if they have a good credential with all of the scopes and are not too fast; raises `Refused`."""
+    if not credential:
+        raise unauthenticated("unauthenticated", "send an API key as X-API-Key, or an access token as Bearer")
+    state = request.app.state
+    gate: Gate = state.gate
+    try:
+        principal, allowance = gate.admit(credential, request.method, request.scope["route"].path)
+    except Unauthenticated as error:
+        raise unauthenticated(error.code, str(error)) from None
+    except TooFast as error:
+        raise too_fast(request, error) from None
+    show_allowance(request, allowance)
+    state.logger.append_keys(principal=principal.name)
+    missing = [scope for scope in scopes.scopes if scope not in principal.scopes]
+    if missing:
+        raise Refused(403, "missing_scope", f"this needs the scope {missing[0]}")
+    return principal
+
+
+def unauthenticated(code: str, message: str) -> Refused:
+    """A 401."""
+    return Refused(401, code, message, challenge="Bearer")
+
+
+def too_fast(request: Request, error: TooFast) -> Refused:
+    """A 429 that says when there is a token again."""
+    show_allowance(request, error.allowance)
+    return Refused(429, "too_many_requests", str(error), retry_after=max(1, error.allowance.seconds))
+
+
+def show_allowance(request: Request, allowance: Allowance) -> None:
+    """Have the answer say what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    limit = allowance.limit
+    request.state.headers = {
+        "RateLimit-Policy": f'"bucket";q={limit.burst};w={ceil(limit.burst / limit.rate)}',
+        "RateLimit": f'"bucket";r={allowance.remaining};t={allowance.seconds}',
+    }

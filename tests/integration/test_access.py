@@ -1,0 +1,566 @@
+import base64
+import json
+import os
+import re
+import runpy
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import argon2
+import boto3
+import jwt
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from moto import mock_aws
+
+from rollcall.accounts import TokenPair
+from rollcall.apikeys import SCOPES, ApiKeys
+from rollcall.batch import Batch
+from rollcall.dynamo import Dynamo
+from rollcall.http.meta import describe
+from rollcall.keys import Tables, account_key, session_key
+from rollcall.limits import Limit
+from rollcall.tokens import ALGORITHM, AccessTokens, SigningKey
+from scripts.deploy import ROOT
+from tests.integration.conftest import REGION, Queue, WholeApi, event_loop
+from tests.support import assert_problem, create_access_table, create_tables, routes, scan
+
+PASSWORD = "nine green bottles"
+SIGNING_KEY_PARAMETER = "/rollcall/signing-key"
+KEY_BURST = 5_000
+# All that anybody may call. A route that is not here asks for a credential.
+PUBLIC = {
+    ("GET", "/health"),
+    ("GET", "/healthz"),
+    ("POST", "/auth/login"),
+    ("POST", "/auth/refresh"),
+    ("POST", "/auth/logout"),
+}
+UNDESCRIBED = {("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs/{asset}")}
+# The one route for which scopes do not suffice: it is about the account of who calls.
+FOR_ACCOUNTS = {("POST", "/auth/change-password")}
+# What a bucket in an item moves on, whether or not anything else comes of a request.
+COUNTED = re.compile(r"full_at_\d+|generation|requests#.*")
+
+
+@dataclass(frozen=True)
+class Operation:
+    method: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        operation: dict[str, Any] = describe()["paths"][self.path][self.method.lower()]
+        return operation
+
+    @property
+    def needed(self) -> frozenset[str]:
+        schemes = self.described.get("security", ())
+        return frozenset(scope for scheme in schemes for scopes in scheme.values() for scope in scopes)
+
+    @property
+    def body(self) -> Any:
+        """The example of the description."""
+        content = self.described.get("requestBody", {}).get("content", {})
+        return content.get("application/json", {}).get("example")
+
+
+OPERATIONS = [Operation(method.upper(), path) for path, item in describe()["paths"].items() for method in item]
+OPEN = [operation for operation in OPERATIONS if (operation.method, operation.path) in PUBLIC]
+SECURED = [operation for operation in OPERATIONS if operation not in OPEN]
+
+
+class Stack:
+    """All functions behind one door, for all cases of this module."""
+
+    def __init__(self, api: WholeApi, dynamodb: Any, tables: Tables, access_table: str, queue: Queue) -> None:
+        self.door = api
+        self._dynamodb = dynamodb
+        self._tables = tables
+        self._access_table = access_table
+        self._queue = queue
+        self.apps = api.apps
+        self.accounts = api.apps["auth"].state.accounts
+        self.keys = ApiKeys(Dynamo(dynamodb), access_table)
+
+    def key(self, *scopes: str, source: str = "http", limit: Limit | None = None) -> str:
+        return self.keys.create("test", scopes or SCOPES, source, limit)[1]
+
+    def expired_key(self) -> str:
+        keys = ApiKeys(Dynamo(self._dynamodb), self._access_table, lambda: time.time() - 7_200)
+        return keys.create("test", SCOPES, "http", lifetime=timedelta(hours=1))[1]
+
+    def revoked_key(self) -> str:
+        key, text = self.keys.create("test", SCOPES, "http")
+        self.keys.revoke(key.key_id)
+        return text
+
+    def rotated_key(self, grace: timedelta = timedelta()) -> str:
+        """The former secret."""
+        key, text = self.keys.create("test", SCOPES, "http")
+        self.keys.rotate(key.key_id, grace)
+        return text
+
+    def login(self, *scopes: str) -> TokenPair:
+        """A session of an account that nobody else has."""
+        email = f"{uuid.uuid4().hex}@example.com"
+        self.accounts.register(email, PASSWORD, scopes or SCOPES)
+        pair: TokenPair = self.accounts.login(email, PASSWORD)
+        return pair
+
+    def expired_token(self) -> str:
+        claims = self.apps["auth"].state.gate.tokens.read(self.login().access_token)
+        key = SigningKey(boto3.client("ssm"), SIGNING_KEY_PARAMETER)
+        return AccessTokens(key, lambda: time.time() - 3_600).issue(claims)
+
+    def overdue_token(self) -> str:
+        """Of a session whose time is over, though it is still stored."""
+        pair = self.login()
+        claims = self.apps["auth"].state.gate.tokens.read(pair.access_token)
+        self._dynamodb.update_item(
+            TableName=self._access_table,
+            Key={"pk": {"S": account_key(claims.account_id)}, "sk": {"S": session_key(claims.session_id)}},
+            UpdateExpression="SET expires_at = :now",
+            ExpressionAttributeValues={":now": {"N": str(int(time.time()))}},
+        )
+        return pair.access_token
+
+    def ended_token(self) -> str:
+        pair = self.login()
+        self.accounts.logout(pair.refresh_token)
+        return pair.access_token
+
+    def signed_token(self, secret: str | None, algorithm: str) -> str:
+        """A good token, under another signature."""
+        good = self.login().access_token
+        payload = jwt.decode(good, options={"verify_signature": False})
+        return jwt.encode(payload, secret or "", algorithm, {"kid": jwt.get_unverified_header(good)["kid"]})
+
+    def patched_token(self) -> str:
+        """The claims of one token under the signature of another."""
+        header, _, signature = self.login("read").access_token.split(".")
+        return f"{header}.{self.login().access_token.split('.')[1]}.{signature}"
+
+    def send(self, operation: Operation, headers: dict[str, str]) -> Response:
+        return self._send(operation, headers, self._victim(operation))
+
+    def send_in_vain(self, operation: Operation, headers: dict[str, str]) -> Response:
+        """Send what is to change nothing."""
+        victim = self._victim(operation)
+        before = self._kept()
+        response = self._send(operation, headers, victim)
+        assert self._kept() == before
+        return response
+
+    def clear(self) -> None:
+        # moto copies all tables for each transaction.
+        for table in (self._tables.stats, self._access_table):
+            for item in scan(self._dynamodb, table):
+                self._dynamodb.delete_item(TableName=table, Key={name: {"S": item[name]} for name in ("pk", "sk")})
+
+    def queued(self) -> list[Batch]:
+        return self._queue.batches()
+
+    def _victim(self, operation: Operation) -> str:
+        """The id of a key to do something to, if that is what the operation is for."""
+        return self.keys.create("victim", SCOPES, "http")[0].key_id if "{key_id}" in operation.path else ""
+
+    def _send(self, operation: Operation, headers: dict[str, str], key_id: str) -> Response:
+        body = operation.body
+        if isinstance(body, dict) and "email" in body:
+            body = {**body, "email": f"{uuid.uuid4().hex}@example.com"}
+        path = re.sub(r"\{(\w+)\}", lambda match: key_id if match[1] == "key_id" else "0" * 32, operation.path)
+        client = TestClient(self.door, raise_server_exceptions=False)
+        return client.request(operation.method, path, headers=headers, json=body)
+
+    def _kept(self) -> list[str]:
+        """All that is stored and queued, but the buckets."""
+        items = (
+            sorted((name, str(value)) for name, value in item.items() if not COUNTED.fullmatch(name))
+            for table in (self._tables.events, self._tables.stats, self._access_table)
+            for item in scan(self._dynamodb, table)
+        )
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        waiting = self._queue.client.get_queue_attributes(QueueUrl=self._queue.url, AttributeNames=names)["Attributes"]
+        return [*sorted(map(str, items)), str(sum(map(int, waiting.values())))]
+
+
+@pytest.fixture(scope="module")
+def shared_stack(aws_clients: dict[str, Any]) -> Iterator[Stack]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in [name for name in os.environ if name == "AWS_PROFILE" or name.startswith("AWS_ENDPOINT_URL")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        cheap = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        monkeypatch.setattr("rollcall.passwords.PasswordHasher", cheap)
+        with event_loop(), mock_aws():
+            yield loaded(monkeypatch, aws_clients)
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stack:
+    dynamodb, sqs = aws_clients["dynamodb"], aws_clients["sqs"]
+    aws_clients["s3"].create_bucket(Bucket="uploads")
+    queue = Queue(sqs, sqs.create_queue(QueueName="access")["QueueUrl"])
+    tables, access_table = create_tables(dynamodb), create_access_table(dynamodb)
+    settings = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "QUEUE_URL": queue.url,
+        "DEAD_LETTER_QUEUE_URL": queue.url,
+        "UPLOAD_BUCKET": "uploads",
+        "EVENTS_TABLE": tables.events,
+        "STATS_TABLE": tables.stats,
+        "USER_SHARDS": str(tables.user_shards),
+        "COUNTER_SHARDS": str(tables.counter_shards),
+        "REPORTING_TIMEZONE": "UTC",
+        "ACCESS_TABLE": access_table,
+        "SIGNING_KEY_PARAMETER": SIGNING_KEY_PARAMETER,
+        "KEY_RATE": "1",
+        "KEY_BURST": str(KEY_BURST),
+        "CORS_ORIGINS": "",
+        "OPEN_REGISTRATION": "false",
+        "ADDRESS_REQUESTS_PER_MINUTE": "60000",
+        "ADDRESS_BURST": "10000",
+        "LOGINS_PER_MINUTE": "60000",
+        "LOGIN_BURST": "10000",
+        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
+        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    functions = [folder.name for folder in (ROOT / "functions").iterdir() if routes(folder.name)]
+    apps = {name: runpy.run_path(str(ROOT / f"functions/{name}/handler.py"))["app"] for name in functions}
+    return Stack(WholeApi(apps), dynamodb, tables, access_table, queue)
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    """The stack of all cases, with nothing in it."""
+    shared_stack.clear()
+    return shared_stack
+
+
+def api_key(text: str) -> dict[str, str]:
+    return {"X-API-Key": text}
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+def basic(text: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+NO_SUCH_KEY = f"rc_{'0' * 16}_{'0' * 48}"
+NO_CREDENTIAL, INVALID, EXPIRED, REVOKED = "unauthenticated", "invalid_credential", "expired", "revoked"
+
+Credential = Callable[[Stack], dict[str, str]]
+
+UNAUTHENTICATED: dict[str, tuple[str, Credential]] = {
+    "no credential": (NO_CREDENTIAL, lambda stack: {}),
+    "an empty key": (NO_CREDENTIAL, lambda stack: api_key("")),
+    "an empty Bearer": (NO_CREDENTIAL, lambda stack: bearer("")),
+    "another scheme": (NO_CREDENTIAL, lambda stack: {"Authorization": f"Digest {stack.key()}"}),
+    "a key without its scheme": (NO_CREDENTIAL, lambda stack: {"Authorization": stack.key()}),
+    "garbage as a key": (INVALID, lambda stack: api_key("garbage")),
+    "garbage as Bearer": (INVALID, lambda stack: bearer("garbage")),
+    "garbage as Basic": (INVALID, lambda stack: basic("garbage:")),
+    "garbage of a token's form": (INVALID, lambda stack: bearer("a.b.c")),
+    "a token with a deep header": (INVALID, lambda stack: bearer(f"{encoded('[' * 6_000)}.{encoded('{}')}.")),
+    "a token of no key": (INVALID, lambda stack: bearer(f"{encoded(json.dumps({'kid': None}))}.{encoded('{}')}.")),
+    "a key that is not there": (INVALID, lambda stack: api_key(NO_SUCH_KEY)),
+    "a key that is not there as Bearer": (INVALID, lambda stack: bearer(NO_SUCH_KEY)),
+    "a key that is not there as Basic": (INVALID, lambda stack: basic(f"{NO_SUCH_KEY}:")),
+    "a key with another secret": (INVALID, lambda stack: api_key(f"{stack.key()[:-48]}{'0' * 48}")),
+    "a key as a password": (INVALID, lambda stack: basic(f"user:{stack.key()}")),
+    "a key in upper case": (INVALID, lambda stack: api_key(stack.key().upper())),
+    "a key's former secret": (INVALID, lambda stack: api_key(stack.rotated_key())),
+    "an expired key": (EXPIRED, lambda stack: api_key(stack.expired_key())),
+    "an expired key as Bearer": (EXPIRED, lambda stack: bearer(stack.expired_key())),
+    "an expired key as Basic": (EXPIRED, lambda stack: basic(f"{stack.expired_key()}:")),
+    "a revoked key": (REVOKED, lambda stack: api_key(stack.revoked_key())),
+    "a revoked key as Bearer": (REVOKED, lambda stack: bearer(stack.revoked_key())),
+    "a revoked key as Basic": (REVOKED, lambda stack: basic(f"{stack.revoked_key()}:")),
+    "an expired access token": (EXPIRED, lambda stack: bearer(stack.expired_token())),
+    "an access token of an ended session": (REVOKED, lambda stack: bearer(stack.ended_token())),
+    "an access token of an expired session": (REVOKED, lambda stack: bearer(stack.overdue_token())),
+    "a token without a signature": (INVALID, lambda stack: bearer(stack.signed_token(None, "none"))),
+    "a token signed by another key": (INVALID, lambda stack: bearer(stack.signed_token("0" * 64, ALGORITHM))),
+    "another's claims": (INVALID, lambda stack: bearer(stack.patched_token())),
+    "a refresh token": (INVALID, lambda stack: bearer(stack.login().refresh_token)),
+}
+UNREADABLE_BASIC = {
+    "not base64": "Basic %%%",
+    "not text": f"Basic {base64.b64encode(bytes(range(128, 160))).decode()}",
+    "without a colon": f"Basic {base64.b64encode(b'garbage').decode()}",
+    "nothing": "Basic",
+}
+BY_KEY: dict[str, Callable[[Stack, str], dict[str, str]]] = {
+    "X-API-Key": lambda stack, key: api_key(key),
+    "Bearer": lambda stack, key: bearer(key),
+    "bearer in lower case": lambda stack, key: {"Authorization": f"bearer {key}"},
+    "Basic user": lambda stack, key: basic(f"{key}:"),
+    "Basic user with a password": lambda stack, key: basic(f"{key}:x"),
+    "X-API-Key beside a bad Bearer": lambda stack, key: {**api_key(key), **bearer("garbage")},
+}
+
+UNAUTHENTICATED_CASES = [(operation, name) for operation in SECURED for name in UNAUTHENTICATED]
+FORBIDDEN_CASES = [
+    (operation, name)
+    for operation in SECURED
+    for name in (*BY_KEY, "access token")
+    if operation.needed or name != "access token"
+]
+ADMITTED_CASES = [
+    (operation, name)
+    for operation in SECURED
+    for name in (*BY_KEY, "a secret in its grace", "access token")
+    if operation.needed or name == "access token"
+]
+PUBLIC_CASES = [
+    (operation, name)
+    for operation in OPEN
+    for name in (*UNAUTHENTICATED, *UNREADABLE_BASIC, "a key", "an access token")
+]
+EMPTY_BUCKET_CASES = [(operation, "an empty bucket") for operation in SECURED]
+CASES = [
+    *UNAUTHENTICATED_CASES,
+    *FORBIDDEN_CASES,
+    *ADMITTED_CASES,
+    *PUBLIC_CASES,
+    *EMPTY_BUCKET_CASES,
+]
+
+
+def assert_unauthenticated(response: Response, code: str) -> None:
+    assert_problem(response, 401, code)
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def assert_allowance(response: Response, burst: int, seconds: int, remaining: int) -> None:
+    assert response.headers["ratelimit-policy"] == f'"bucket";q={burst};w={seconds}'
+    assert re.fullmatch(rf'"bucket";r={remaining};t=\d+', response.headers["ratelimit"])
+
+
+def test_every_route_asks_for_a_credential_but_those_that_are_public_on_purpose() -> None:
+    without = {
+        (operation.method, operation.path) for operation in OPERATIONS if not operation.described.get("security")
+    }
+
+    assert without == PUBLIC
+
+
+def test_no_function_has_a_route_that_is_not_described_but_the_documentation(stack: Stack) -> None:
+    served = {
+        (method, route.path)
+        for app in stack.apps.values()
+        for router in (app.router, *(getattr(included, "original_router", None) for included in app.routes))
+        if router
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
+    assert served - UNDESCRIBED == {(operation.method, operation.path) for operation in OPERATIONS}
+
+
+def test_the_description_has_every_way_to_authenticate() -> None:
+    schemes = describe()["components"]["securitySchemes"]
+
+    assert {name: scheme["type"] for name, scheme in schemes.items()} == {
+        "ApiKey": "apiKey",
+        "Bearer": "http",
+        "Basic": "http",
+    }
+    assert (schemes["ApiKey"]["in"], schemes["ApiKey"]["name"]) == ("header", "X-API-Key")
+    assert (schemes["Bearer"]["scheme"], schemes["Basic"]["scheme"]) == ("bearer", "basic")
+
+
+@pytest.mark.parametrize("operation", SECURED, ids=str)
+def test_a_secured_route_is_described_with_its_scopes_and_all_its_refusals(operation: Operation) -> None:
+    by_scheme = [
+        (name, frozenset(scopes)) for scheme in operation.described["security"] for name, scopes in scheme.items()
+    ]
+
+    assert sorted(name for name, _ in by_scheme) == ["ApiKey", "Basic", "Bearer"]
+    assert {scopes for _, scopes in by_scheme} == {operation.needed}
+    assert operation.needed <= set(SCOPES)
+    assert bool(operation.needed) == ((operation.method, operation.path) not in FOR_ACCOUNTS)
+    for status in ("401", "403", "429", "503"):
+        content = operation.described["responses"][status]["content"]
+        assert content["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+@pytest.mark.parametrize(("operation", "name"), UNAUTHENTICATED_CASES, ids=str)
+def test_who_has_no_good_credential_is_unauthenticated_and_changes_nothing(
+    stack: Stack, operation: Operation, name: str
+) -> None:
+    code, credential = UNAUTHENTICATED[name]
+
+    assert_unauthenticated(stack.send_in_vain(operation, credential(stack)), code)
+
+
+@pytest.mark.parametrize("name", UNREADABLE_BASIC)
+def test_a_basic_credential_that_cannot_be_read_is_refused_as_any_other(stack: Stack, name: str) -> None:
+    response = stack.send_in_vain(Operation("GET", "/keys"), {"Authorization": UNREADABLE_BASIC[name]})
+
+    assert_unauthenticated(response, response.json()["code"])
+
+
+@pytest.mark.parametrize("name", UNREADABLE_BASIC)
+def test_a_good_key_is_let_in_whatever_comes_beside_it(stack: Stack, name: str) -> None:
+    credential = {**api_key(stack.key()), "Authorization": UNREADABLE_BASIC[name]}
+
+    assert stack.send(Operation("GET", "/keys"), credential).status_code == 200
+
+
+@pytest.mark.parametrize(("operation", "name"), FORBIDDEN_CASES, ids=str)
+def test_who_lacks_what_a_route_needs_is_forbidden_and_changes_nothing(
+    stack: Stack, operation: Operation, name: str
+) -> None:
+    others = [scope for scope in SCOPES if scope not in operation.needed]
+    by_key = BY_KEY.get(name)
+    credential = by_key(stack, stack.key(*others)) if by_key else bearer(stack.login(*others).access_token)
+
+    response = stack.send_in_vain(operation, credential)
+
+    assert_problem(response, 403, "missing_scope" if operation.needed else "account_required")
+    assert "www-authenticate" not in response.headers
+    assert_allowance(response, KEY_BURST, KEY_BURST, KEY_BURST - 1)
+
+
+@pytest.mark.parametrize(("operation", "name"), ADMITTED_CASES, ids=str)
+def test_who_has_just_what_a_route_needs_is_let_in(stack: Stack, operation: Operation, name: str) -> None:
+    if name in BY_KEY:
+        credential = BY_KEY[name](stack, stack.key(*operation.needed))
+    elif name == "access token":
+        credential = bearer(stack.login(*operation.needed).access_token)
+    else:
+        credential = api_key(stack.rotated_key(timedelta(hours=1)))
+
+    response = stack.send(operation, credential)
+
+    assert response.status_code not in (401, 403, 429)
+    assert str(response.status_code) in operation.described["responses"]
+    assert_allowance(response, KEY_BURST, KEY_BURST, KEY_BURST - 1)
+
+
+@pytest.mark.parametrize(("operation", "name"), PUBLIC_CASES, ids=str)
+def test_a_credential_makes_no_difference_to_a_public_route(stack: Stack, operation: Operation, name: str) -> None:
+    if name in UNAUTHENTICATED:
+        credential = UNAUTHENTICATED[name][1](stack)
+    elif name in UNREADABLE_BASIC:
+        credential = {"Authorization": UNREADABLE_BASIC[name]}
+    else:
+        credential = api_key(stack.key()) if name == "a key" else bearer(stack.login().access_token)
+
+    plain, response = stack.send(operation, {}), stack.send(operation, credential)
+
+    assert str(response.status_code) in operation.described["responses"]
+    assert response.status_code not in (403, 429, 503)
+    assert (response.status_code, response.content) == (plain.status_code, plain.content)
+    if response.status_code == 401:
+        assert response.json()["code"] in ("wrong_credentials", "invalid_refresh_token")
+
+
+@pytest.mark.parametrize(("operation", "name"), EMPTY_BUCKET_CASES, ids=str)
+def test_a_key_whose_bucket_is_empty_is_told_when_there_is_a_token_again(
+    stack: Stack, operation: Operation, name: str
+) -> None:
+    credential = api_key(stack.key(limit=Limit(0.001, 2)))
+
+    for remaining in (1, 0):
+        response = stack.send(operation, credential)
+        assert response.status_code != 429
+        assert_allowance(response, 2, 2_000, remaining)
+    refused = stack.send_in_vain(operation, credential)
+
+    assert_problem(refused, 429, "too_many_requests")
+    assert 1 <= int(refused.headers["retry-after"]) <= 1_000
+    assert_allowance(refused, 2, 2_000, 0)
+
+
+@pytest.mark.parametrize("operation", SECURED, ids=str)
+@pytest.mark.parametrize("by", ["key", "access token"])
+def test_nobody_is_let_in_while_it_cannot_be_known_who_they_are(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, operation: Operation, by: str
+) -> None:
+    credential = api_key(stack.key()) if by == "key" else bearer(stack.login().access_token)
+
+    def unreachable(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url=f"https://dynamodb.{REGION}.amazonaws.com")
+
+    monkeypatch.setattr(Dynamo, "find", unreachable)
+    response = stack.send_in_vain(operation, credential)
+
+    assert_problem(response, 503, "unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+
+
+def test_a_key_has_one_bucket_whichever_function_it_calls_and_however_it_is_sent(stack: Stack) -> None:
+    key = stack.key(limit=Limit(0.001, 3))
+    events, dau, cohort, keys = (
+        Operation(*place)
+        for place in (("POST", "/events"), ("GET", "/stats/dau"), ("GET", "/stats/cohort"), ("GET", "/keys"))
+    )
+
+    sent = [(events, api_key(key)), (dau, bearer(key)), (cohort, basic(f"{key}:")), (keys, api_key(key))]
+    statuses = [stack.send(operation, credential).status_code for operation, credential in sent]
+
+    assert statuses == [202, 422, 422, 429]
+
+
+def test_each_session_has_a_bucket_of_its_own(stack: Stack) -> None:
+    email = f"{uuid.uuid4().hex}@example.com"
+    stack.accounts.register(email, PASSWORD, ["admin"])
+    first, second = (bearer(stack.accounts.login(email, PASSWORD).access_token) for _ in range(2))
+    keys = Operation("GET", "/keys")
+
+    for credential, remaining in ((first, KEY_BURST - 1), (first, KEY_BURST - 2), (second, KEY_BURST - 1)):
+        assert_allowance(stack.send(keys, credential), KEY_BURST, KEY_BURST, remaining)
+
+
+def test_a_bad_credential_takes_nothing_from_the_bucket_of_the_key_that_it_names(stack: Stack) -> None:
+    key = stack.key(limit=Limit(0.001, 2))
+    keys = Operation("GET", "/keys")
+
+    for _ in range(3):
+        assert_unauthenticated(stack.send(keys, api_key(f"{key[:-48]}{'0' * 48}")), INVALID)
+
+    assert_allowance(stack.send(keys, api_key(key)), 2, 2_000, 1)
+
+
+@pytest.mark.parametrize(("by", "source"), [("key", "shop.eu-1"), ("access token", "account")])
+def test_events_are_counted_under_the_source_of_who_sent_them(stack: Stack, by: str, source: str) -> None:
+    credential = api_key(stack.key(source=source)) if by == "key" else bearer(stack.login().access_token)
+    event = {
+        "event_id": str(uuid.uuid4()),
+        "occurred_at": "2025-08-01T12:00:00Z",
+        "user_id": "u",
+        "event_type": "open",
+        "source": "somebody else",
+    }
+
+    response = TestClient(stack.door).post("/events", json=[event], headers=credential)
+
+    assert response.status_code == 202
+    (batch,) = [batch for batch in stack.queued() if batch.batch_id in response.json()["batch_ids"]]
+    assert batch.source == source
+    assert [queued.event_id for queued in batch.events] == [event["event_id"]]

@@ -1,0 +1,212 @@
+"""The audit finds where counters and events disagree; its repair mends what a lost message left."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rollcall.batch import Batch, make_batch
+from rollcall.claims import Claims
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo
+from rollcall.events import Event
+from scripts.audit import LEAST_AGE, Auditor, CannotRepair, Drift
+from scripts.ministack import MiniStack
+from tests.support import (
+    RECEIVED_AT,
+    KeptDeadLetters,
+    assert_counters_equal_recount,
+    create_tables,
+    delete_tables,
+    scan,
+)
+
+CALENDAR = Calendar("UTC")
+LATER = datetime.fromisoformat(RECEIVED_AT) + LEAST_AGE + timedelta(seconds=1)
+CALLS = ("get_item", "batch_execute_statement", "batch_get_item", "transact_write_items")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Killing:
+    """A client under which the process dies before or after a call that changes something or tells of it."""
+
+    def __init__(self, client: Any, call: int, after: bool) -> None:
+        self._client = client
+        self._call = call
+        self._after = after
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._client, name)
+        if name not in CALLS:
+            return real
+
+        def call(**request: Any) -> Any:
+            self.calls += 1
+            if self.calls == self._call and not self._after:
+                raise Killed
+            answer = real(**request)
+            if self.calls == self._call:
+                raise Killed
+            return answer
+
+        return call
+
+
+class Stack:
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.tables = create_tables(client)
+        self.auditor = Auditor(client, self.tables, CALENDAR)
+
+    def apply(self, batch: Batch, client: Any = None) -> None:
+        Claims(Dynamo(client or self.client), self.tables, CALENDAR, KeptDeadLetters()).apply(batch)
+
+    def check(self) -> None:
+        assert_counters_equal_recount(self.client, self.tables, CALENDAR)
+        assert self.auditor.audit().drifts == []
+
+
+@pytest.fixture
+def stack(ministack: MiniStack) -> Iterator[Stack]:
+    made = Stack(ministack.client("dynamodb"))
+    yield made
+    delete_tables(made.client, made.tables)
+
+
+def event(number: int, day: str = "2025-08-01") -> Event:
+    return Event(f"e{number}", f"{day}T12:00:00Z", f"u{number % 7}", f"t{number % 3}", "{}")
+
+
+def batch(*numbers: int, source: str = "test") -> Batch:
+    days = ("2025-08-01", "2025-08-02")
+    return make_batch([event(number, days[number % 2]) for number in numbers], source, RECEIVED_AT)
+
+
+def test_counters_that_are_right_have_no_drift(stack: Stack) -> None:
+    stack.apply(batch(*range(40)))
+    stack.apply(batch(*range(30, 60), source="other"))
+
+    found = stack.auditor.audit()
+
+    assert (found.events, found.days, found.drifts, found.unfinished) == (60, 2, [], {})
+
+
+@pytest.mark.parametrize(
+    ("attribute", "what"), [("dau", "daily actives"), ("#t0", "event type t0"), ("@test", "source test")]
+)
+def test_a_counter_that_is_wrong_is_named_with_both_figures(stack: Stack, attribute: str, what: str) -> None:
+    stack.apply(batch(0, 2, 4))
+    (shard,) = {item["pk"] for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("counts#")}
+    stack.client.update_item(
+        TableName=stack.tables.stats,
+        Key={"pk": {"S": shard}, "sk": {"S": "2025-08-01"}},
+        UpdateExpression="ADD #counter :two",
+        ExpressionAttributeNames={"#counter": attribute},
+        ExpressionAttributeValues={":two": {"N": "2"}},
+    )
+
+    (drift,) = stack.auditor.audit().drifts
+
+    assert (drift.what, drift.day) == (what, "2025-08-01")
+    assert isinstance(drift.stored, int)
+    assert drift.counted == drift.stored + 2
+    assert stack.auditor.audit(day="2025-08-02").drifts == []
+
+
+def test_a_first_day_that_is_wrong_is_named(stack: Stack) -> None:
+    stack.apply(batch(0))
+    stack.client.update_item(
+        TableName=stack.tables.stats,
+        Key={"pk": {"S": "first#u0"}, "sk": {"S": "-"}},
+        UpdateExpression="SET first_day = :later",
+        ExpressionAttributeValues={":later": {"S": "2025-08-09"}},
+    )
+
+    assert stack.auditor.audit().drifts == [Drift("first day of user u0", "2025-08-01", "2025-08-09", "2025-08-01")]
+
+
+def test_an_event_that_is_not_stored_but_counted_is_drift(stack: Stack) -> None:
+    stack.apply(batch(0))
+    stack.client.delete_item(TableName=stack.tables.events, Key={"event_id": {"S": "e0"}})
+
+    whats = {drift.what for drift in stack.auditor.audit().drifts}
+
+    assert whats == {"daily actives", "event type t0", "source test", "first day of user u0"}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_a_lost_message_left_is_counted_by_the_repair_wherever_its_consumer_died(
+    stack: Stack, after: bool
+) -> None:
+    died = repaired = 0
+    for call in range(1, 40):
+        # Two calls' worth of events, some of them stored before by another batch.
+        first = call * 1_000
+        stack.apply(batch(*range(first, first + 3), source="other"))
+        message = batch(*range(first, first + 40))
+        killing = Killing(stack.client, call, after)
+        try:
+            stack.apply(message, killing)
+        except Killed:
+            died += 1
+        else:
+            break
+        found = stack.auditor.audit()
+        repaired += stack.auditor.repair(found, LATER)
+        stack.check()
+        assert stack.auditor.repair(stack.auditor.audit(), LATER) == 0
+        # Somebody sends it again after all.
+        for _ in range(2):
+            stack.apply(message)
+            stack.check()
+        stored = {item["event_id"] for item in scan(stack.client, stack.tables.events)}
+        assert {f"e{number}" for number in range(first, first + 40)} <= stored
+    assert died >= 5
+    assert repaired >= 3
+
+
+def test_batches_that_may_be_on_their_way_are_not_repaired(stack: Stack) -> None:
+    message = batch(0, 1)
+    with pytest.raises(Killed):
+        stack.apply(message, Killing(stack.client, 2, after=True))
+    found = stack.auditor.audit()
+    assert found.unfinished.keys() == {message.batch_id}
+
+    with pytest.raises(CannotRepair, match="1 unfinished batches are less than an hour old"):
+        stack.auditor.repair(found, datetime.fromisoformat(RECEIVED_AT) + timedelta(minutes=59))
+
+    assert stack.auditor.audit().unfinished == found.unfinished
+    stack.apply(message)
+    stack.check()
+
+
+def test_a_batch_in_several_parts_is_repaired_from_where_it_came_to(stack: Stack) -> None:
+    days = [f"2024-{month:02}-{day:02}" for month in range(1, 9) for day in range(1, 29)]
+    message = make_batch([event(number, day) for number, day in enumerate(days)], "test", RECEIVED_AT)
+    calls = Killing(stack.client, 0, after=False)
+    other = Stack(stack.client)
+    other.apply(message, calls)
+    delete_tables(stack.client, other.tables)
+
+    # Before the last of the transactions.
+    with pytest.raises(Killed):
+        stack.apply(message, Killing(stack.client, calls.calls, after=False))
+    assert stack.auditor.audit().unfinished.keys() == {message.batch_id}
+
+    assert stack.auditor.repair(stack.auditor.audit(), LATER) == 1
+
+    stack.check()
+    stack.apply(message)
+    stack.check()
+
+
+def test_the_time_that_a_repair_takes_for_now_is_now(stack: Stack) -> None:
+    with pytest.raises(Killed):
+        stack.apply(batch(0)._replace(received_at=datetime.now(UTC).isoformat()), Killing(stack.client, 2, after=True))
+    with pytest.raises(CannotRepair):
+        stack.auditor.repair(stack.auditor.audit())
