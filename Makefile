@@ -3,16 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test soak lint format lock
+.PHONY: help run import test bench soak lint format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## Run the whole stack on this machine, with sample data, until Ctrl-C
+run: $(VENV)/.run ## Run the whole stack on this machine, with sample data (or ROLLCALL_SEED=FILE), until Ctrl-C
 	@exec $(BIN)/rollcall up
+
+import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here: make import FILE=...
+	@test -n "$(FILE)" || { echo "name the file: make import FILE=events.csv" >&2; exit 2; }
+	@$(BIN)/rollcall import "$(FILE)"
 
 test: $(VENV)/.test ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
+
+bench: $(VENV)/.run ## Count what the write path costs on DynamoDB, and measure the memory of imports
+	@$(BIN)/rollcall bench write
+	@$(BIN)/rollcall bench import
 
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
 	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py

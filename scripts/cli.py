@@ -1,62 +1,67 @@
 """The command line: what an operator or developer runs."""
 
-import json
-import os
-from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated
+import sys
+from typing import Any
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
-from rollcall.keys import Tables
-from scripts import deploy, local, tables
-from scripts.bench import write_path
-from scripts.ministack import MiniStack, MiniStackError, free_port
+from scripts.commands import audit, bench, dlq, events, keys, stack, stats
+from scripts.commands.common import TOLD, explain
 
-app = typer.Typer(help="Rollcall: who showed up, from your own events.", no_args_is_help=True, add_completion=False)
+EPILOG = "Without --stack NAME the commands are about the stack that `rollcall up` runs on this machine."
+RUN, EVENTS, OPERATE = "Run it", "Events in, answers out", "Operate it"
 
 
-@app.callback()
+class Commands(TyperGroup):
+    """Commands whose failures are told in a line: exit status 1, or 2 for what was typed wrongly."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command and exit."""
+        try:
+            status = super().main(*args, **{**extra, "standalone_mode": False})
+        except TyperException as error:
+            # Empty where help has been printed instead.
+            if error.format_message():
+                typer.echo(f"rollcall: {' '.join(error.format_message().split())}", err=True)
+            status = error.exit_code
+        except typer.Abort:
+            status = 1
+        sys.exit(status)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what its user can do something about is told, all else is raised."""
+        try:
+            answer = super().invoke(ctx)
+            # Here, so that a reader who has gone is noticed here too.
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except TOLD as error:
+            typer.echo(f"rollcall: {explain(error)}", err=True)
+            raise typer.Exit(1) from None
+        return answer
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(epilog=EPILOG)
 def main() -> None:
     """Rollcall: who showed up, from your own events."""
 
 
-@app.command()
-def up() -> None:
-    """Run the whole stack on this machine until Ctrl-C.
-
-    ROLLCALL_PORT (4566), ROLLCALL_STATE (.local/) and ROLLCALL_SAMPLE (0 for no sample data) change how.
-    """
-    try:
-        local.up(local.LocalSettings.read(os.environ), Console())
-    except (local.CannotStart, MiniStackError) as error:
-        typer.echo(f"rollcall: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-@app.command()
-def bench(
-    events: Annotated[int, typer.Option(min=1, help="Events to store, in time order.")] = 100_000,
-    users: Annotated[int, typer.Option(min=1, help="Users they are of.")] = 10_000,
-    days: Annotated[int, typer.Option(min=1, help="Days they are spread over.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Count what the write path costs: DynamoDB units and requests, by the kind of call."""
-    with TemporaryDirectory() as folder, MiniStack(free_port(), Path(folder) / "log") as stack:
-        outputs = deploy.deploy(stack.client, "bench", {})
-        shards = {
-            name: int(deploy.template()["Parameters"][name]["Default"]) for name in ("UserShards", "CounterShards")
-        }
-        names = Tables(outputs["EventsTableName"], outputs["StatsTableName"], *shards.values())
-        found = write_path(stack.client("dynamodb"), stack.client("dynamodb"), names, events, users, days)
-    if as_json:
-        figures = {**asdict(found), "units_over_floor": found.units_over_floor}
-        typer.echo(json.dumps({**figures, "requests_per_1000_events": found.requests_per_thousand_events}, indent=2))
-    else:
-        Console().print(tables.write_path(found))
-
+app.command(rich_help_panel=RUN)(stack.up)
+app.command(rich_help_panel=RUN)(stack.down)
+app.command(rich_help_panel=RUN)(stack.status)
+app.command(rich_help_panel=EVENTS)(events.generate)
+app.command("import", rich_help_panel=EVENTS)(events.import_file)
+app.add_typer(stats.app, name="stats", rich_help_panel=EVENTS)
+app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
+app.add_typer(dlq.app, name="dlq", rich_help_panel=OPERATE)
+app.command(rich_help_panel=OPERATE)(audit.audit)
+app.add_typer(bench.app, name="bench", rich_help_panel=OPERATE)
 
 if __name__ == "__main__":
     app()

@@ -37,17 +37,27 @@ def template() -> dict[str, Any]:
     return parsed
 
 
+def without_metric_math(whole: dict[str, Any]) -> dict[str, Any]:
+    """A template without the alarms that are computed from several metrics: MiniStack refuses them."""
+    kept = {name: resource for name, resource in whole["Resources"].items() if "Metrics" not in resource["Properties"]}
+    return {**whole, "Resources": kept}
+
+
 def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
     """Create or update a stack and wait for it; returns its outputs.
 
     Raises `DeploymentFailed` where CloudFormation takes the template but cannot carry it out, else botocore's errors.
     """
-    packaged = template()
+    packaged = without_metric_math(template())
     upload_code(client, packaged)
+    body = json.dumps(packaged).encode()
+    document = f"{hashlib.sha256(body).hexdigest()}.json"
+    client("s3").put_object(Bucket=ARTIFACTS_BUCKET, Key=document, Body=body)
     cloudformation = client("cloudformation")
     request: dict[str, Any] = {
         "StackName": name,
-        "TemplateBody": json.dumps(packaged),
+        # In the request itself a template may have 50 KB only.
+        "TemplateURL": f"https://s3.amazonaws.com/{ARTIFACTS_BUCKET}/{document}",
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     }

@@ -1,25 +1,33 @@
 """`rollcall up`: the whole stack on this machine, with sample data and answers, until it is told to stop."""
 
+import fcntl
 import json
+import os
 import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from scripts import deploy, sample, tables
-from scripts.ministack import MiniStack
+from rollcall.apikeys import SCOPES, ApiKeys
+from rollcall.dynamo import Dynamo
+from rollcall.events import InvalidEvent, parse_event
+from rollcall.rows import Row, read_rows
+from scripts import deploy, sample, stacks, tables
+from scripts.api import Api
+from scripts.importing import HttpImport, read_chunks
+from scripts.ministack import STOP_SECONDS, MiniStack
+from scripts.waiting import poll
 
-STACK = "rollcall"
 SAMPLE_ROWS = 6_000
 SAMPLE_USERS = 400
 SAMPLE_DAYS = 30
@@ -28,10 +36,15 @@ EVENTS_PER_REQUEST = 500
 REQUEST_SECONDS = 60.0
 DRAIN_SECONDS = 120
 POLL_SECONDS = 0.5
+NOTE_OF_RUNNING = "up.json"
 
 
 class CannotStart(Exception):
     """The local stack cannot start; the text says why and what to do."""
+
+
+class NotRunning(Exception):
+    """There is no `rollcall up` to stop; the text says where it was looked for."""
 
 
 class Stopped(BaseException):
@@ -45,20 +58,47 @@ class LocalSettings:
     port: int
     state: Path
     sample: bool
+    seed: Path | None
+    """A file whose events go in instead of the sample."""
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> "LocalSettings":
+    def read(cls, environment: Mapping[str, str], seed: Path | None = None) -> "LocalSettings":
         """Raises `CannotStart` with the name of the setting."""
-        port = environment.get("ROLLCALL_PORT") or "4566"
-        if not port.isdecimal() or not 1 <= int(port) <= 65_535:
-            raise CannotStart(f"ROLLCALL_PORT has to be a port from 1 to 65535, not {port!r}")
+        try:
+            port = stacks.port_of(environment)
+        except stacks.NoStack as error:
+            raise CannotStart(str(error)) from None
         wanted = environment.get("ROLLCALL_SAMPLE") or "1"
         if wanted not in ("0", "1"):
             raise CannotStart(f"ROLLCALL_SAMPLE has to be 0 or 1, not {wanted!r}")
-        state = Path(environment.get("ROLLCALL_STATE") or deploy.ROOT / ".local").absolute()
+        state = stacks.state_of(environment)
         if state.exists() and not state.is_dir():
             raise CannotStart(f"ROLLCALL_STATE names {state}, which is not a folder")
-        return cls(int(port), state, wanted == "1")
+        if seed is None and environment.get("ROLLCALL_SEED"):
+            seed = Path(environment["ROLLCALL_SEED"])
+        if seed is not None and not seed.is_file():
+            raise CannotStart(f"there is no file {seed} to begin with")
+        return cls(port, state, wanted == "1", seed)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a local stack was filled with: the sample or a file, and which days to show of it."""
+
+    what: str
+    first_day: date
+    last_day: date
+    complete: bool
+    """Whether all of it was sent."""
+
+    def range(self) -> dict[str, str]:
+        """The days as the API takes them."""
+        return {"from": self.first_day.isoformat(), "to": self.last_day.isoformat()}
+
+    def write(self, note: Path) -> None:
+        """Keep it for the next start."""
+        days = {"first_day": self.first_day.isoformat(), "last_day": self.last_day.isoformat()}
+        note.write_text(json.dumps({"what": self.what, **days, "complete": self.complete}))
 
 
 def up(settings: LocalSettings, console: Console) -> None:
@@ -67,7 +107,7 @@ def up(settings: LocalSettings, console: Console) -> None:
     Raises `CannotStart` and `scripts.ministack.MiniStackError`.
     """
     _refuse_taken_port(settings.port)
-    with _stoppable():
+    with _stoppable(), _noted_running(settings):
         stack = MiniStack(settings.port, settings.state / "ministack.log", settings.state)
         try:
             with console.status("Starting the local AWS"):
@@ -76,16 +116,37 @@ def up(settings: LocalSettings, console: Console) -> None:
                 outputs = _deploy(stack)
             local = LocalStack(stack, outputs, console)
             console.print(f"API  {local.url}", soft_wrap=True, highlight=False)
-            if settings.sample:
-                last_day = local.fill(settings.state / "sample.json")
-                local.show_answers(last_day)
-            local.show_hints()
+            key = local.unlock(settings.state / stacks.KEY_FILE)
+            console.print(f"Key  {key}", soft_wrap=True, highlight=False)
+            if settings.seed or settings.sample:
+                local.show_answers(local.fill(settings.state / "sample.json", settings.seed))
+            local.show_hints(key)
             local.watch()
         except Stopped:
             console.print("Stopping.")
         finally:
             stack.stop()
             console.print(f"The data is kept in {settings.state}.", soft_wrap=True, highlight=False)
+
+
+def down(settings: LocalSettings) -> None:
+    """Stop the `up` that runs with these settings and wait until it is gone; raises `NotRunning`, or `TimeoutError`.
+
+    The file that it noted itself in is locked for as long as it lives, so that no other process is taken for it.
+    """
+    missing = NotRunning(f"no rollcall up runs with the data in {settings.state}")
+    try:
+        file = (settings.state / NOTE_OF_RUNNING).open()
+    except FileNotFoundError:
+        raise missing from None
+    with file:
+        if _locked(file):
+            raise missing
+        running = json.load(file)
+        if running["port"] != settings.port:
+            raise NotRunning(f"the data in {settings.state} is that of port {running['port']}: set ROLLCALL_PORT to it")
+        os.kill(running["pid"], signal.SIGTERM)
+        poll(lambda: _locked(file) or None, 2 * STOP_SECONDS, "it is still there")
 
 
 class LocalStack:
@@ -99,35 +160,79 @@ class LocalStack:
         self._sqs = stack.client("sqs")
         self._http = httpx2.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False)
 
-    def fill(self, note: Path) -> date:
-        """Send the sample unless it is there; returns its last day. `note` remembers that day between starts."""
-        noted_day, complete = _noted(note)
-        last_day = noted_day or datetime.now(UTC).date() - timedelta(days=1)
-        if complete and any(day["dau"] for day in self._get("/stats/dau", _range(last_day, SAMPLE_DAYS))["data"]):
-            self._console.print("The sample data is there from an earlier start.")
-            return last_day
-        # Noted before the first event, so that a start that is interrupted is followed by the same events.
-        note.write_text(json.dumps({"last_day": last_day.isoformat(), "complete": False}))
-        events = sample.generate(SAMPLE_ROWS, SAMPLE_USERS, SAMPLE_DAYS, last_day, SAMPLE_SEED)
+    def unlock(self, note: Path) -> str:
+        """The text of a key that may do everything here, made at the first start and kept beside the data."""
+        text = note.read_text() if note.exists() else ""
+        self._http.headers["X-API-Key"] = text
+        if not text or self._http.get("/keys").status_code != 200:
+            keys = ApiKeys(Dynamo(self._stack.client("dynamodb")), self._outputs["AccessTableName"])
+            _, text = keys.create("local", SCOPES, "http")
+            note.unlink(missing_ok=True)
+            note.touch(0o600)
+            note.write_text(text)
+            self._http.headers["X-API-Key"] = text
+        return text
+
+    def fill(self, note: Path, seed: Path | None) -> "Filled":
+        """Send a file, or without one the sample, unless something is there; returns what days to show.
+
+        `note` remembers between starts what was sent.
+        """
+        noted = _noted(note)
+        if noted and noted.complete and any(day["dau"] for day in self._get("/stats/dau", noted.range())["data"]):
+            self._console.print(f"The {noted.what} data is there from an earlier start.")
+            return noted
         started = time.monotonic()
+        count, filled = self._send_file(seed) if seed else self._send_sample(note, noted)
+        filled.write(note)
+        seconds = time.monotonic() - started
+        self._console.print(f"{count:,} {filled.what} events sent and counted in {seconds:.1f} s.", highlight=False)
+        return filled
+
+    def _send_sample(self, note: Path, noted: "Filled | None") -> "tuple[int, Filled]":
+        last_day = noted.last_day if noted else datetime.now(UTC).date() - timedelta(days=1)
+        filled = Filled("sample", last_day - timedelta(days=SAMPLE_DAYS - 1), last_day, complete=True)
+        # Noted before the first event, so that a start that is interrupted is followed by the same events.
+        replace(filled, complete=False).write(note)
+        events = sample.generate(SAMPLE_ROWS, SAMPLE_USERS, SAMPLE_DAYS, last_day, SAMPLE_SEED)
         for start in range(0, len(events), EVENTS_PER_REQUEST):
             answer = self._http.post("/events", json=events[start : start + EVENTS_PER_REQUEST])
             answer.raise_for_status()
         self._drain()
-        note.write_text(json.dumps({"last_day": last_day.isoformat(), "complete": True}))
-        seconds = time.monotonic() - started
-        self._console.print(f"{len(events):,} sample events sent and counted in {seconds:.1f} s.", highlight=False)
-        return last_day
+        return len(events), filled
 
-    def show_answers(self, last_day: date) -> None:
-        """Print the three answers about the sample."""
-        month = _range(last_day, SAMPLE_DAYS)
-        cohort = {"start_date": (last_day - timedelta(days=SAMPLE_DAYS - 1)).isoformat(), "windows": "7"}
-        self._console.print(tables.daily_actives(self._get("/stats/dau", _range(last_day, 7))))
-        self._console.print(tables.top_events(self._get("/stats/top-events", {**month, "limit": "5"})))
+    def _send_file(self, seed: Path) -> "tuple[int, Filled]":
+        days: set[str] = set()
+
+        def watched(rows: Iterator[Row]) -> Iterator[Row]:
+            now = datetime.now(UTC)
+            for row in rows:
+                with suppress(InvalidEvent):  # the import reports it
+                    days.add(parse_event(row.event, now).occurred_at[:10])
+                yield row
+
+        api = Api(self.url, self._http.headers["X-API-Key"])
+        with self._console.status(f"Importing {seed}"), seed.open("rb") as file:
+            rows = read_rows(read_chunks(file, lambda _bytes: None))
+            report = HttpImport(api, None, EVENTS_PER_REQUEST).run(watched(rows), lambda _reject: None)
+        if not days:
+            raise CannotStart(f"{seed} holds no good event; rollcall import --dry-run {seed} says why")
+        if report.rejected:
+            hint = f"rollcall import --dry-run {seed} lists them"
+            self._console.print(f"{report.rejected:,} of {report.rows:,} rows are rejected; {hint}.", soft_wrap=True)
+        first_day, last_day = (date.fromisoformat(day) for day in (min(days), max(days)))
+        first_day = max(first_day, last_day - timedelta(days=SAMPLE_DAYS - 1))
+        return report.accepted, Filled(seed.name, first_day, last_day, complete=True)
+
+    def show_answers(self, filled: "Filled") -> None:
+        """Print the three answers about what is there."""
+        week = {**filled.range(), "from": max(filled.first_day, filled.last_day - timedelta(days=6)).isoformat()}
+        cohort = {"start_date": filled.first_day.isoformat(), "windows": "7"}
+        self._console.print(tables.daily_actives(self._get("/stats/dau", week)))
+        self._console.print(tables.top_events(self._get("/stats/top-events", {**filled.range(), "limit": "5"})))
         self._console.print(tables.retention(self._get("/stats/retention", cohort)))
 
-    def show_hints(self) -> None:
+    def show_hints(self, key: str) -> None:
         """Print what to try."""
         now = datetime.now(UTC)
         event = {
@@ -140,8 +245,8 @@ class LocalStack:
         for line in (
             "",
             "Try:",
-            f"  curl -X POST '{self.url}/events' -d '[{json.dumps(event)}]'",
-            f"  curl '{self.url}/stats/dau?from={today}&to={today}'",
+            f"  curl -H 'X-API-Key: {key}' '{self.url}/events' -d '[{json.dumps(event)}]'",
+            f"  curl -H 'X-API-Key: {key}' '{self.url}/stats/dau?from={today}&to={today}'",
             f"  curl -T FILE.csv '{self._stack.endpoint}/{self._outputs['UploadBucketName']}/uploads/FILE.csv'",
             f"Docs {self.url}/docs",
             "Ctrl-C stops it.",
@@ -201,6 +306,28 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _noted_running(settings: LocalSettings) -> Iterator[None]:
+    """Keep the process's id where `down` finds it; raises `CannotStart` where another one has the same data."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with (settings.state / NOTE_OF_RUNNING).open("a+") as file:
+        if not _locked(file):
+            raise CannotStart(f"another rollcall up has the data in {settings.state}; name another ROLLCALL_STATE")
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "port": settings.port}))
+        file.flush()
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file until it is closed; False where another process has it locked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _refuse_taken_port(port: int) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -209,19 +336,17 @@ def _refuse_taken_port(port: int) -> None:
 
 def _deploy(stack: MiniStack) -> dict[str, str]:
     try:
-        return deploy.deploy(stack.client, STACK, {})
+        return deploy.deploy(stack.client, stacks.LOCAL_STACK, {})
     except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error
 
 
-def _noted(note: Path) -> tuple[date | None, bool]:
-    """The last day of the sample that was sent, and whether all of it was; None where there is no readable note."""
+def _noted(note: Path) -> "Filled | None":
+    """What was sent at an earlier start; None where there is no readable note."""
     try:
         noted = json.loads(note.read_text())
-        return date.fromisoformat(noted["last_day"]), noted["complete"] is True
+        last_day = date.fromisoformat(noted["last_day"])
+        first_day = date.fromisoformat(noted.get("first_day") or str(last_day - timedelta(days=SAMPLE_DAYS - 1)))
+        return Filled(noted.get("what", "sample"), first_day, last_day, complete=noted["complete"] is True)
     except (OSError, ValueError, KeyError, TypeError):
-        return None, False
-
-
-def _range(last_day: date, days: int) -> dict[str, str]:
-    return {"from": (last_day - timedelta(days=days - 1)).isoformat(), "to": last_day.isoformat()}
+        return None

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,21 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def local_client(port: int) -> Callable[[str], Any]:
+    """Makes boto3 clients that go to the MiniStack on a port, whatever the environment says."""
+
+    def make(service: str) -> Any:
+        session = boto3.Session(CREDENTIAL, CREDENTIAL, region_name=REGION)
+        return session.client(service, endpoint_url=f"http://127.0.0.1:{port}")  # type: ignore[call-overload]
+
+    return make
+
+
+def api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
+    """The base URL of the API of a stack behind an endpoint."""
+    return f"{endpoint}/restapis/{outputs['ApiId']}/v1/_user_request_"
 
 
 class MiniStackError(RuntimeError):
@@ -56,12 +71,11 @@ class MiniStack:
 
     def client(self, service: str) -> Any:
         """A boto3 client that comes here, whatever the environment says."""
-        session = boto3.Session(CREDENTIAL, CREDENTIAL, region_name=REGION)
-        return session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+        return local_client(self.port)(service)
 
     def api_url(self, outputs: Mapping[str, str]) -> str:
         """The base URL of a stack's API."""
-        return f"{self.endpoint}/restapis/{outputs['ApiId']}/v1/_user_request_"
+        return api_url(self.endpoint, outputs)
 
     def start(self) -> None:
         """Start it and wait until it answers; raises `MiniStackError`."""

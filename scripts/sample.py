@@ -1,13 +1,19 @@
 """Sample events of a made-up product: users join, come back less and less, and like some features better."""
 
+import csv
+import gzip
+import json
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from io import TextIOWrapper
+from itertools import accumulate, pairwise
+from typing import IO, Any
 
 COUNTRIES = ("UA", "PL", "DE", "SE", "NL", "US", "BR")
-# How often an event type is seen, and what comes with it.
+# How often an event type is seen.
 EVENT_TYPES = {
     "app_open": 30,
     "view_item": 24,
@@ -18,46 +24,86 @@ EVENT_TYPES = {
     "purchase": 4,
     "logout": 3,
 }
+_TYPE_NAMES = list(EVENT_TYPES)
+_TYPE_WEIGHTS = list(accumulate(EVENT_TYPES.values()))
 # The chance that a user is active: on the day they join, and at least ever after.
 FIRST_DAY_ACTIVITY = 0.9
 LASTING_ACTIVITY = 0.15
 HALVING_DAYS = 3.0
+COLUMNS = ("event_id", "occurred_at", "user_id", "event_type", "properties_json")
 
 
 def generate(rows: int, users: int, days: int, last_day: date, seed: int) -> list[dict[str, Any]]:
+    """All events of `stream`."""
+    return list(stream(rows, users, days, last_day, seed))
+
+
+def stream(rows: int, users: int, days: int, last_day: date, seed: int) -> Iterator[dict[str, Any]]:
     """`rows` raw events of at most `users` users over the `days` days up to `last_day` (UTC), in time order.
 
-    The same arguments always make the same events.
+    The same arguments always make the same events. Memory grows with the users, not with the rows.
     """
-    rng = random.Random(seed)  # noqa: S311 - made-up data
     first_day = last_day - timedelta(days=days - 1)
+    # Other arguments make other ids too: events that differ under one id would be conflicts.
+    name = f"{seed} {rows} {users} {days} {last_day}"
     # Most users were there before the first day; the others join one by one.
+    rng = random.Random(f"{name} users")  # noqa: S311 - made-up data
     joined = [max(0, rng.randrange(-days, days)) for _ in range(users)]
-    active_days = [
-        (day, user)
-        for user in range(users)
-        for day in range(joined[user], days)
-        if rng.random() < _chance(day - joined[user])
-    ]
-    if not active_days:
-        active_days = [(0, 0)]
-    events = [_event(rng, first_day, *active_days[_nth(rng, row, len(active_days))]) for row in range(rows)]
-    return sorted(events, key=lambda event: (event["occurred_at"], event["event_id"]))
+    # Who is active on a day is drawn twice, so that it need not be kept.
+    actives = list(accumulate((len(_active(name, joined, day)) for day in range(days)), initial=0))
+    for day, (before, after) in enumerate(pairwise(actives)):
+        # So rounded, the days' rows add up, and every active day gets an event while there are enough.
+        count = rows * after // actives[-1] - rows * before // actives[-1] if actives[-1] else (day == 0) * rows
+        midnight = datetime.combine(first_day + timedelta(days=day), time(), UTC)
+        yield from _day(random.Random(f"{name} day {day}"), midnight, count, _active(name, joined, day) or [0])  # noqa: S311
+
+
+def write(events: Iterable[dict[str, Any]], file: IO[bytes], name: str) -> None:
+    """Write events in the form that a file's name asks for: JSONL or CSV, gzip or plain; the same events always make
+    the same bytes.
+    """
+    plain_name = name.removesuffix(".gz")
+    with ExitStack() as stack:
+        # Without a name and a time in it.
+        packed = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0)) if name.endswith(".gz") else file
+        text = TextIOWrapper(packed, "utf-8", newline="")
+        if plain_name.endswith((".jsonl", ".ndjson")):
+            text.writelines(f"{json.dumps(event)}\n" for event in events)
+        else:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows([*list(event.values())[:4], json.dumps(event["properties"])] for event in events)
+        # Who opened the file closes it.
+        text.detach()
+
+
+def _active(name: str, joined: list[int], day: int) -> list[int]:
+    rng = random.Random(f"{name} active {day}")  # noqa: S311 - made-up data
+    return [user for user, first in enumerate(joined) if rng.random() < _chance(day - first)]
 
 
 def _chance(days_since_joining: int) -> float:
+    if days_since_joining < 0:
+        return 0.0
     fading: float = 0.5 ** (days_since_joining / HALVING_DAYS)
     return max(LASTING_ACTIVITY, FIRST_DAY_ACTIVITY * fading)
 
 
-def _nth(rng: random.Random, row: int, places: int) -> int:
-    """Every active day gets an event while there are enough, the rest fall at random."""
-    return row if row < places else rng.randrange(places)
+def _day(rng: random.Random, midnight: datetime, count: int, users: list[int]) -> Iterator[dict[str, Any]]:
+    """`count` events of a day, each user first seen once while there are enough."""
+    unseen = users[:]
+    rng.shuffle(unseen)
+    left_of_day = 1.0
+    for left in range(count, 0, -1):
+        # The earliest of so many moments of the rest of the day: in order without being sorted.
+        left_of_day *= rng.random() ** (1 / left)
+        moment = midnight + timedelta(seconds=min(86_399, int(86_400 * (1 - left_of_day))))
+        new = rng.random() * left < len(unseen)
+        yield _event(rng, moment, unseen.pop() if new else rng.choice(users))
 
 
-def _event(rng: random.Random, first_day: date, day: int, user: int) -> dict[str, Any]:
-    midnight = datetime.combine(first_day + timedelta(days=day), time(), UTC)
-    event_type = _weighted(rng, EVENT_TYPES)
+def _event(rng: random.Random, moment: datetime, user: int) -> dict[str, Any]:
+    (event_type,) = rng.choices(_TYPE_NAMES, cum_weights=_TYPE_WEIGHTS)
     properties: dict[str, Any] = {
         "country": COUNTRIES[user % len(COUNTRIES)],
         "session_id": f"{rng.getrandbits(32):08x}",
@@ -66,13 +112,8 @@ def _event(rng: random.Random, first_day: date, day: int, user: int) -> dict[str
         properties |= {"item_id": f"SKU{rng.randrange(1000, 10000)}", "price": round(rng.uniform(3, 200), 2)}
     return {
         "event_id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
-        "occurred_at": (midnight + timedelta(seconds=rng.randrange(86_400))).isoformat(),
+        "occurred_at": moment.isoformat(),
         "user_id": str(user + 1),
         "event_type": event_type,
         "properties": properties,
     }
-
-
-def _weighted(rng: random.Random, weights: dict[str, int]) -> str:
-    names: Sequence[str] = list(weights)
-    return rng.choices(names, weights=list(weights.values()))[0]

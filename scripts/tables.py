@@ -1,10 +1,17 @@
 """The API's answers as tables for people."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from rollcall.apikeys import ApiKey
+from scripts.audit import Drift
 from scripts.bench import WritePath
+from scripts.bench_import import ImportMemory
+from scripts.dlq import Failure
+from scripts.importing import Reject, Report, Survey
 
 BAR_WIDTH = 30
 
@@ -23,9 +30,7 @@ def top_events(answer: dict[str, Any]) -> Table:
     table = _table(f"Top events, {answer['from']} to {answer['to']}", "event type", "events")
     most = max((row["count"] for row in answer["data"]), default=0)
     for row in answer["data"]:
-        # An event type may hold anything; what a terminal would act on is shown, not done.
-        name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in row["event_type"])
-        table.add_row(name, f"{row['count']:,}", _bar(row["count"], most))
+        table.add_row(shown(row["event_type"]), f"{row['count']:,}", _bar(row["count"], most))
     return table
 
 
@@ -36,8 +41,17 @@ def retention(answer: dict[str, Any]) -> Table:
     table = _table(title, period, "came back")
     for window in answer["retention"]:
         rate = f"{window['retention_rate']:6.2f} %" + ("" if window["complete"] else " so far")
-        table.add_row(f"{window[period]} ({window['date']})", f"{window['retained_users']:,}", rate)
+        table.add_row(
+            f"{window[period]} ({window['date']})",
+            f"{window['retained_users']:,}",
+            Text(rate).append("  ").append(_bar(window["retention_rate"], 100), _heat(window["retention_rate"])),
+        )
     return table
+
+
+def shown(text: str) -> Text:
+    """Text that may hold anything: what a terminal would act on is shown, not done."""
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
 def _table(title: str, first: str, second: str) -> Table:
@@ -48,8 +62,27 @@ def _table(title: str, first: str, second: str) -> Table:
     return table
 
 
-def _bar(value: int, most: int) -> str:
+def _bar(value: float, most: float) -> str:
     return "█" * round(BAR_WIDTH * value / most) if most else ""
+
+
+def _heat(percent: float) -> str:
+    """From blue for nobody to red for everybody."""
+    share = min(1.0, percent / 100)
+    return f"rgb({round(255 * share)},{round(90 + 60 * share)},{round(220 * (1 - share))})"
+
+
+def api_keys(keys: Sequence[ApiKey]) -> Table:
+    """Of `rollcall keys list`."""
+    table = Table("id", "name", "scopes", "source", "limit", "requests", "state", box=None, pad_edge=False)
+    for key in keys:
+        limit = f"{key.limit.rate:g}/s, {key.limit.burst} at once" if key.limit else "the stack's"
+        state = (
+            f"revoked {key.revoked_at}" if key.revoked_at else f"until {key.expires_at}" if key.expires_at else "good"
+        )
+        requests = f"{sum(key.requests.values()):,}"
+        table.add_row(key.key_id, shown(key.name), " ".join(key.scopes), key.source, limit, requests, state)
+    return table
 
 
 def write_path(found: WritePath) -> Table:
@@ -69,4 +102,149 @@ def write_path(found: WritePath) -> Table:
         *((f"  {name}", f"{count * per_thousand:.1f}") for name, count in found.requests.items()),
     ):
         table.add_row(what, figure)
+    return table
+
+
+def import_report(report: Report) -> Table:
+    """Of `rollcall import`."""
+    outcomes = [
+        ("  inserted", report.inserted),
+        ("  duplicate", report.duplicates),
+        ("  conflict", report.conflicts),
+        # Rare enough to be told only where there are some.
+        *([("  never storable", report.refused)] if report.refused else []),
+    ]
+    return _figures(
+        [
+            ("rows", report.rows),
+            ("accepted", report.accepted),
+            *(outcomes if report.added_up else []),
+            ("rejected", report.rejected),
+        ]
+    )
+
+
+def survey(found: Survey) -> Table:
+    """Of `rollcall import --dry-run`."""
+    table = _figures(
+        [
+            ("rows", found.rows),
+            ("good", found.good),
+            ("  duplicate in the file", found.duplicates),
+            ("bad", found.bad.total()),
+            *((f"  {code}", count) for code, count in sorted(found.bad.items())),
+            ("users", len(found.users)),
+            ("days (UTC)", len(found.days)),
+        ]
+    )
+    if found.days:
+        table.add_row("  from", min(found.days))
+        table.add_row("  to", max(found.days))
+    return table
+
+
+def rejects(rejected: Sequence[Reject], more: int) -> Table:
+    """Rejected rows by line; `more` are left out."""
+    table = Table("line", "code", "message", title="Rejected rows", title_justify="left", box=None, pad_edge=False)
+    for reject in rejected:
+        table.add_row(str(reject.line or ""), reject.code, shown(reject.message))
+    if more:
+        table.add_row("...", "", f"and {more:,} more")
+    return table
+
+
+def failures(found: Sequence[Failure]) -> Table:
+    """Of `rollcall dlq list`."""
+    table = Table("id", "queue", "since", "content", "reason", box=None, pad_edge=False)
+    for each in found:
+        table.add_row(each.message_id, each.queue, each.sent_at, shown(each.content), shown(each.reason))
+    return table
+
+
+def failure(each: Failure) -> Table:
+    """Of `rollcall dlq show`, without the events."""
+    table = _pairs()
+    for name, value in (
+        ("id", each.message_id),
+        ("queue", each.queue),
+        ("since", each.sent_at),
+        ("reason", each.reason),
+        ("correlation id", each.correlation_id),
+        ("batch", each.batch and each.batch.batch_id),
+        ("source", each.batch and each.batch.source),
+        ("received at", each.batch and each.batch.received_at),
+        ("events", each.batch and f"{len(each.batch.events):,}"),
+        ("files", ", ".join(each.files)),
+    ):
+        if value:
+            table.add_row(name, shown(value))
+    return table
+
+
+def failed_events(each: Failure) -> Table:
+    """The events of a dead letter, without what says anything about a person."""
+    table = Table("event id", "occurred at", "event type", box=None, pad_edge=False)
+    for event in each.batch.events if each.batch else ():
+        table.add_row(shown(event.event_id), shown(event.occurred_at), shown(event.event_type))
+    return table
+
+
+def status(found: dict[str, Any]) -> Table:
+    """Of `rollcall status`."""
+    table = _pairs()
+    table.add_row("API", found["api"])
+    table.add_row("health", found["health"])
+    table.add_row("queue", f"{found['waiting']:,} batches waiting, {found['working']:,} being counted")
+    table.add_row("dead letters", f"{found['dead_letters']:,}")
+    table.add_row("failed imports", f"{found['failed_imports']:,}")
+    events = found["events"]
+    if events is None:
+        table.add_row("events", "told to a key with the scope read: --key or ROLLCALL_KEY")
+    else:
+        table.add_row("events", f"{sum(events.values()):,}")
+        for source, count in events.items():
+            table.add_row(f"  from {source}", f"{count:,}")
+    return table
+
+
+def drifts(found: Sequence[Drift]) -> Table:
+    """Of `rollcall audit`."""
+    table = Table("what", "day", "counted", "stored", title="Drift", title_justify="left", box=None, pad_edge=False)
+    for drift in found:
+        table.add_row(shown(drift.what), drift.day, str(drift.counted), str(drift.stored))
+    return table
+
+
+def import_memory(found: Sequence[ImportMemory]) -> Table:
+    """Of `rollcall bench import`."""
+    title = "Imports: peak resident set of the functions' processes"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("file", "rows", "parts", "plan", "import", "plan time", "import time, one by one"):
+        table.add_column(name, justify="right")
+    for one in found:
+        table.add_row(
+            f"{one.megabytes:.0f} MB",
+            f"{one.rows:,}",
+            str(one.parts),
+            f"{one.plan_peak_mb:.0f} MB",
+            f"{one.import_peak_mb:.0f} MB",
+            f"{one.plan_seconds:.1f} s",
+            f"{one.import_seconds:.1f} s",
+        )
+    return table
+
+
+def _pairs() -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _figures(figures: Iterable[tuple[str, int]]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in figures:
+        table.add_row(name, f"{value:,}")
     return table

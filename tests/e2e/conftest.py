@@ -5,6 +5,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from rollcall.apikeys import SCOPES, ApiKeys
+from rollcall.dynamo import Dynamo
+from rollcall.limits import Limit
 from scripts.deploy import deploy
 from scripts.ministack import MiniStack
 
@@ -17,7 +20,10 @@ class DeployedStack:
     def __init__(self, outputs: dict[str, str], url: str, client: Callable[[str], Any]) -> None:
         self.outputs = outputs
         self.client = client
-        self.http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
+        # No test is to meet a limit that is not its own.
+        self.api_keys = ApiKeys(Dynamo(client("dynamodb")), outputs["AccessTableName"])
+        _, self.key = self.api_keys.create("tests", SCOPES, "http", Limit(10_000, 10_000))
+        self.http = httpx2.Client(base_url=url, timeout=60, trust_env=False, headers={"X-API-Key": self.key})
 
     def get(self, path: str, **parameters: str | int) -> Any:
         answer = self.http.get(path, params=parameters)

@@ -7,12 +7,13 @@ import pytest
 
 from scripts.deploy import ROOT
 from tests.e2e.conftest import DeployedStack, wait_until
+from tests.support import sample_event
 
 pytestmark = pytest.mark.xdist_group("stack")
 
 
-def invoke(stack: DeployedStack, function: str, event: str) -> Any:
-    payload = (ROOT / "events" / f"{event}.json").read_bytes()
+def invoke(stack: DeployedStack, function: str, event: str, etag: str = "") -> Any:
+    payload = json.dumps(sample_event(event, stack.key)).replace("ETAG-OF-THE-UPLOAD", etag)
     answer = stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=payload)
     said = json.loads(answer["Payload"].read())
     assert "FunctionError" not in answer, said
@@ -45,5 +46,15 @@ def test_the_notification_of_an_upload_imports_it(stack: DeployedStack) -> None:
     assert bucket == stack.outputs["UploadBucketName"]
     content = b"event_id,occurred_at,user_id,event_type\nsample-event,2014-01-01T00:00:00Z,u,open\n"
     stack.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
-    assert invoke(stack, "ImportFunctionName", "import_csv") is None
+    assert invoke(stack, "PlanFunctionName", "import_csv") is None
     wait_until(lambda: stack.get("/stats/dau", **{"from": "2014-01-01", "to": "2014-01-01"})["data"][0]["dau"] == 1)
+
+
+def test_the_message_with_a_part_of_an_upload_takes_it_in(stack: DeployedStack) -> None:
+    task = json.loads(sample_event("import_part")["Records"][0]["body"])
+    header = ",".join(task["header"]).encode() + b"\n"
+    content = header + b"sample-part,2008-01-01T00:00:00Z,u,open-file"
+    assert (task["start"], task["end"]) == (len(header), len(content))
+    put = stack.client("s3").put_object(Bucket=task["bucket"], Key=task["key"], Body=content)
+    assert invoke(stack, "ImportFunctionName", "import_part", put["ETag"].strip('"')) is None
+    wait_until(lambda: stack.get("/stats/dau", **{"from": "2008-01-01", "to": "2008-01-01"})["data"][0]["dau"] == 1)

@@ -56,6 +56,11 @@ def api(text: str) -> str:
     return str(url)
 
 
+def key(text: str) -> dict[str, str]:
+    (found,) = re.findall(r"^Key  (rc_\S+)$", text, re.MULTILINE)
+    return {"X-API-Key": found}
+
+
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -71,7 +76,8 @@ def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(tmp_path: P
             assert "Daily active users" in text
             assert "Top events" in text
             assert "Retention of the" in text
-            answers.append(httpx2.get(f"{api(text)}/stats/top-events?from=2000-01-01&to=2000-12-31").json()["data"])
+            year = f"{api(text)}/stats/top-events?from=2000-01-01&to=2000-12-31"
+            answers.append(httpx2.get(year, headers=key(text)).json()["data"])
             answers.append(re.findall(r"^\d{4}-\d\d-\d\d +\d+", text, re.MULTILINE))
             process.send_signal(stop)
             assert process.wait(60) == 0
@@ -84,11 +90,11 @@ def test_what_was_sent_before_the_stop_is_answered_after_the_start(tmp_path: Pat
     event = {"event_id": "kept", "occurred_at": "2015-01-01T00:00:00Z", "user_id": "u", "event_type": "kept"}
     with running(tmp_path / "state", **settings) as (process, said):
         text = wait_for(process, said, r"^Ctrl-C stops it\.$")
-        assert httpx2.post(f"{api(text)}/events", json=[event]).status_code == 202
+        assert httpx2.post(f"{api(text)}/events", json=[event], headers=key(text)).status_code == 202
         wait_for(process, said, "all batches counted")
     with running(tmp_path / "state", **settings) as (process, said):
-        url = api(wait_for(process, said, r"^Ctrl-C stops it\.$"))
-        days = httpx2.get(f"{url}/stats/dau?from=2015-01-01&to=2015-01-01").json()["data"]
+        text = wait_for(process, said, r"^Ctrl-C stops it\.$")
+        days = httpx2.get(f"{api(text)}/stats/dau?from=2015-01-01&to=2015-01-01", headers=key(text)).json()["data"]
         assert days == [{"date": "2015-01-01", "dau": 1}]
 
 

@@ -1,0 +1,92 @@
+"""The HTTP API as the command line calls it: with a key, and again where that may help."""
+
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import httpx2
+
+REQUEST_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+FIRST_BACKOFF_SECONDS = 0.2
+LONGEST_BACKOFF_SECONDS = 20.0
+# Too fast, or nobody there for now.
+TRANSIENT = frozenset({429, 502, 503, 504})
+
+
+class ApiError(Exception):
+    """The API cannot be reached or refuses a request; the text says why."""
+
+
+class Api:
+    """The API of a stack. `patience` is how long one request may be sent again, in seconds, as `sleep` takes them."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        patience: float = PATIENCE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._patience = patience
+        self._sleep = sleep
+        headers = {"X-API-Key": key} if key else {}
+        # What a proxy setting says is for the world, not for a stack on this machine.
+        local = url.startswith("http://127.0.0.1:")
+        self._http = httpx2.Client(
+            base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=not local, transport=transport
+        )
+
+    def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Any:
+        """The JSON of an answer; raises `ApiError` unless it is a success."""
+        return checked(self.request("GET", path, params=dict(parameters or {}))).json()
+
+    def request(
+        self, method: str, path: str, *, transient: Collection[int] = TRANSIENT, **arguments: Any
+    ) -> httpx2.Response:
+        """Send a request until it is answered with another status than the transient ones; raises `ApiError`.
+
+        Whatever is sent must be good for sending twice.
+        """
+        deadline = time.monotonic() + self._patience
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            answer = None
+            try:
+                answer = self._http.request(method, path, **arguments)
+                failure = f"{self.url} answers {answer.status_code}: {reason(answer)}"
+            except httpx2.TransportError as error:
+                failure = f"{self.url} does not answer: {str(error) or type(error).__name__}"
+            if answer is not None and answer.status_code not in transient:
+                return answer
+            # Spread, so that those who were refused together do not come again together.
+            pause = _retry_after(answer) or random.uniform(backoff / 2, backoff)  # noqa: S311 - no secret
+            if time.monotonic() + pause > deadline:
+                raise ApiError(failure)
+            self._sleep(pause)
+            backoff = min(LONGEST_BACKOFF_SECONDS, 2 * backoff)
+
+
+def checked(answer: httpx2.Response) -> httpx2.Response:
+    """The answer, if it is a success; else raises `ApiError`."""
+    if answer.is_success:
+        return answer
+    if answer.status_code == 401:
+        raise ApiError(f"the API asks for a good key, by --key or ROLLCALL_KEY: {reason(answer)}")
+    raise ApiError(f"the API refuses it ({answer.status_code}): {reason(answer)}")
+
+
+def reason(answer: httpx2.Response) -> str:
+    """Why a request was refused, in the API's words."""
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase
+
+
+def _retry_after(answer: httpx2.Response | None) -> float | None:
+    text = answer.headers.get("Retry-After", "") if answer is not None else ""
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,196 @@
+"""Recounts the stored events and compares with the counters; finishes batches that nobody will deliver again.
+
+Reads both tables whole. Memory holds each (day, user), (day, event type) and first day, and the events of unfinished
+batches.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from rollcall.batch import Batch
+from rollcall.claims import Claims
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo, Item
+from rollcall.events import Event
+from rollcall.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
+from rollcall.settings import StatsSettings
+from scripts.stacks import Stack
+
+# Sooner than this a batch may still be on its way, though the queues seem empty.
+LEAST_AGE = timedelta(hours=1)
+
+
+class CannotRepair(Exception):
+    """Batches may still be delivered; the text says what to do first."""
+
+
+class Drift(NamedTuple):
+    """A counter that is not what the stored events say."""
+
+    what: str
+    day: str
+    counted: int | str | None
+    """By the counters."""
+    stored: int | str | None
+    """By the events."""
+
+
+@dataclass
+class Figures:
+    """What there is of each thing, by day and name."""
+
+    actives: Counter[str] = field(default_factory=Counter)
+    types: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
+    first_days: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Audit:
+    """What was found."""
+
+    events: int
+    days: int
+    drifts: list[Drift]
+    unfinished: dict[str, list[str]]
+    """Events of batches without a finished receipt, by batch."""
+
+
+class Auditor:
+    """Audits a stack; `day` is one to look at, or None for all."""
+
+    def __init__(self, client: Any, tables: Tables, calendar: Calendar) -> None:
+        self._client = client
+        self.tables = tables
+        self._calendar = calendar
+
+    def audit(self, day: str | None = None, progress: Callable[[int], None] = lambda _: None) -> Audit:
+        """Recount and compare; calls `progress` with the number of items read so far."""
+        counted, finished = Figures(), set()
+        read = 0
+        for item in self._scan(self.tables.stats):
+            read += 1
+            progress(read)
+            self._count_item(item, counted)
+            pk, _, batch_id = item["pk"]["S"].partition("#")
+            if pk == "batch" and "applied" in item and item["applied"] == item["total"]:
+                finished.add(batch_id)
+        stored = Figures()
+        users: set[tuple[str, str]] = set()
+        unfinished: dict[str, list[str]] = {}
+        events = 0
+        for item in self._scan(
+            self.tables.events, "event_id", "occurred_at", "user_id", "event_type", "source", "batch"
+        ):
+            read += 1
+            progress(read)
+            event_day, user_id = self._calendar.day_of(item["occurred_at"]["S"]), item["user_id"]["S"]
+            stored.first_days[user_id] = min(event_day, stored.first_days.get(user_id, event_day))
+            if item["batch"]["S"] not in finished:
+                unfinished.setdefault(item["batch"]["S"], []).append(item["event_id"]["S"])
+            if day is not None and event_day != day:
+                continue
+            events += 1
+            users.add((event_day, user_id))
+            stored.types[event_day, item["event_type"]["S"]] += 1
+            stored.sources[event_day, item["source"]["S"]] += 1
+        stored.actives.update(event_day for event_day, _ in users)
+        return Audit(events, len(stored.actives), sorted(_drifts(counted, stored, day), key=str), unfinished)
+
+    def repair(self, found: Audit, now: datetime | None = None) -> int:
+        """Count the unfinished batches; returns how many. The queues have to be empty; raises `CannotRepair`."""
+        now = now or datetime.now(UTC)
+        claims = Claims(Dynamo(self._client), self.tables, self._calendar, _NoDeadLetters())
+        batches = [self._stored_batch(batch_id, event_ids) for batch_id, event_ids in found.unfinished.items()]
+        young = [batch.batch_id for batch in batches if batch.age(now) < LEAST_AGE]
+        if young:
+            raise CannotRepair(f"{len(young)} unfinished batches are less than an hour old; try again later")
+        for batch in batches:
+            claims.repair(batch)
+        return len(batches)
+
+    def _stored_batch(self, batch_id: str, event_ids: list[str]) -> Batch:
+        """What is stored of a batch."""
+        keys = [{"event_id": {"S": event_id}} for event_id in event_ids]
+        items = list(Dynamo(self._client).get(self.tables.events, keys, consistent=True))
+        return Batch(
+            batch_id=batch_id,
+            source=items[0]["source"]["S"],
+            received_at=max(item["received_at"]["S"] for item in items),
+            events=tuple(Event(*(item[name]["S"] for name in Event._fields)) for item in items),
+        )
+
+    def _count_item(self, item: Item, counted: Figures) -> None:
+        kind, _, rest = item["pk"]["S"].partition("#")
+        if kind == "counts":
+            day = item["sk"]["S"]
+            for attribute, value in item.items():
+                event_type, source = counted_type(attribute), counted_source(attribute)
+                if attribute == DAILY_ACTIVES:
+                    counted.actives[day] += int(value["N"])
+                elif event_type is not None:
+                    counted.types[day, event_type] += int(value["N"])
+                elif source is not None:
+                    counted.sources[day, source] += int(value["N"])
+        elif kind == "types":
+            counted.types[rest.partition("#")[2], item["sk"]["S"]] += int(item["count"]["N"])
+        elif kind == "first":
+            counted.first_days[item["user_id"]["S"]] = item["first_day"]["S"]
+
+    def _scan(self, table: str, *attributes: str) -> Iterator[Item]:
+        projection: dict[str, Any] = {}
+        if attributes:
+            names = {f"#{number}": name for number, name in enumerate(attributes)}
+            projection = {"ProjectionExpression": ",".join(names), "ExpressionAttributeNames": names}
+        for page in self._client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True, **projection):
+            yield from page["Items"]
+
+
+def of_stack(stack: Stack) -> Auditor:
+    """The auditor of a deployed stack, by its functions' own settings."""
+    function = stack.client("lambda").get_function_configuration(FunctionName=stack.outputs["StatsFunctionName"])
+    settings = StatsSettings.read(function["Environment"]["Variables"])
+    return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar)
+
+
+def refuse_deliverable(stack: Stack) -> None:
+    """Raise `CannotRepair` where a batch may still be delivered."""
+    names = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+    ]
+    for queue, hint in (("BatchQueueUrl", "wait until it is empty"), ("DeadLetterQueueUrl", "redrive it first")):
+        found = stack.client("sqs").get_queue_attributes(QueueUrl=stack.outputs[queue], AttributeNames=names)
+        waiting = sum(int(found["Attributes"][name]) for name in names)
+        if waiting:
+            raise CannotRepair(f"{queue.removesuffix('Url')} holds {waiting} messages that may finish batches; {hint}")
+
+
+class _NoDeadLetters:
+    def send(self, batch: Batch, reason: str) -> None:
+        """What is stored can be stored."""
+        raise RuntimeError(f"a stored event of batch {batch.batch_id} cannot be stored: {reason}")
+
+
+def _drifts(counted: Figures, stored: Figures, day: str | None) -> Iterator[Drift]:
+    def within(other: str) -> bool:
+        return day is None or other == day
+
+    for event_day in counted.actives.keys() | stored.actives.keys():
+        if within(event_day) and counted.actives[event_day] != stored.actives[event_day]:
+            yield Drift("daily actives", event_day, counted.actives[event_day], stored.actives[event_day])
+    for what, ours, theirs in (
+        ("event type", counted.types, stored.types),
+        ("source", counted.sources, stored.sources),
+    ):
+        for event_day, name in ours.keys() | theirs.keys():
+            if within(event_day) and ours[event_day, name] != theirs[event_day, name]:
+                yield Drift(f"{what} {name}", event_day, ours[event_day, name], theirs[event_day, name])
+    for user_id in counted.first_days.keys() | stored.first_days.keys():
+        ours_first, theirs_first = counted.first_days.get(user_id), stored.first_days.get(user_id)
+        if ours_first != theirs_first and (within(ours_first or "") or within(theirs_first or "")):
+            yield Drift(f"first day of user {user_id}", theirs_first or ours_first or "", ours_first, theirs_first)

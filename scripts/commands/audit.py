@@ -1,0 +1,58 @@
+"""`rollcall audit`."""
+
+from typing import Annotated
+
+import typer
+
+from rollcall.days import parse_day
+from scripts import audit as auditing
+from scripts import stacks, tables
+from scripts.commands.common import AsJson, StackName, say, show, show_json
+
+
+def audit(
+    day: Annotated[str | None, typer.Option(help="Compare one day alone.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Count what is stored of batches that will not be delivered again.")
+    ] = False,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recount the stored events and compare with the counters; exit status 1 where they differ.
+
+    Reads both tables whole, and needs the rights to scan them.
+    """
+    if day is not None:
+        try:
+            parse_day(day)
+        except ValueError as error:
+            raise typer.BadParameter(f"--day {error}") from None
+    where = stacks.find(stack)
+    auditor = auditing.of_stack(where)
+    found = auditor.audit(day)
+    if repair and found.unfinished:
+        auditing.refuse_deliverable(where)
+        repaired = auditor.repair(found)
+        say(f"{repaired:,} batches that were stored and not counted are counted now.")
+        found = auditor.audit(day)
+    if as_json:
+        show_json(
+            {
+                "events": found.events,
+                "days": found.days,
+                "drift": [drift._asdict() for drift in found.drifts],
+                "unfinished": {batch_id: len(events) for batch_id, events in found.unfinished.items()},
+            }
+        )
+    else:
+        if found.drifts:
+            show(tables.drifts(found.drifts))
+        typer.echo(f"{found.events:,} events on {found.days:,} days recounted: drift {len(found.drifts)}")
+    if found.unfinished:
+        events = sum(map(len, found.unfinished.values()))
+        say(
+            f"{len(found.unfinished):,} batches with {events:,} stored events have no receipt. "
+            "They are on their way or in the dead-letter queue; if in neither, --repair counts them."
+        )
+    if found.drifts:
+        raise typer.Exit(1)

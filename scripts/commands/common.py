@@ -1,0 +1,88 @@
+"""What several commands share: their options, where they print, and how failures are told."""
+
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import httpx2
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from rollcall.apikeys import BadKey, KeyRevoked, UnknownKey
+from scripts import local, stacks
+from scripts.api import Api, ApiError
+from scripts.audit import CannotRepair
+from scripts.ministack import MiniStackError
+
+# A pipe has no width; a table is cut nowhere that a reader would mind.
+PIPE_WIDTH = 200
+# Of commands that only ask.
+QUESTION_SECONDS = 15.0
+
+StackName = Annotated[
+    str | None, typer.Option("--stack", help="A deployed stack, where boto3 looks; the local one without it.")
+]
+KeyText = Annotated[
+    str | None,
+    typer.Option("--key", help="An API key; else ROLLCALL_KEY, else for the local stack the one that it made."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Failed(Exception):
+    """A command cannot do what it was asked to; the text says why."""
+
+
+# What a user can do something about. All else is a fault of the program.
+TOLD = (
+    Failed,
+    ApiError,
+    BadKey,
+    CannotRepair,
+    KeyRevoked,
+    UnknownKey,
+    MiniStackError,
+    local.CannotStart,
+    local.NotRunning,
+    stacks.NoStack,
+    BotoCoreError,
+    ClientError,
+    httpx2.TransportError,
+    TimeoutError,
+    OSError,
+)
+
+
+def explain(error: BaseException) -> str:
+    """A failure in a line."""
+    if isinstance(error, UnknownKey):
+        return f"there is no key {error}"
+    if isinstance(error, KeyRevoked):
+        return f"the key {error} is revoked, and stays so"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def api(stack: stacks.Stack, name: str | None, key: str | None, patience: float = QUESTION_SECONDS) -> Api:
+    """The API of a stack, called with the key that is given or found."""
+    return Api(stack.api_url, stacks.key_for(name, key, os.environ), patience)
+
+
+def say(text: str) -> None:
+    """Tell something that is no result."""
+    typer.echo(text, err=True)
+
+
+def show(*results: Any) -> None:
+    """Print results for people: in colour on a terminal, plain elsewhere."""
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    for result in results:
+        console.print(result)
+
+
+def show_json(result: Any) -> None:
+    """Print a result for programs."""
+    typer.echo(json.dumps(result, indent=2))

@@ -1,0 +1,219 @@
+"""`rollcall generate` and `import`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from rollcall.bodies import MAX_EVENTS
+from rollcall.days import parse_day
+from rollcall.rows import read_rows
+from scripts import importing, sample, stacks, tables
+from scripts.api import PATIENCE_SECONDS
+from scripts.commands.common import Failed, KeyText, StackName, api, say, show
+
+SHOWN_REJECTS = 20
+STANDARD = "-"
+
+
+class Way(StrEnum):
+    """How a file gets in."""
+
+    http = "http"
+    s3 = "s3"
+
+
+def day_option(text: str) -> date:
+    """A day as an option's value."""
+    try:
+        return date.fromisoformat(parse_day(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def generate(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="CSV, or JSONL for .jsonl; gzip for .gz; - is standard output.")
+    ],
+    rows: Annotated[int, typer.Option(min=0, help="Events to make.")] = 10_000,
+    users: Annotated[int, typer.Option(min=1, help="Users they are of, at most.")] = 500,
+    days: Annotated[int, typer.Option(min=1, max=3_650, help="Days they are spread over.")] = 30,
+    seed: Annotated[int, typer.Option(help="Another one makes other events.")] = 1,
+    last_day: Annotated[
+        date | None, typer.Option(parser=day_option, metavar="DAY", help="Their last day; yesterday without it.")
+    ] = None,
+) -> None:
+    """Write made-up events to a file: the same options, the same bytes."""
+    events = sample.stream(rows, users, days, last_day or datetime.now(UTC).date() - timedelta(days=1), seed)
+    if out == STANDARD:
+        sample.write(events, sys.stdout.buffer, out)
+        return
+    with Path(out).open("wb") as file:
+        sample.write(events, file, out)
+    say(f"{rows:,} events written to {out}")
+
+
+def import_file(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSONL, plain or gzip; - is standard input.")],
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_EVENTS, help="Rows in a request.")] = 500,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
+    via: Annotated[
+        Way, typer.Option(help="Row by row through the API, or whole through the upload bucket.")
+    ] = Way.http,
+    rejects: Annotated[Path | None, typer.Option(help="Write all rejected rows to this CSV file.")] = None,
+    stack: StackName = None,
+    key: KeyText = None,
+) -> None:
+    """Send a file of events, wait until they are counted, and tell what became of them.
+
+    Importing a file again counts nothing twice. Exits with 1 if no row at all is accepted.
+    """
+    if via is Way.s3 and file == STANDARD and not dry_run:
+        raise typer.BadParameter("standard input goes via http only")
+    with ExitStack() as opened:
+        rejected = _Rejected(opened, rejects)
+        if dry_run:
+            taken = _survey(file, rejected)
+        elif via is Way.s3:
+            taken = _upload(Path(file), rejected, stack, key)
+        else:
+            taken = _send(file, rejected, batch_size, stack, key)
+    if rejected.count and not taken:
+        raise Failed("no row is accepted")
+
+
+class _Rejected:
+    """Rejected rows: the first ones to be shown, all of them into a file if one is asked for."""
+
+    def __init__(self, opened: ExitStack, file: Path | None) -> None:
+        self._first: list[importing.Reject] = []
+        self.count = 0
+        self._file = None
+        if file is not None:
+            text = file.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+            self._file = importing.RejectFile(opened.enter_context(text))
+
+    def add(self, reject: importing.Reject) -> None:
+        """Take one."""
+        self.count += 1
+        if len(self._first) < SHOWN_REJECTS:
+            self._first.append(reject)
+        if self._file is not None:
+            self._file.add(reject)
+
+    def show(self) -> None:
+        """Print the first ones, if there are any."""
+        if self._first:
+            show(tables.rejects(self._first, self.count - len(self._first)))
+
+
+def _survey(name: str, rejected: _Rejected) -> int:
+    with _opened(name) as (file, size), _progress() as progress:
+        task = progress.add_task("Reading", total=size)
+        chunks = importing.read_chunks(file, lambda count: progress.advance(task, count))
+        found = importing.survey(read_rows(chunks), datetime.now(UTC), rejected.add)
+    rejected.show()
+    show(tables.survey(found))
+    say("Nothing was sent.")
+    return found.good
+
+
+def _send(name: str, rejected: _Rejected, batch_size: int, stack: str | None, key: str | None) -> int:
+    with _opened(name) as (file, size):
+        found = stacks.find(stack)
+        sender = importing.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
+        started = datetime.now(UTC)
+        with _progress() as progress:
+            reading = progress.add_task("Sending", total=size)
+            counting = progress.add_task("Counting", total=None, visible=False)
+            chunks = importing.read_chunks(file, lambda count: progress.advance(reading, count))
+
+            def sent(rows: int) -> None:
+                progress.update(reading, rate=_rate(rows, started))
+
+            def counted(done: int, batches: int) -> None:
+                progress.update(counting, visible=True, total=batches, completed=done)
+
+            report = sender.run(read_rows(chunks), rejected.add, sent, counted)
+    rejected.show()
+    show(tables.import_report(report))
+    say(f"{(datetime.now(UTC) - started).total_seconds():.1f} s, {_rate(report.rows, started)}")
+    return report.accepted
+
+
+def _naming(found: stacks.Stack, stack: str | None, key: str | None) -> importing.Naming | None:
+    try:
+        return importing.Naming.of(found, stacks.key_for(stack, key, os.environ))
+    except ClientError as error:
+        say(f"rollcall: what was counted before will be told as inserted: {error}")
+        return None
+
+
+def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None) -> int:
+    size = path.stat().st_size
+    found = stacks.find(stack)
+    with _progress() as progress:
+        uploading = progress.add_task("Uploading", total=size)
+        importing_task = progress.add_task("Importing", total=None, visible=False)
+
+        def told(status: dict[str, Any]) -> None:
+            parts = status["parts"]
+            progress.update(importing_task, visible=True, total=parts["planned"], completed=parts["done"])
+
+        status = importing.UploadImport(api(found, stack, key, PATIENCE_SECONDS)).run(
+            path, lambda count: progress.advance(uploading, count), told
+        )
+    for reject in importing.bucket_rejects(found, [status["rejects"]] if status["rejects"] else []):
+        rejected.add(reject)
+    rejected.show()
+    report = importing.report_of(status)
+    show(tables.import_report(report))
+    if not report.added_up:
+        say("The batches are many; what became of the accepted rows is not added up.")
+    return report.accepted
+
+
+@contextmanager
+def _opened(name: str) -> "Iterator[tuple[IO[bytes], int | None]]":
+    """A file with its size, or standard input."""
+    if name == STANDARD:
+        yield sys.stdin.buffer, None
+        return
+    with Path(name).open("rb") as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+class _Rate(TextColumn):
+    """What a task says about its speed, if it does."""
+
+    def __init__(self) -> None:
+        super().__init__("{task.fields[rate]}")
+
+
+class _Tasks(Progress):
+    """A progress whose tasks may tell their speed."""
+
+    def add_task(self, description: str, *args: Any, **fields: Any) -> TaskID:
+        """Add one, silent about its speed for now."""
+        return super().add_task(description, *args, **{"rate": "", **fields})
+
+
+def _progress() -> Progress:
+    """A bar on standard error, where that is a terminal; it is gone when it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    return _Tasks(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _rate(rows: int, started: datetime) -> str:
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    return f"{rows / seconds:,.0f} rows a second" if seconds else ""

@@ -1,0 +1,69 @@
+"""`rollcall keys`."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from rollcall.apikeys import ApiKeys
+from rollcall.dynamo import Dynamo
+from rollcall.limits import Limit
+from scripts import stacks, tables
+from scripts.commands.common import AsJson, StackName, say, show, show_json
+
+app = typer.Typer(help="API keys: who may send events and read answers.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(help="The key's id, as `rollcall keys list` shows it.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What people know it by.")],
+    scope: Annotated[list[str], typer.Option(help="ingest, read or admin; may come several times.")],
+    source: Annotated[str, typer.Option(help="What its events are counted under.")] = "http",
+    rate: Annotated[float | None, typer.Option(help="Requests a second in the long run.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days after which it expires.")] = None,
+    stack: StackName = None,
+) -> None:
+    """Make a key and print it: the only time that it is shown."""
+    if (rate is None) != (burst is None):
+        raise typer.BadParameter("--rate and --burst go together")
+    limit = None if rate is None or burst is None else Limit(rate, burst)
+    key, text = _api_keys(stack).create(name, scope, source, limit, timedelta(days=days) if days else None)
+    say(f"key {key.key_id}, scopes {', '.join(key.scopes)}, source {key.source}, shown this once:")
+    typer.echo(text)
+
+
+@app.command("list")
+def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
+    """List all keys, revoked ones too, without their secrets."""
+    found = _api_keys(stack).all()
+    if as_json:
+        show_json([{**key._asdict(), "limit": key.limit and key.limit._asdict()} for key in found])
+    else:
+        show(tables.api_keys(found))
+
+
+@app.command()
+def rotate(
+    key_id: KeyId,
+    grace_hours: Annotated[float, typer.Option(min=0, max=168, help="Hours that the present secret works yet.")] = 24,
+    stack: StackName = None,
+) -> None:
+    """Give a key another secret and print it; the present one works for a time yet."""
+    text = _api_keys(stack).rotate(key_id, timedelta(hours=grace_hours))
+    say(f"the former secret works for {grace_hours:g} hours yet; the new one, shown this once:")
+    typer.echo(text)
+
+
+@app.command()
+def revoke(key_id: KeyId, stack: StackName = None) -> None:
+    """Have a key refused from now on."""
+    _api_keys(stack).revoke(key_id)
+    say(f"key {key_id} is revoked")
+
+
+def _api_keys(stack: str | None) -> ApiKeys:
+    found = stacks.find(stack)
+    return ApiKeys(Dynamo(found.client("dynamodb")), found.output("AccessTableName"))

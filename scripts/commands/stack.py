@@ -1,0 +1,82 @@
+"""`rollcall up`, `down` and `status`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from scripts import local, stacks, tables
+from scripts.api import Api, checked, reason
+from scripts.commands.common import AsJson, KeyText, StackName, api, say, show, show_json
+
+DEPTH = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+
+
+def up(
+    seed: Annotated[
+        Path | None, typer.Option(help="CSV or JSONL to begin with instead of the sample; also ROLLCALL_SEED.")
+    ] = None,
+) -> None:
+    """Run the whole stack on this machine until Ctrl-C.
+
+    ROLLCALL_PORT (4566), ROLLCALL_STATE (.local/) and ROLLCALL_SAMPLE (0 for no sample data) change how.
+    """
+    local.up(local.LocalSettings.read(os.environ, seed), Console())
+
+
+def down() -> None:
+    """Stop the `rollcall up` of this port and wait until its data is saved."""
+    local.down(local.LocalSettings.read(os.environ))
+    say("It is stopped, and its data is saved.")
+
+
+def status(stack: StackName = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """Tell whether a stack is well, what waits in it and what it has counted; exits with 1 if it is not well."""
+    found = stacks.find(stack)
+    client = api(found, stack, key)
+    waiting, working = _depth(found, "BatchQueueUrl")
+    health = _health(client)
+    told = {
+        "api": client.url,
+        "health": health,
+        "waiting": waiting,
+        "working": working,
+        "dead_letters": sum(_depth(found, "DeadLetterQueueUrl")),
+        "failed_imports": sum(_depth(found, "FailedImportsQueueUrl")),
+        "events": _events(client) if stacks.key_for(stack, key, os.environ) else None,
+    }
+    if as_json:
+        show_json(told)
+    else:
+        show(tables.status(told))
+    if health != "ok":
+        raise typer.Exit(1)
+
+
+def _health(client: Api) -> str:
+    """`ok`, or what is not."""
+    # Not to be well is an answer here, and no reason to ask again.
+    answer = client.request("GET", "/healthz", transient=())
+    try:
+        dependencies: dict[str, str] = answer.json()["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code}: {reason(answer)}"
+    return "; ".join(f"{name}: {state}" for name, state in dependencies.items() if state != "ok") or "ok"
+
+
+def _events(client: Api) -> dict[str, int]:
+    """Events counted, by source."""
+    text = checked(client.request("GET", "/metrics")).text
+    (family,) = (each for each in text_string_to_metric_families(text) if each.name == "events")
+    return {sample.labels["source"]: int(sample.value) for sample in family.samples}
+
+
+def _depth(stack: stacks.Stack, output: str) -> tuple[int, int]:
+    """Messages that wait, and messages that somebody has."""
+    sqs: Any = stack.client("sqs")
+    found = sqs.get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=list(DEPTH))["Attributes"]
+    waiting, working = (int(found[name]) for name in DEPTH)
+    return waiting, working

@@ -1,0 +1,131 @@
+"""`rollcall stats`."""
+
+import csv
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from scripts import stacks, tables
+from scripts.commands.common import AsJson, KeyText, StackName, api, show, show_json
+from scripts.commands.events import day_option
+
+RANGE_DAYS = 30
+
+app = typer.Typer(help="Answers: daily active users, top events, retention.", no_args_is_help=True)
+
+First = Annotated[
+    date | None,
+    typer.Option("--from", parser=day_option, metavar="DAY", help="First day; 30 days up to the last one without it."),
+]
+Last = Annotated[
+    date | None, typer.Option("--to", parser=day_option, metavar="DAY", help="Last day; today (UTC) without it.")
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+
+
+class Period(StrEnum):
+    """Length of a window of retention."""
+
+    day = "day"
+    week = "week"
+
+
+class Cohort(StrEnum):
+    """Whose retention: everyone active on the day, or only those first seen on it."""
+
+    active = "active"
+    new = "new"
+
+
+@app.command()
+def dau(
+    first: First = None,
+    last: Last = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    stack: StackName = None,
+    key: KeyText = None,
+) -> None:
+    """Show the users active on each day."""
+    _answer("/stats/dau", _range(first, last), tables.daily_actives, "data", (as_json, as_csv), (stack, key))
+
+
+@app.command("top-events")
+def top_events(
+    first: First = None,
+    last: Last = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Event types to list.")] = 10,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    stack: StackName = None,
+    key: KeyText = None,
+) -> None:
+    """Show the most frequent event types."""
+    asked = _range(first, last) | {"limit": limit}
+    _answer("/stats/top-events", asked, tables.top_events, "data", (as_json, as_csv), (stack, key))
+
+
+@app.command()
+def retention(
+    start_date: Annotated[
+        date | None, typer.Option(parser=day_option, metavar="DAY", help="The cohort's day; 29 days ago without it.")
+    ] = None,
+    windows: Annotated[int, typer.Option(min=1, max=90, help="Days or weeks after it; up to 90 or 52.")] = 7,
+    period: Annotated[Period, typer.Option(help="Length of a window.")] = Period.day,
+    cohort: Annotated[
+        Cohort, typer.Option(help="Everyone active on the day, or those first seen on it.")
+    ] = Cohort.active,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    stack: StackName = None,
+    key: KeyText = None,
+) -> None:
+    """Show how many users of a day came back, and when."""
+    start = start_date or _today() - timedelta(days=RANGE_DAYS - 1)
+    asked: dict[str, str | int] = {
+        "start_date": start.isoformat(),
+        "windows": windows,
+        "period": period.value,
+        "cohort": cohort.value,
+    }
+    _answer("/stats/retention", asked, tables.retention, "retention", (as_json, as_csv), (stack, key))
+
+
+def _answer(
+    path: str,
+    asked: Mapping[str, str | int],
+    table: Callable[[dict[str, Any]], Table],
+    rows: str,
+    forms: tuple[bool, bool],
+    where: tuple[str | None, str | None],
+) -> None:
+    as_json, as_csv = forms
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    stack, key = where
+    answer = api(stacks.find(stack), stack, key).get(path, asked)
+    if as_json:
+        show_json(answer)
+    elif as_csv:
+        # An answer has at least one row: the API takes no empty range, and the columns are those of its rows.
+        columns = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}.get(path)
+        writer = csv.DictWriter(sys.stdout, columns or list(answer[rows][0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(answer[rows])
+    else:
+        show(table(answer))
+
+
+def _range(first: date | None, last: date | None) -> dict[str, str | int]:
+    end = last or _today()
+    start = first or end - timedelta(days=RANGE_DAYS - 1)
+    return {"from": start.isoformat(), "to": end.isoformat()}
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

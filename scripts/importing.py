@@ -1,0 +1,383 @@
+"""Imports a file from this machine: row by row through POST /events, or whole through the upload bucket."""
+
+import csv
+import json
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import httpx2
+
+from rollcall.apikeys import ApiKeys, key_id_of
+from rollcall.batch import cut
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo
+from rollcall.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
+from rollcall.rows import COLUMNS, Row
+from scripts.api import Api, ApiError, checked, reason
+from scripts.stacks import Stack
+from scripts.waiting import poll
+
+READ_BYTES = 256 * 1024
+# Under the API's limit of 4 MB.
+REQUEST_BYTES = 3 * 1024 * 1024
+REQUESTS_AT_ONCE = 4
+# The API judges a request's events one by one under these.
+LISTING_STATUSES = frozenset({200, 202, 413, 422})
+QUEUE_SECONDS = 120
+COUNT_SECONDS = 600
+UPLOAD_SECONDS = 3600.0
+UPLOAD_TRIES = 3
+MAX_NAME_CHARACTERS = 100
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class Reject(NamedTuple):
+    """A row that was not taken in."""
+
+    line: int
+    code: str
+    message: str
+    row: str
+
+
+@dataclass
+class Report:
+    """What became of the rows of a file. Each is rejected or accepted, and each accepted one is one of the others."""
+
+    rows: int = 0
+    accepted: int = 0
+    inserted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    refused: int = 0
+    rejected: int = 0
+    added_up: bool = True
+    """Whether what became of the accepted rows is known."""
+
+
+@dataclass
+class Survey:
+    """What a file holds, told without sending any of it."""
+
+    rows: int = 0
+    good: int = 0
+    duplicates: int = 0
+    users: set[str] = field(default_factory=set)
+    days: set[str] = field(default_factory=set)
+    """In UTC."""
+    bad: Counter[str] = field(default_factory=Counter)
+    """Rows by the code of what is wrong with them."""
+
+
+def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
+    """The bytes of a file, telling how many as they are read."""
+    while chunk := file.read(READ_BYTES):
+        yield chunk
+        advance(len(chunk))
+
+
+def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None]) -> Survey:
+    """Check every row as the API would. Memory grows with the distinct events and users."""
+    found = Survey()
+    seen = set()
+    for row in rows:
+        found.rows += 1
+        try:
+            event = parse_event(row.event, now)
+        except InvalidEvent as error:
+            found.bad[error.code] += 1
+            on_reject(Reject(row.line, error.code, error.message, row.text))
+            continue
+        found.good += 1
+        found.duplicates += event.event_id in seen
+        seen.add(event.event_id)
+        found.users.add(event.user_id)
+        found.days.add(event.occurred_at[:10])
+    return found
+
+
+class Naming:
+    """Tells what batches the API will make of some events, so that those counted before can be told from new ones."""
+
+    def __init__(self, source: str, calendar: Calendar) -> None:
+        self._source = source
+        self._calendar = calendar
+
+    @classmethod
+    def of(cls, stack: Stack, key: str | None) -> "Naming | None":
+        """For what a key sends to a stack; None for a credential that is no key of it."""
+        keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all()
+        sources = {each.key_id: each.source for each in keys}
+        source = sources.get(key_id_of(key or "") or "")
+        return cls(source, Calendar(stack.parameters["ReportingTimezone"])) if source else None
+
+    def names(self, raws: Iterable[object]) -> set[str]:
+        """The batches' names, if the API finds the same events good."""
+        now = datetime.now(UTC)
+        events: dict[str, Event] = {}
+        for raw in raws:
+            try:
+                event = parse_event(raw, now)
+            except InvalidEvent:
+                continue  # the API's to report
+            events.setdefault(event.event_id, event)
+        ordered = sorted(events.values(), key=lambda event: self._calendar.day_of(event.occurred_at))
+        return {batch.batch_id for batch, _ in cut(ordered, self._source, "")}
+
+
+class _Window(NamedTuple):
+    """Rows that go in one request."""
+
+    rows: list[Row]
+    bodies: list[bytes]
+    """As JSON, one for each of the rows."""
+    rejected: list[Reject]
+    """Rows that no request can carry."""
+
+
+class _Sent(NamedTuple):
+    """What the API said about a window."""
+
+    rows: int
+    batch_ids: list[str]
+    counted_before: set[str]
+    """Batches that were counted before they were sent."""
+    accepted: int
+    duplicates: int
+    """Within the request."""
+    rejected: list[Reject]
+
+
+class HttpImport:
+    """Sends rows to POST /events, some requests at once, and adds up what their receipts say."""
+
+    def __init__(self, api: Api, naming: Naming | None, batch_size: int) -> None:
+        self._api = api
+        self._naming = naming
+        self._batch_size = batch_size
+
+    def run(
+        self,
+        rows: Iterable[Row],
+        on_reject: Callable[[Reject], None],
+        on_sent: Callable[[int], None] = lambda _rows: None,
+        on_counted: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> Report:
+        """Send all rows and wait until they are counted; rejects come in the order of the file.
+
+        Raises `scripts.api.ApiError`, and `TimeoutError` where they are not counted in time. It may be run again
+        then: nothing is counted twice.
+        """
+        report = Report()
+        batches: dict[str, bool] = {}
+        again: list[str] = []
+        pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
+        try:
+            for sent in self._in_order(pool, self._windows(rows)):
+                report.rows += sent.rows
+                report.accepted += sent.accepted
+                report.duplicates += sent.duplicates
+                report.rejected += len(sent.rejected)
+                for reject in sent.rejected:
+                    on_reject(reject)
+                for batch_id in sent.batch_ids:
+                    if batch_id in batches:
+                        again.append(batch_id)
+                    batches.setdefault(batch_id, batch_id in sent.counted_before)
+                on_sent(report.rows)
+            receipts = {}
+            for batch_id, receipt in zip(batches, pool.map(self._receipt, batches), strict=True):
+                receipts[batch_id] = receipt
+                _add(report, receipt, repeated=batches[batch_id])
+                on_counted(len(receipts), len(batches))
+            for batch_id in again:
+                _add(report, receipts[batch_id], repeated=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return report
+
+    def _in_order(self, pool: ThreadPoolExecutor, windows: Iterable[_Window]) -> Iterator[_Sent]:
+        """Send windows, a few at once, so that memory holds no more of the file than those."""
+        flying: deque[Future[_Sent]] = deque()
+        for window in windows:
+            flying.append(pool.submit(self._send, window))
+            if len(flying) > REQUESTS_AT_ONCE:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
+
+    def _windows(self, rows: Iterable[Row]) -> Iterator[_Window]:
+        window, size = _Window([], [], []), 0
+        for row in rows:
+            body = _body(row.event)
+            if isinstance(body, InvalidEvent):
+                window.rejected.append(Reject(row.line, body.code, body.message, row.text))
+            else:
+                window.rows.append(row)
+                window.bodies.append(body)
+                size += len(body) + 1
+            if len(window.rows) + len(window.rejected) == self._batch_size or size >= REQUEST_BYTES:
+                yield window
+                window, size = _Window([], [], []), 0
+        if window.rows or window.rejected:
+            yield window
+
+    def _send(self, window: _Window) -> _Sent:
+        names = self._naming.names(row.event for row in window.rows) if self._naming else set()
+        counted_before = {name for name in names if self._find(name)}
+        accepted = duplicates = 0
+        batch_ids: list[str] = []
+        rejected = window.rejected[:]
+        left = list(range(len(window.rows)))
+
+        def send_the_rest() -> bool | None:
+            nonlocal accepted, duplicates, left
+            content = b"[" + b",".join(window.bodies[position] for position in left) + b"]"
+            said = self._post(content)
+            accepted += said["accepted"] + said["duplicates_in_request"]
+            duplicates += said["duplicates_in_request"]
+            batch_ids.extend(said["batch_ids"])
+            waiting = []
+            for refusal in said["rejected"]:
+                position = left[refusal["index"]]
+                if refusal["code"] == "retry":
+                    waiting.append(position)
+                else:
+                    row = window.rows[position]
+                    rejected.append(Reject(row.line, refusal["code"], refusal["message"], row.text))
+            left = waiting
+            return None if left else True
+
+        if left:
+            poll(send_the_rest, QUEUE_SECONDS, "the queue does not take all events")
+        rows = len(window.rows) + len(window.rejected)
+        return _Sent(rows, batch_ids, counted_before, accepted, duplicates, sorted(rejected))
+
+    def _post(self, content: bytes) -> dict[str, Any]:
+        answer = self._api.request("POST", "/events", content=content, headers={"Content-Type": "application/json"})
+        if answer.status_code in LISTING_STATUSES:
+            said: dict[str, Any] = answer.json()
+            if "rejected" in said:
+                return said
+        raise ApiError(f"the API refuses events ({answer.status_code}): {reason(answer)}")
+
+    def _receipt(self, batch_id: str) -> dict[str, int]:
+        return poll(lambda: self._find(batch_id), COUNT_SECONDS, f"the batch {batch_id} is not counted")
+
+    def _find(self, batch_id: str) -> dict[str, int] | None:
+        answer = self._api.request("GET", f"/batches/{batch_id}")
+        if answer.status_code == 404:
+            return None
+        said: dict[str, Any] = checked(answer).json()
+        return said if said["status"] == "done" else None
+
+
+def _add(report: Report, receipt: dict[str, int], *, repeated: bool) -> None:
+    """Add what became of a batch; of one that was counted before, nothing was inserted now."""
+    report.inserted += 0 if repeated else receipt["inserted"]
+    report.duplicates += receipt["duplicates"] + (receipt["inserted"] if repeated else 0)
+    report.conflicts += receipt["conflicts"]
+    report.refused += receipt["refused"]
+
+
+def _body(raw: object) -> bytes | InvalidEvent:
+    """A raw event as JSON. What JSON cannot say or no request has room for is judged here, as the API would."""
+    if isinstance(raw, InvalidEvent):
+        return raw
+    # Fields that an event does not have would only be sent to be ignored.
+    kept = {name: raw[name] for name in (*COLUMNS, "properties") if name in raw} if isinstance(raw, dict) else raw
+    try:
+        body = _json(kept).encode()
+    except (TypeError, ValueError, RecursionError):
+        body = b""
+    if not body or len(body) > MAX_EVENT_BYTES:
+        try:
+            parse_event(raw, datetime.now(UTC))
+        except InvalidEvent as error:
+            return error
+    return body
+
+
+class RejectFile:
+    """Writes rejected rows in the form of the bucket's rejects files."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(Reject._fields)
+
+    def add(self, reject: Reject) -> None:
+        """Write one."""
+        self._writer.writerow(reject)
+
+
+def read_rejects(lines: Iterable[str]) -> Iterator[Reject]:
+    """The rows of a rejects file."""
+    for fields in csv.DictReader(lines):
+        yield Reject(int(fields["line"] or 0), fields["code"], fields["message"], fields["row"])
+
+
+class UploadImport:
+    """Uploads a whole file by a presigned address and waits until it is imported and counted."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def run(
+        self, path: Path, on_uploaded: Callable[[int], None], on_status: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Returns the import's last status; raises `scripts.api.ApiError`, `OSError` and `TimeoutError`."""
+        # The API takes plain names only; the file's own is for people to know it by.
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", path.name).lstrip("._-")[-MAX_NAME_CHARACTERS:].lstrip("._-") or "file"
+        made = checked(self._api.request("POST", "/imports", json={"name": name})).json()
+        self._upload(path, made["url"], on_uploaded)
+
+        def finished() -> dict[str, Any] | None:
+            status: dict[str, Any] = self._api.get(f"/imports/{made['import_id']}")
+            on_status(status)
+            counted = status["counted"]
+            return status if status["done"] and (counted is None or not counted["pending_batches"]) else None
+
+        return poll(finished, UPLOAD_SECONDS, f"the import {made['import_id']} is not done")
+
+    def _upload(self, path: Path, url: str, on_uploaded: Callable[[int], None]) -> None:
+        for left in reversed(range(UPLOAD_TRIES)):
+            with path.open("rb") as file:
+                # The address is the credential. Its length is told, for S3 takes no chunked bodies.
+                answer = httpx2.put(
+                    url,
+                    content=read_chunks(file, on_uploaded),
+                    headers={"Content-Length": str(path.stat().st_size)},
+                    timeout=UPLOAD_SECONDS,
+                )
+            if answer.is_success:
+                return
+            if answer.status_code < 500 or not left:
+                raise ApiError(f"the bucket refuses the file ({answer.status_code}): {answer.reason_phrase}")
+
+
+def report_of(status: dict[str, Any]) -> Report:
+    """What an import's status says, as a report."""
+    counted = status["counted"] or {"inserted": 0, "duplicates": 0, "conflicts": 0}
+    return Report(
+        rows=status["rows"],
+        accepted=status["accepted"] + status["duplicates_in_file"],
+        inserted=counted["inserted"],
+        duplicates=counted["duplicates"] + status["duplicates_in_file"],
+        conflicts=counted["conflicts"],
+        rejected=status["rejected"],
+        added_up=status["counted"] is not None,
+    )
+
+
+def bucket_rejects(stack: Stack, keys: Sequence[str]) -> Iterator[Reject]:
+    """The rejected rows that an import kept in the upload bucket."""
+    for key in keys:
+        body = stack.client("s3").get_object(Bucket=stack.output("UploadBucketName"), Key=key)["Body"]
+        yield from read_rejects(line.decode() for line in body.iter_lines(keepends=True))

@@ -1,0 +1,92 @@
+"""Finds a stack: one deployed by its name, wherever boto3 is configured to look, else the local one."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts import deploy
+from scripts.ministack import api_url, local_client
+
+LOCAL_STACK = "rollcall"
+DEFAULT_PORT = "4566"
+KEY_FILE = "key"
+
+
+class NoStack(Exception):
+    """There is no such stack, or it cannot be reached; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack."""
+
+    name: str
+    client: deploy.ClientFactory
+    outputs: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+    def output(self, name: str) -> str:
+        """One of the outputs; raises `NoStack` where an older template made the stack."""
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise NoStack(f"the stack {self.name} has no output {name}; deploy it anew") from None
+
+    @property
+    def api_url(self) -> str:
+        """The base URL of the API: the emulator's own form where AWS is emulated."""
+        endpoint: str = self.client("cloudformation").meta.endpoint_url
+        if (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            return self.output("ApiUrl")
+        return api_url(endpoint, self.outputs)
+
+
+def find(name: str | None) -> Stack:
+    """The stack of a name in the account and region, or behind the AWS_ENDPOINT_URL, that boto3 finds; without a name
+    the one that `rollcall up` runs. Raises `NoStack`.
+    """
+    port = port_of(os.environ)
+    client: deploy.ClientFactory = boto3.client if name else local_client(port)  # type: ignore[assignment]
+    wanted = name or LOCAL_STACK
+    try:
+        if not deploy.exists(client, wanted):
+            raise NoStack(f"there is no stack {wanted}")
+        described = client("cloudformation").describe_stacks(StackName=wanted)["Stacks"][0]
+    except (BotoCoreError, ClientError) as error:
+        if name:
+            raise NoStack(f"the stack {name} cannot be asked for: {error}") from error
+        hint = "start it with rollcall up, or name one with --stack"
+        raise NoStack(f"no local stack answers on port {port}; {hint}") from error
+    return Stack(
+        wanted,
+        client,
+        {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])},
+        {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])},
+    )
+
+
+def key_for(name: str | None, given: str | None, environment: Mapping[str, str]) -> str | None:
+    """The text of the API key to call a stack with: the one given, ROLLCALL_KEY, or for the local stack its own."""
+    text = given or environment.get("ROLLCALL_KEY")
+    file = state_of(environment) / KEY_FILE
+    if not text and not name and file.exists():
+        text = file.read_text()
+    return text or None
+
+
+def state_of(environment: Mapping[str, str]) -> Path:
+    """The folder that the local stack keeps its data in."""
+    return Path(environment.get("ROLLCALL_STATE") or deploy.ROOT / ".local").absolute()
+
+
+def port_of(environment: Mapping[str, str]) -> int:
+    """The local stack's port; raises `NoStack` with the name of the setting."""
+    port = environment.get("ROLLCALL_PORT") or DEFAULT_PORT
+    if not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        raise NoStack(f"ROLLCALL_PORT has to be a port from 1 to 65535, not {port!r}")
+    return int(port)

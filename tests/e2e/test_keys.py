@@ -1,0 +1,101 @@
+"""The way from a fresh stack to a first event and a first login, by the command line and the deployed API."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from scripts.deploy import ROOT
+from scripts.ministack import CREDENTIAL, REGION, MiniStack
+from tests.e2e.conftest import DeployedStack
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+Rollcall = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def rollcall(ministack: MiniStack) -> Rollcall:
+    """Runs the command line as a user whose boto3 is set up for where the stack is."""
+    environment = {
+        "AWS_ENDPOINT_URL": ministack.endpoint,
+        "AWS_ACCESS_KEY_ID": CREDENTIAL,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "scripts.cli", *arguments, "--stack", "rollcall"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_fresh_stack_takes_a_first_event_and_a_first_login(stack: DeployedStack, rollcall: Rollcall) -> None:
+    scopes = ("--scope", "ingest", "--scope", "read", "--scope", "admin")
+    made = rollcall("keys", "create", "first key", *scopes, "--source", "first-steps")
+    # The key alone, so that a shell can take it.
+    key = {"X-API-Key": made.stdout.removesuffix("\n")}
+    event = {"event_id": "first", "occurred_at": "2012-01-01T00:00:00Z", "user_id": 7, "event_type": "login"}
+    person = {"email": "ada@example.com", "password": "nine green bottles"}
+    day = {"from": "2012-01-01", "to": "2012-01-01"}
+
+    taken = stack.http.post("/events", params={"wait": 10}, json=[event], headers=key)
+    assert (taken.status_code, taken.json()["inserted"]) == (200, ["first"])
+    assert stack.http.post("/auth/register", json={**person, "scopes": ["read"]}, headers=key).status_code == 201
+    tokens = httpx2.post(f"{stack.http.base_url}auth/login", json=person).json()
+    answer = httpx2.get(
+        f"{stack.http.base_url}stats/dau",
+        params=day,
+        headers={"Authorization": f"Bearer {tokens['access_token']}"},
+    )
+    assert answer.json()["data"] == [{"date": "2012-01-01", "dau": 1}]
+    metrics = stack.http.get("/metrics", headers=key).text
+    assert 'events_total{source="first-steps"} 1.0' in metrics
+    assert stack.client("ssm").get_parameter(Name=stack.outputs["SigningKeyParameter"])["Parameter"]["Type"] == (
+        "SecureString"
+    )
+
+
+def test_a_key_is_rotated_without_a_gap_and_revoked_at_once(stack: DeployedStack, rollcall: Rollcall) -> None:
+    first = rollcall("keys", "create", "in use", "--scope", "read").stdout.strip()
+    (key_id,) = [
+        key["key_id"] for key in json.loads(rollcall("keys", "list", "--json").stdout) if key["name"] == "in use"
+    ]
+    second = rollcall("keys", "rotate", key_id).stdout.strip()
+    third = rollcall("keys", "rotate", key_id, "--grace-hours", "0").stdout.strip()
+
+    def status(key: str) -> int:
+        return stack.http.get("/stats/dau", params={"from": "2012-01-01"}, headers={"X-API-Key": key}).status_code
+
+    assert [status(key) for key in (first, second, third)] == [401, 401, 422]
+    fourth = rollcall("keys", "rotate", key_id).stdout.strip()
+    assert [status(key) for key in (third, fourth)] == [422, 422]
+    assert rollcall("keys", "revoke", key_id).returncode == 0
+    assert [status(key) for key in (third, fourth)] == [401, 401]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("create", "key", "--scope", "all"), "scopes has to name some of ingest, read, admin"),
+        (("create", "key", "--scope", "read", "--source", "import"), "source may not be 'import'"),
+        (("rotate", "nobody"), "there is no key nobody"),
+        (("revoke", "nobody"), "there is no key nobody"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(rollcall: Rollcall, arguments: tuple[str, ...], said: str) -> None:
+    done = rollcall("keys", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"rollcall: {said}")
+    assert done.stderr.count("\n") == 1
