@@ -3,7 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -35,9 +37,9 @@ class Api:
         self._sleep = sleep
         headers = {"X-API-Key": key} if key else {}
         # What a proxy setting says is for the world, not for a stack on this machine.
-        local = url.startswith("http://127.0.0.1:")
+        trusting = not on_this_machine(url)
         self._http = httpx2.Client(
-            base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=not local, transport=transport
+            base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=trusting, transport=transport
         )
 
     def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Any:
@@ -68,6 +70,15 @@ class Api:
                 raise ApiError(failure)
             self._sleep(pause)
             backoff = min(LONGEST_BACKOFF_SECONDS, 2 * backoff)
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether a URL's host is a loopback address, or a name of one."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def checked(answer: httpx2.Response) -> httpx2.Response:

@@ -4,6 +4,7 @@ Reads both tables whole. Memory holds each (day, user), (day, event type) and fi
 batches.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from scripts.stacks import Stack
 
 # Sooner than this a batch may still be on its way, though the queues seem empty.
 LEAST_AGE = timedelta(hours=1)
+MARGIN_SECONDS = 10
 
 
 class CannotRepair(Exception):
@@ -57,23 +59,41 @@ class Audit:
     drifts: list[Drift]
     unfinished: dict[str, list[str]]
     """Events of batches without a finished receipt, by batch."""
+    moving: int = 0
+    """Counters that changed while they were read, and could not be compared."""
 
 
 class Auditor:
-    """Audits a stack; `day` is one to look at, or None for all."""
+    """Audits a stack, whose consumers work for `consumer_seconds` at most."""
 
-    def __init__(self, client: Any, tables: Tables, calendar: Calendar) -> None:
+    def __init__(self, client: Any, tables: Tables, calendar: Calendar, consumer_seconds: float) -> None:
+        self._consumer_seconds = consumer_seconds
         self._client = client
         self.tables = tables
         self._calendar = calendar
 
-    def audit(self, day: str | None = None, progress: Callable[[int], None] = lambda _: None) -> Audit:
-        """Recount and compare; calls `progress` with the number of items read so far."""
+    def audit(self, day: str | None = None) -> Audit:
+        """Recount and compare, one day or all.
+
+        What is counted while the tables are read looks like drift. It is looked at again: what stands still is drift,
+        what moves cannot be told yet.
+        """
+        found = self._pass(day)
+        if not found.drifts and not found.unfinished:
+            return found
+        again = self._pass(day)
+        standing = [drift for drift in again.drifts if drift in found.drifts]
+        return Audit(
+            again.events,
+            again.days,
+            standing,
+            {batch_id: events for batch_id, events in again.unfinished.items() if batch_id in found.unfinished},
+            moving=len(again.drifts) - len(standing),
+        )
+
+    def _pass(self, day: str | None) -> Audit:
         counted, finished = Figures(), set()
-        read = 0
         for item in self._scan(self.tables.stats):
-            read += 1
-            progress(read)
             self._count_item(item, counted)
             pk, _, batch_id = item["pk"]["S"].partition("#")
             if pk == "batch" and "applied" in item and item["applied"] == item["total"]:
@@ -85,8 +105,6 @@ class Auditor:
         for item in self._scan(
             self.tables.events, "event_id", "occurred_at", "user_id", "event_type", "source", "batch"
         ):
-            read += 1
-            progress(read)
             event_day, user_id = self._calendar.day_of(item["occurred_at"]["S"]), item["user_id"]["S"]
             stored.first_days[user_id] = min(event_day, stored.first_days.get(user_id, event_day))
             if item["batch"]["S"] not in finished:
@@ -100,16 +118,24 @@ class Auditor:
         stored.actives.update(event_day for event_day, _ in users)
         return Audit(events, len(stored.actives), sorted(_drifts(counted, stored, day), key=str), unfinished)
 
-    def repair(self, found: Audit, now: datetime | None = None) -> int:
-        """Count the unfinished batches; returns how many. The queues have to be empty; raises `CannotRepair`."""
+    def repair(self, found: Audit, wait: Callable[[float], None] = time.sleep, now: datetime | None = None) -> int:
+        """Count the unfinished batches; returns how many. Raises `CannotRepair`.
+
+        They are given up first, so that no consumer stores events under their names any more. Then those consumers are
+        waited for that may have begun before, and what is stored is read again.
+        """
         now = now or datetime.now(UTC)
         claims = Claims(Dynamo(self._client), self.tables, self._calendar, _NoDeadLetters())
         batches = [self._stored_batch(batch_id, event_ids) for batch_id, event_ids in found.unfinished.items()]
-        young = [batch.batch_id for batch in batches if batch.age(now) < LEAST_AGE]
+        young = sum(batch.age(now) < LEAST_AGE for batch in batches)
         if young:
-            raise CannotRepair(f"{len(young)} unfinished batches are less than an hour old; try again later")
+            raise CannotRepair(f"{young} unfinished batches are less than an hour old; try again later")
         for batch in batches:
-            claims.repair(batch)
+            claims.give_up(batch.batch_id)
+        wait(self._consumer_seconds + MARGIN_SECONDS)
+        stored = self._pass(None).unfinished
+        for batch_id in found.unfinished.keys() & stored.keys():
+            claims.repair(self._stored_batch(batch_id, stored[batch_id]))
         return len(batches)
 
     def _stored_batch(self, batch_id: str, event_ids: list[str]) -> Batch:
@@ -151,9 +177,9 @@ class Auditor:
 
 def of_stack(stack: Stack) -> Auditor:
     """The auditor of a deployed stack, by its functions' own settings."""
-    function = stack.client("lambda").get_function_configuration(FunctionName=stack.outputs["StatsFunctionName"])
-    settings = StatsSettings.read(function["Environment"]["Variables"])
-    return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar)
+    consumer = stack.client("lambda").get_function_configuration(FunctionName=stack.output("ConsumerFunctionName"))
+    settings = StatsSettings.read(consumer["Environment"]["Variables"])
+    return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar, consumer["Timeout"])
 
 
 def refuse_deliverable(stack: Stack) -> None:
@@ -163,8 +189,13 @@ def refuse_deliverable(stack: Stack) -> None:
         "ApproximateNumberOfMessagesNotVisible",
         "ApproximateNumberOfMessagesDelayed",
     ]
-    for queue, hint in (("BatchQueueUrl", "wait until it is empty"), ("DeadLetterQueueUrl", "redrive it first")):
-        found = stack.client("sqs").get_queue_attributes(QueueUrl=stack.outputs[queue], AttributeNames=names)
+    for queue, hint in (
+        ("ImportQueueUrl", "wait until it is empty"),
+        ("FailedImportsQueueUrl", "redrive it first"),
+        ("BatchQueueUrl", "wait until it is empty"),
+        ("DeadLetterQueueUrl", "redrive it first"),
+    ):
+        found = stack.client("sqs").get_queue_attributes(QueueUrl=stack.output(queue), AttributeNames=names)
         waiting = sum(int(found["Attributes"][name]) for name in names)
         if waiting:
             raise CannotRepair(f"{queue.removesuffix('Url')} holds {waiting} messages that may finish batches; {hint}")

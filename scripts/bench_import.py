@@ -130,8 +130,9 @@ class _Nothing(BatchQueue):
 class _Log:
     """Progress that nobody asks for."""
 
-    def begin(self, *_: object) -> None:
+    def begin(self, *_: object) -> str:
         """A file is read."""
+        return "run"
 
     def plan(self, *_: object) -> None:
         """It has been."""
@@ -141,7 +142,7 @@ class _Log:
 
     def read(self, import_id: str) -> Progress:
         """Never done."""
-        return Progress(import_id, KEY, KEY, 0, None, [], "")
+        return Progress(import_id, KEY, "run", 0, None, [], done=False, gone=False, started_at="")
 
 
 def main(step: str, file: Path, tasks: Path) -> None:
@@ -160,7 +161,7 @@ def main(step: str, file: Path, tasks: Path) -> None:
             for line in queue:
                 part = importer.take_in(Task.decode(line))
                 if part:
-                    parts.append(part._replace(batch_ids=[]))
+                    parts.append(part)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures = {"peak_mb": peak, "seconds": time.perf_counter() - started}
     print(json.dumps({**figures, "rows": sum(part.rows for part in parts), "parts": len(parts)}))

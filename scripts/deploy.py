@@ -25,6 +25,8 @@ CODE = {
     "AWS::Serverless::Function": ("CodeUri", ""),
     "AWS::Serverless::LayerVersion": ("ContentUri", "python"),
 }
+# What a first deployment that failed leaves behind: a stack that was never there and cannot be updated.
+STILLBORN = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
 
 
 class DeploymentFailed(Exception):
@@ -44,7 +46,7 @@ def without_metric_math(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create or update a stack and wait for it; returns its outputs.
+    """Create or update a stack and wait for it; returns its outputs. One whose creation failed is created anew.
 
     Raises `DeploymentFailed` where CloudFormation takes the template but cannot carry it out, else botocore's errors.
     """
@@ -61,19 +63,28 @@ def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> d
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
-    verb = "update" if exists(client, name) else "create"
+    status = _status(client, name)
+    if status in STILLBORN:
+        cloudformation.delete_stack(StackName=name)
+        _wait(client, name, "delete")
+        status = None
+    verb = "update" if status else "create"
     try:
         getattr(cloudformation, f"{verb}_stack")(**request)
     except ClientError as error:
         if "No updates are to be performed" not in str(error):
             raise
     else:
-        waiter = cloudformation.get_waiter(f"stack_{verb}_complete")
-        try:
-            waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
-        except WaiterError as error:
-            raise DeploymentFailed("; ".join(_failures(client, name)) or str(error)) from error
+        _wait(client, name, verb)
     return outputs(client, name)
+
+
+def _wait(client: ClientFactory, name: str, verb: str) -> None:
+    waiter = client("cloudformation").get_waiter(f"stack_{verb}_complete")
+    try:
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    except WaiterError as error:
+        raise DeploymentFailed("; ".join(_failures(client, name)) or str(error)) from error
 
 
 def _failures(client: ClientFactory, name: str) -> list[str]:
@@ -87,13 +98,17 @@ def _failures(client: ClientFactory, name: str) -> list[str]:
 
 def exists(client: ClientFactory, name: str) -> bool:
     """Whether there is such a stack."""
+    return _status(client, name) is not None
+
+
+def _status(client: ClientFactory, name: str) -> str | None:
     try:
-        client("cloudformation").describe_stacks(StackName=name)
+        (stack,) = client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
         if "does not exist" not in str(error):
             raise
-        return False
-    return True
+        return None
+    return str(stack["StackStatus"])
 
 
 def outputs(client: ClientFactory, name: str) -> dict[str, str]:

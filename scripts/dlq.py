@@ -5,10 +5,11 @@ timeout and shown again at once after that.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 
 from rollcall.batch import Batch, UndecodableBatch, decode
@@ -22,6 +23,8 @@ MESSAGES_PER_CALL = 10
 DEAD_LETTERS = "dead-letter"
 FAILED_IMPORTS = "failed-imports"
 QUEUES = {DEAD_LETTERS: "DeadLetterQueueUrl", FAILED_IMPORTS: "FailedImportsQueueUrl"}
+
+_T = TypeVar("_T")
 
 
 class Failure(NamedTuple):
@@ -58,20 +61,61 @@ class Failure(NamedTuple):
         return f"{len(self.body)} characters that are no batch" if self.undecodable else "part of an import"
 
 
+class Summary(NamedTuple):
+    """What a list says about a message."""
+
+    message_id: str
+    queue: str
+    sent_at: str
+    content: str
+    reason: str
+
+    @classmethod
+    def of(cls, failure: Failure) -> "Summary":
+        """Of a message."""
+        return cls(failure.message_id, failure.queue, failure.sent_at, failure.content, failure.reason)
+
+
 @contextmanager
-def received(stack: Stack) -> "Iterator[list[Failure]]":
-    """All messages of the queues, oldest first, hidden from others until the end of the block."""
+def received(stack: Stack, keep: Callable[[Failure], _T | None]) -> "Iterator[list[_T]]":
+    """What `keep` makes of the messages of the queues, oldest first; None is left out.
+
+    All messages are hidden from others until the end of the block. Memory holds ten of them, and what is kept.
+    """
     sqs = stack.client("sqs")
-    found: dict[str, list[Failure]] = {}
-    try:
+    found: list[tuple[str, _T]] = []
+    with ExitStack() as hidings:
         for queue, output in QUEUES.items():
-            found[queue] = []
-            for message in _receive_all(sqs, stack.output(output)):
-                found[queue].append(_failure(queue, message))
-        yield sorted((each for queue in found.values() for each in queue), key=lambda each: each.sent_at)
-    finally:
-        for queue, failures in found.items():
-            _show_again(sqs, stack.output(QUEUES[queue]), [failure.handle for failure in failures])
+            hidden = hidings.enter_context(_hiding(sqs, stack.output(output)))
+            for message in _receive_all(sqs, stack.output(output), hidden):
+                failure = _failure(queue, message)
+                kept = keep(failure)
+                if kept is not None:
+                    found.append((failure.sent_at, kept))
+        yield [kept for _, kept in sorted(found, key=lambda each: each[0])]
+
+
+def redrive_all(stack: Stack, on_sent: Callable[[Failure], None], on_left: Callable[[Failure, str], None]) -> None:
+    """Send the messages of the queues back, ten at a time, as `redrive` does.
+
+    Left where they are, and shown again at the end: those that no consumer can read, and those that came after this
+    began. What fails again at once comes back, and would be sent for ever.
+    """
+    began = datetime.now(UTC)
+    sqs = stack.client("sqs")
+    for queue, output in QUEUES.items():
+        url = stack.output(output)
+        with _hiding(sqs, url) as hidden:
+            for message in _receive_all(sqs, url, hidden):
+                failure = _failure(queue, message)
+                if failure.undecodable:
+                    on_left(failure, failure.reason)
+                elif _sent_at(message) > began:
+                    on_left(failure, f"it came after this began: {failure.reason}")
+                else:
+                    redrive(stack, failure)
+                    del hidden[failure.message_id]
+                    on_sent(failure)
 
 
 def redrive(stack: Stack, failure: Failure) -> None:
@@ -95,9 +139,23 @@ def redrive(stack: Stack, failure: Failure) -> None:
     sqs.delete_message(QueueUrl=stack.output(QUEUES[failure.queue]), ReceiptHandle=failure.handle)
 
 
-def _receive_all(sqs: Any, url: str) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
-    while True:
+@contextmanager
+def _hiding(sqs: Any, url: str) -> Iterator[dict[str, str]]:
+    """The handles of messages that are hidden, by their ids: these messages are shown again at the end."""
+    hidden: dict[str, str] = {}
+    try:
+        yield hidden
+    finally:
+        _show_again(sqs, url, hidden.values())
+
+
+def _receive_all(sqs: Any, url: str, hidden: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Receive messages, a few at a time, and put them into `hidden`; who deletes one takes it out there.
+
+    A long run meets again what it hid at its beginning, and ends where it meets nothing else.
+    """
+    met_again = 0
+    while met_again <= len(hidden):
         # With a wait SQS asks all its servers; without one it may miss messages.
         messages = sqs.receive_message(
             QueueUrl=url,
@@ -107,23 +165,30 @@ def _receive_all(sqs: Any, url: str) -> Iterator[dict[str, Any]]:
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         ).get("Messages", [])
-        new = [message for message in messages if message["MessageId"] not in seen]
-        yield from new
-        if not new:
+        if not messages:
             return
-        seen.update(message["MessageId"] for message in new)
+        new = [message for message in messages if message["MessageId"] not in hidden]
+        met_again = 0 if new else met_again + len(messages)
+        # All of them first: one that comes after a failure is to be shown again too.
+        hidden.update((message["MessageId"], message["ReceiptHandle"]) for message in messages)
+        yield from new
 
 
-def _show_again(sqs: Any, url: str, handles: Sequence[str]) -> None:
+def _show_again(sqs: Any, url: str, handles: Iterable[str]) -> None:
     """Make messages visible; those that were deleted since are passed over by SQS."""
-    for start in range(0, len(handles), MESSAGES_PER_CALL):
+    left = iter(handles)
+    while some := list(islice(left, MESSAGES_PER_CALL)):
         sqs.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[
                 {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                for number, handle in enumerate(handles[start : start + MESSAGES_PER_CALL])
+                for number, handle in enumerate(some)
             ],
         )
+
+
+def _sent_at(message: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
 
 
 def _failure(queue: str, message: dict[str, Any]) -> Failure:
@@ -132,11 +197,10 @@ def _failure(queue: str, message: dict[str, Any]) -> Failure:
     }
     read: Callable[[str], tuple[str, dict[str, Any]]] = _dead_letter if queue == DEAD_LETTERS else _failed_import
     reason, holds = read(message["Body"])
-    sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
     return Failure(
         message_id=message["MessageId"],
         queue=queue,
-        sent_at=sent.isoformat(timespec="seconds").removesuffix("+00:00") + "Z",
+        sent_at=_sent_at(message).isoformat(timespec="seconds").removesuffix("+00:00") + "Z",
         reason=attributes.get("reason") or reason,
         correlation_id=attributes.get("correlation_id"),
         body=message["Body"],

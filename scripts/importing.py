@@ -19,7 +19,7 @@ from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo
 from rollcall.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
 from rollcall.rows import COLUMNS, Row
-from scripts.api import Api, ApiError, checked, reason
+from scripts.api import Api, ApiError, checked, on_this_machine, reason
 from scripts.stacks import Stack
 from scripts.waiting import poll
 
@@ -33,6 +33,8 @@ QUEUE_SECONDS = 120
 COUNT_SECONDS = 600
 UPLOAD_SECONDS = 3600.0
 UPLOAD_TRIES = 3
+# What S3 takes in one PUT.
+MAX_UPLOAD_BYTES = 5 * 1024**3
 MAX_NAME_CHARACTERS = 100
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -309,11 +311,13 @@ class RejectFile:
     """Writes rejected rows in the form of the bucket's rejects files."""
 
     def __init__(self, file: IO[str]) -> None:
+        self.count = 0
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(Reject._fields)
 
     def add(self, reject: Reject) -> None:
         """Write one."""
+        self.count += 1
         self._writer.writerow(reject)
 
 
@@ -341,6 +345,11 @@ class UploadImport:
         def finished() -> dict[str, Any] | None:
             status: dict[str, Any] = self._api.get(f"/imports/{made['import_id']}")
             on_status(status)
+            if status["status"] == "gone":
+                raise ApiError(
+                    f"the import {made['import_id']} has ended: its file was deleted or cannot be read any more; "
+                    f"{status['accepted']:,} rows were accepted before"
+                )
             counted = status["counted"]
             return status if status["done"] and (counted is None or not counted["pending_batches"]) else None
 
@@ -355,6 +364,7 @@ class UploadImport:
                     content=read_chunks(file, on_uploaded),
                     headers={"Content-Length": str(path.stat().st_size)},
                     timeout=UPLOAD_SECONDS,
+                    trust_env=not on_this_machine(url),
                 )
             if answer.is_success:
                 return
@@ -364,13 +374,15 @@ class UploadImport:
 
 def report_of(status: dict[str, Any]) -> Report:
     """What an import's status says, as a report."""
-    counted = status["counted"] or {"inserted": 0, "duplicates": 0, "conflicts": 0}
+    counted = status["counted"] or {"inserted": 0, "duplicates": 0, "conflicts": 0, "refused": 0}
     return Report(
         rows=status["rows"],
         accepted=status["accepted"] + status["duplicates_in_file"],
         inserted=counted["inserted"],
         duplicates=counted["duplicates"] + status["duplicates_in_file"],
         conflicts=counted["conflicts"],
+        # The API of a stack that was deployed before does not tell it.
+        refused=counted.get("refused", 0),
         rejected=status["rejected"],
         added_up=status["counted"] is not None,
     )

@@ -32,6 +32,7 @@ def audit(
     found = auditor.audit(day)
     if repair and found.unfinished:
         auditing.refuse_deliverable(where)
+        say(f"{len(found.unfinished):,} batches are given up; waiting for the consumers that may be at them.")
         repaired = auditor.repair(found)
         say(f"{repaired:,} batches that were stored and not counted are counted now.")
         found = auditor.audit(day)
@@ -41,6 +42,7 @@ def audit(
                 "events": found.events,
                 "days": found.days,
                 "drift": [drift._asdict() for drift in found.drifts],
+                "moving": found.moving,
                 "unfinished": {batch_id: len(events) for batch_id, events in found.unfinished.items()},
             }
         )
@@ -48,6 +50,8 @@ def audit(
         if found.drifts:
             show(tables.drifts(found.drifts))
         typer.echo(f"{found.events:,} events on {found.days:,} days recounted: drift {len(found.drifts)}")
+    if found.moving:
+        say(f"{found.moving:,} counters changed while they were read; audit again when it is quiet.")
     if found.unfinished:
         events = sum(map(len, found.unfinished.values()))
         say(

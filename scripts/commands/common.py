@@ -10,7 +10,8 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from rollcall.apikeys import BadKey, KeyRevoked, UnknownKey
+from rollcall.apikeys import BadKey, KeyChanged, KeyRevoked, UnknownKey
+from rollcall.dynamo import Unavailable
 from scripts import local, stacks
 from scripts.api import Api, ApiError
 from scripts.audit import CannotRepair
@@ -41,9 +42,11 @@ TOLD = (
     ApiError,
     BadKey,
     CannotRepair,
+    KeyChanged,
     KeyRevoked,
     UnknownKey,
     MiniStackError,
+    Unavailable,
     local.CannotStart,
     local.NotRunning,
     stacks.NoStack,
@@ -61,6 +64,8 @@ def explain(error: BaseException) -> str:
         return f"there is no key {error}"
     if isinstance(error, KeyRevoked):
         return f"the key {error} is revoked, and stays so"
+    if isinstance(error, KeyChanged):
+        return f"the key {error} was rotated at the same moment; look at rollcall keys list"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__

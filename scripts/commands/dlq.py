@@ -1,6 +1,7 @@
 """`rollcall dlq`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -22,11 +23,15 @@ app = typer.Typer(
 @app.command("list")
 def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
     """List what failed and why, oldest first."""
-    with dlq.received(stacks.find(stack)) as found:
-        pass
+    where = stacks.find(stack)
     if as_json:
-        show_json([_as_dict(failure) for failure in found])
-    elif found:
+        with dlq.received(where, _as_dict) as described:
+            pass
+        show_json(described)
+        return
+    with dlq.received(where, dlq.Summary.of) as found:
+        pass
+    if found:
         show(tables.failures(found))
     else:
         say("Nothing failed.")
@@ -39,8 +44,8 @@ def show_one(
     stack: StackName = None,
 ) -> None:
     """Show what a message holds."""
-    with dlq.received(stacks.find(stack)) as found:
-        (failure,) = _named(found, [message_id])
+    with _named(stacks.find(stack), [message_id]) as found:
+        (failure,) = found
     show(tables.failure(failure))
     if failure.batch and events:
         for event in failure.batch.events:
@@ -61,29 +66,41 @@ def redrive(
 ) -> None:
     """Send messages back to where they failed; whatever happens, nothing is counted twice.
 
-    A message is deleted once it is sent back. What cannot be decoded goes back by its id only.
+    A message is deleted once it is sent back. What cannot be decoded goes back by its id only. With --all, what comes
+    while this runs stays too.
     """
     if bool(message_ids) == everything:
         raise typer.BadParameter("name messages by their ids, or all by --all")
     where = stacks.find(stack)
-    with dlq.received(where) as found:
-        wanted = found if everything else _named(found, message_ids or [])
-        left = [failure for failure in wanted if everything and failure.undecodable]
-        for failure in wanted:
-            if failure not in left:
+    done = {"sent": 0, "left": 0}
+
+    def sent(failure: dlq.Failure) -> None:
+        done["sent"] += 1
+        say(f"{failure.message_id} is sent back: {failure.content}")
+
+    def left(failure: dlq.Failure, why: str) -> None:
+        done["left"] += 1
+        say(f"{failure.message_id} stays: {why}")
+
+    if everything:
+        dlq.redrive_all(where, sent, left)
+    else:
+        with _named(where, message_ids or []) as found:
+            for failure in found:
                 dlq.redrive(where, failure)
-                say(f"{failure.message_id} is sent back: {failure.content}")
-    for failure in left:
-        say(f"{failure.message_id} stays: {failure.reason}")
-    typer.echo(f"{len(wanted) - len(left)} sent back, {len(left)} left")
+                sent(failure)
+    typer.echo(f"{done['sent']} sent back, {done['left']} left")
 
 
-def _named(found: Sequence[dlq.Failure], message_ids: Sequence[str]) -> list[dlq.Failure]:
-    by_id = {failure.message_id: failure for failure in found}
-    missing = [message_id for message_id in message_ids if message_id not in by_id]
-    if missing:
-        raise Failed(f"there is no message {', '.join(missing)}, or somebody else has it just now")
-    return [by_id[message_id] for message_id in dict.fromkeys(message_ids)]
+@contextmanager
+def _named(where: stacks.Stack, message_ids: Sequence[str]) -> "Iterator[list[dlq.Failure]]":
+    wanted = frozenset(message_ids)
+    with dlq.received(where, lambda failure: failure if failure.message_id in wanted else None) as found:
+        by_id = {failure.message_id: failure for failure in found}
+        missing = [message_id for message_id in message_ids if message_id not in by_id]
+        if missing:
+            raise Failed(f"there is no message {', '.join(missing)}, or somebody else has it just now")
+        yield [by_id[message_id] for message_id in dict.fromkeys(message_ids)]
 
 
 def _as_dict(failure: dlq.Failure) -> dict[str, object]:

@@ -1,9 +1,11 @@
 """`rollcall generate` and `import`."""
 
 import os
+import secrets
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -53,7 +55,10 @@ def generate(
     ] = None,
 ) -> None:
     """Write made-up events to a file: the same options, the same bytes."""
-    events = sample.stream(rows, users, days, last_day or datetime.now(UTC).date() - timedelta(days=1), seed)
+    last = last_day or datetime.now(UTC).date() - timedelta(days=1)
+    if last.toordinal() < days:
+        raise typer.BadParameter(f"--days {days} up to --last-day {last} begin before the year 1")
+    events = sample.stream(rows, users, days, last, seed)
     if out == STANDARD:
         sample.write(events, sys.stdout.buffer, out)
         return
@@ -80,13 +85,18 @@ def import_file(
     if via is Way.s3 and file == STANDARD and not dry_run:
         raise typer.BadParameter("standard input goes via http only")
     with ExitStack() as opened:
-        rejected = _Rejected(opened, rejects)
+        source, size = opened.enter_context(_opened(file))
+        if rejects is not None and _same_file(source, rejects):
+            raise typer.BadParameter(f"--rejects {rejects} is the file to import")
+        if via is Way.s3 and not dry_run and size is not None and size > importing.MAX_UPLOAD_BYTES:
+            raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
+        rejected = _Rejected(opened.enter_context(_rejects_file(rejects)) if rejects is not None else None)
         if dry_run:
-            taken = _survey(file, rejected)
+            taken = _survey(source, size, rejected)
         elif via is Way.s3:
             taken = _upload(Path(file), rejected, stack, key)
         else:
-            taken = _send(file, rejected, batch_size, stack, key)
+            taken = _send(source, size, rejected, batch_size, stack, key)
     if rejected.count and not taken:
         raise Failed("no row is accepted")
 
@@ -94,13 +104,10 @@ def import_file(
 class _Rejected:
     """Rejected rows: the first ones to be shown, all of them into a file if one is asked for."""
 
-    def __init__(self, opened: ExitStack, file: Path | None) -> None:
+    def __init__(self, file: importing.RejectFile | None) -> None:
         self._first: list[importing.Reject] = []
         self.count = 0
-        self._file = None
-        if file is not None:
-            text = file.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-            self._file = importing.RejectFile(opened.enter_context(text))
+        self._file = file
 
     def add(self, reject: importing.Reject) -> None:
         """Take one."""
@@ -116,8 +123,46 @@ class _Rejected:
             show(tables.rejects(self._first, self.count - len(self._first)))
 
 
-def _survey(name: str, rejected: _Rejected) -> int:
-    with _opened(name) as (file, size), _progress() as progress:
+@contextmanager
+def _rejects_file(path: Path) -> "Iterator[importing.RejectFile]":
+    """A rejects file, which takes the place of an older one at the end: of a run that fails, only if it tells of rows.
+
+    What is no plain file, such as a pipe, is written at once.
+    """
+    place = path.resolve()
+    plain = place.is_file() or not place.exists()
+    written = place.with_name(f".rollcall-{secrets.token_hex(8)}.part") if plain else place
+    try:
+        text = written.open("x" if plain else "w", encoding="utf-8", errors="backslashreplace", newline="")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    complete = False
+    with ExitStack() as closing:
+        if plain:
+            closing.callback(written.unlink, missing_ok=True)
+        closing.enter_context(text)
+        if plain and place.exists():
+            shutil.copymode(place, written)
+        rejects = importing.RejectFile(text)
+        try:
+            yield rejects
+            complete = True
+        finally:
+            if plain and (complete or rejects.count):
+                text.close()
+                written.replace(place)
+
+
+def _same_file(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one of a path, whatever that is called."""
+    # Neither a path that is not there yet nor an input that is no file of the system's.
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def _survey(file: IO[bytes], size: int | None, rejected: _Rejected) -> int:
+    with _progress() as progress:
         task = progress.add_task("Reading", total=size)
         chunks = importing.read_chunks(file, lambda count: progress.advance(task, count))
         found = importing.survey(read_rows(chunks), datetime.now(UTC), rejected.add)
@@ -127,23 +172,24 @@ def _survey(name: str, rejected: _Rejected) -> int:
     return found.good
 
 
-def _send(name: str, rejected: _Rejected, batch_size: int, stack: str | None, key: str | None) -> int:
-    with _opened(name) as (file, size):
-        found = stacks.find(stack)
-        sender = importing.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
-        started = datetime.now(UTC)
-        with _progress() as progress:
-            reading = progress.add_task("Sending", total=size)
-            counting = progress.add_task("Counting", total=None, visible=False)
-            chunks = importing.read_chunks(file, lambda count: progress.advance(reading, count))
+def _send(
+    file: IO[bytes], size: int | None, rejected: _Rejected, batch_size: int, stack: str | None, key: str | None
+) -> int:
+    found = stacks.find(stack)
+    sender = importing.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
+    started = datetime.now(UTC)
+    with _progress() as progress:
+        reading = progress.add_task("Sending", total=size)
+        counting = progress.add_task("Counting", total=None, visible=False)
+        chunks = importing.read_chunks(file, lambda count: progress.advance(reading, count))
 
-            def sent(rows: int) -> None:
-                progress.update(reading, rate=_rate(rows, started))
+        def sent(rows: int) -> None:
+            progress.update(reading, rate=_rate(rows, started))
 
-            def counted(done: int, batches: int) -> None:
-                progress.update(counting, visible=True, total=batches, completed=done)
+        def counted(done: int, batches: int) -> None:
+            progress.update(counting, visible=True, total=batches, completed=done)
 
-            report = sender.run(read_rows(chunks), rejected.add, sent, counted)
+        report = sender.run(read_rows(chunks), rejected.add, sent, counted)
     rejected.show()
     show(tables.import_report(report))
     say(f"{(datetime.now(UTC) - started).total_seconds():.1f} s, {_rate(report.rows, started)}")

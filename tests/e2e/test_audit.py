@@ -11,7 +11,7 @@ from rollcall.dynamo import Dynamo
 from rollcall.events import Event
 from scripts import audit, stacks
 from tests.e2e.conftest import DeployedStack
-from tests.support import RECEIVED_AT, KeptDeadLetters
+from tests.support import RECEIVED_AT, KeptDeadLetters, pass_over
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -40,6 +40,6 @@ def test_a_stack_is_audited_by_its_own_settings_and_repaired_when_its_queues_are
     with pytest.raises(audit.CannotRepair, match=r"DeadLetterQueue holds \d messages"):
         audit.refuse_deliverable(deployed)
     stack.client("sqs").purge_queue(QueueUrl=stack.outputs["DeadLetterQueueUrl"])
-    assert auditor.repair(found) == 1
+    assert auditor.repair(found, pass_over) == 1
     after = auditor.audit()
     assert (after.drifts, after.unfinished) == ([], {})

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support import (
     assert_counters_equal_recount,
     create_tables,
     delete_tables,
+    pass_over,
     scan,
 )
 
@@ -61,7 +63,7 @@ class Stack:
     def __init__(self, client: Any) -> None:
         self.client = client
         self.tables = create_tables(client)
-        self.auditor = Auditor(client, self.tables, CALENDAR)
+        self.auditor = Auditor(client, self.tables, CALENDAR, 60)
 
     def apply(self, batch: Batch, client: Any = None) -> None:
         Claims(Dynamo(client or self.client), self.tables, CALENDAR, KeptDeadLetters()).apply(batch)
@@ -157,9 +159,9 @@ def test_what_a_lost_message_left_is_counted_by_the_repair_wherever_its_consumer
         else:
             break
         found = stack.auditor.audit()
-        repaired += stack.auditor.repair(found, LATER)
+        repaired += stack.auditor.repair(found, pass_over, LATER)
         stack.check()
-        assert stack.auditor.repair(stack.auditor.audit(), LATER) == 0
+        assert stack.auditor.repair(stack.auditor.audit(), pass_over, LATER) == 0
         # Somebody sends it again after all.
         for _ in range(2):
             stack.apply(message)
@@ -178,7 +180,7 @@ def test_batches_that_may_be_on_their_way_are_not_repaired(stack: Stack) -> None
     assert found.unfinished.keys() == {message.batch_id}
 
     with pytest.raises(CannotRepair, match="1 unfinished batches are less than an hour old"):
-        stack.auditor.repair(found, datetime.fromisoformat(RECEIVED_AT) + timedelta(minutes=59))
+        stack.auditor.repair(found, pass_over, datetime.fromisoformat(RECEIVED_AT) + timedelta(minutes=59))
 
     assert stack.auditor.audit().unfinished == found.unfinished
     stack.apply(message)
@@ -198,7 +200,7 @@ def test_a_batch_in_several_parts_is_repaired_from_where_it_came_to(stack: Stack
         stack.apply(message, Killing(stack.client, calls.calls, after=False))
     assert stack.auditor.audit().unfinished.keys() == {message.batch_id}
 
-    assert stack.auditor.repair(stack.auditor.audit(), LATER) == 1
+    assert stack.auditor.repair(stack.auditor.audit(), pass_over, LATER) == 1
 
     stack.check()
     stack.apply(message)
@@ -209,4 +211,65 @@ def test_the_time_that_a_repair_takes_for_now_is_now(stack: Stack) -> None:
     with pytest.raises(Killed):
         stack.apply(batch(0)._replace(received_at=datetime.now(UTC).isoformat()), Killing(stack.client, 2, after=True))
     with pytest.raises(CannotRepair):
-        stack.auditor.repair(stack.auditor.audit())
+        stack.auditor.repair(stack.auditor.audit(), pass_over)
+
+
+def test_what_a_consumer_stores_while_its_batch_is_given_up_is_counted_too(stack: Stack) -> None:
+    message = batch(*range(60))
+    with pytest.raises(Killed):
+        # The first 25 are stored.
+        stack.apply(message, Killing(stack.client, 2, after=True))
+    found = stack.auditor.audit()
+    assert len(found.unfinished[message.batch_id]) == 25
+    waited = []
+
+    class Late(Claims):
+        """A consumer that looked for the receipt before the batch was given up."""
+
+        def _first_part(self, _batch_id: str) -> None:
+            return None
+
+    def meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        late = Late(Dynamo(stack.client), stack.tables, CALENDAR, KeptDeadLetters())
+        with pytest.raises(RuntimeError, match="repaired while it was being applied"):
+            late.apply(message)
+
+    assert stack.auditor.repair(found, meanwhile, LATER) == 1
+
+    assert waited == [70]
+    stack.check()
+    stack.apply(message)
+    stack.check()
+    assert stack.auditor.audit().events == 60
+
+
+def test_a_batch_that_is_delivered_while_it_is_given_up_is_stored_and_counted_whole(stack: Stack) -> None:
+    message = batch(*range(60))
+    with pytest.raises(Killed):
+        stack.apply(message, Killing(stack.client, 2, after=True))
+
+    stack.auditor.repair(stack.auditor.audit(), lambda _: stack.apply(message), LATER)
+
+    stack.check()
+    assert stack.auditor.audit().events == 60
+
+
+def test_what_is_counted_while_the_tables_are_read_is_no_drift(stack: Stack) -> None:
+    stack.apply(batch(*range(10)))
+    numbers = iter(range(1_000, 2_000, 10))
+    scan_tables = stack.auditor._scan
+
+    def scan_busily(table: str, *attributes: str) -> Iterator[Any]:
+        if table == stack.tables.events:
+            first = next(numbers)
+            stack.apply(batch(*range(first, first + 6)))
+        return scan_tables(table, *attributes)
+
+    with mock.patch.object(stack.auditor, "_scan", scan_busily):
+        assert stack.auditor._pass(None).drifts
+        found = stack.auditor.audit()
+
+    assert [drift for drift in found.drifts if "first day" not in drift.what] == []
+    assert found.moving
+    assert found.unfinished == {}

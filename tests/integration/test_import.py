@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 from urllib.parse import quote_plus
 
 import pytest
@@ -211,7 +211,7 @@ def test_what_became_of_the_rows_is_returned_logged_and_measured(
     assert imported == Imported(rows=4, accepted=2, rejected=1, duplicates=1)
     planned, part, whole = (json.loads(line) for line in logs.getvalue().splitlines())
     assert {name: planned[name] for name in ("key", "parts")} == {"key": KEY, "parts": 1}
-    assert {name: part[name] for name in ("key", "part", "batch_ids")} == {"key": KEY, "part": 0, "batch_ids": 1}
+    assert {name: part[name] for name in ("key", "part", "batches")} == {"key": KEY, "part": 0, "batches": 1}
     for entry in (part, whole):
         assert {name: entry[name] for name in ("rows", "accepted", "rejected")} == {
             "rows": 4,
@@ -563,12 +563,13 @@ def test_the_memory_to_plan_a_file_does_not_grow_with_it(
 def test_the_memory_to_take_a_piece_in_does_not_grow_with_it(
     make_importer: Callable[[Any, Any, str], WholeImport],
 ) -> None:
-    task = Task(BUCKET, KEY, "etag", 0, KEY, 0, 1, 1, HEADER.split(","))
+    columns = {name: place for place, name in enumerate(HEADER.split(","))}
     peaks = []
     for rows in (2_100, 8_400):
         importer = make_importer(StreamedObject(islice(generated(rows), 1, None)), StubClient(), "url")
-        importer.log.begin(KEY, "etag", 1)
-        peaks.append(peak_of(lambda importer=importer: importer.importer.take_in(task)))  # type: ignore[misc]
+        run = importer.log.begin(KEY, 1)
+        task = Task(BUCKET, KEY, "etag", run, 0, KEY, 0, 1, 1, len(columns), columns)
+        peaks.append(peak_of(lambda importer=importer, task=task: importer.importer.take_in(task)))  # type: ignore[misc]
 
     assert peaks[1] < 1.5 * peaks[0]
     assert peaks[1] < 60 * 1024**2
@@ -628,12 +629,12 @@ def test_parts_may_be_done_in_any_order_and_more_than_once(
 
 
 def test_progress_tells_what_is_done_and_when_all_is(
-    importer: WholeImport, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
     import_id = importer.log.expect(KEY)
     waiting = importer.log.read(import_id)
-    assert (waiting.etag, waiting.planned, waiting.parts, waiting.done) == (None, None, [], False)
+    assert (waiting.run, waiting.planned, waiting.parts, waiting.done) == (None, None, [], False)
     content = file_of(*(row(number) for number in range(100)))
     bucket.put(content)
     importer.planner.plan(BUCKET, KEY)
@@ -645,9 +646,7 @@ def test_progress_tells_what_is_done_and_when_all_is(
         importer.importer.take_in(Task.decode(importer.tasks.waiting.pop(0)))
     progress = importer.log.read(import_id)
     assert progress.done
-    assert importer.log.counted(progress.parts) == Counted(
-        0, 0, 0, len({one for p in progress.parts for one in p.batch_ids})
-    )
+    assert importer.log.counted(progress) == Counted(0, 0, 0, 0, len(set(map(str, queue.batches()))))
 
 
 def test_an_import_that_nobody_began_is_unknown(import_log: ImportLog) -> None:
@@ -726,3 +725,70 @@ def test_the_handlers_import_the_sample_notification(
     (message,) = queue.messages()
     assert decode(message["Body"]).events == (kept(1),)
     assert message["MessageAttributes"]["correlation_id"]["StringValue"] == import_id_of("uploads/august events.csv")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_an_import_is_not_done_before_its_rejects_are_there(importer: WholeImport, bucket: Bucket) -> None:
+    bucket.put(file_of(row(1, user_id="")))
+    assert importer.import_object(BUCKET, KEY).rejected == 1
+    bucket.put(file_of(row(1), row(2, user_id="")))
+    importer.planner.plan(BUCKET, KEY)
+    (task,) = importer.tasks.waiting
+    with patch.object(Importer, "_finish", side_effect=Killed), pytest.raises(Killed):
+        importer.work()
+
+    progress = importer.log.read(import_id_of(KEY))
+    assert (progress.taken_in, progress.done) == (True, False)
+
+    importer.tasks.waiting.append(task)
+    importer.work()
+    assert importer.log.read(import_id_of(KEY)).done
+    assert [reject["line"] for reject in bucket.rejects()] == ["3"]
+
+
+def test_a_file_that_is_notified_again_is_done_again_only_when_all_its_parts_are(
+    importer: WholeImport, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
+    finished = Mock(wraps=Importer._finish)
+    monkeypatch.setattr(Importer, "_finish", lambda *arguments: finished(*arguments))
+    bucket.put(file_of(*(row(number) for number in range(100))))
+    importer.planner.plan(BUCKET, KEY)
+    late = importer.tasks.waiting.pop(0)
+    importer.work()
+
+    importer.planner.plan(BUCKET, KEY)
+    # Of the first run, whose other parts are done.
+    importer.importer.take_in(Task.decode(late))
+    assert not importer.log.read(import_id_of(KEY)).done
+    assert finished.call_count == 0
+    again = importer.tasks.waiting[0]
+    importer.work()
+    assert importer.log.read(import_id_of(KEY)).done
+    importer.importer.take_in(Task.decode(again))
+    assert finished.call_count == 1
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_an_upload_that_is_deleted_before_it_is_taken_in_is_said_to_be_gone(
+    importer: WholeImport, bucket: Bucket, zipped: bool
+) -> None:
+    content = file_of(row(1)).encode()
+    bucket.put(gzip.compress(content) if zipped else content)
+    importer.planner.plan(BUCKET, KEY)
+    for item in bucket.client.list_objects_v2(Bucket=BUCKET)["Contents"]:
+        bucket.client.delete_object(Bucket=BUCKET, Key=item["Key"])
+    importer.work()
+    progress = importer.log.read(import_id_of(KEY))
+    assert (progress.gone, progress.done) == (True, False)
+
+
+def test_a_header_of_very_many_columns_fits_a_message(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
+    bucket.put(f"{HEADER}{',' * 70_000}\n{row(1)}{',' * 70_000}\n")
+    importer.planner.plan(BUCKET, KEY)
+    assert max(map(len, importer.tasks.waiting)) < 1_000
+    importer.work()
+    assert queued(queue.batches()) == [kept(1)]

@@ -172,7 +172,28 @@ def test_a_killed_import_that_is_notified_again_loses_nothing_and_counts_nothing
     assert_counters_equal_recount(stack.dynamodb, stack.tables, CALENDAR)
     rejects = stack.s3.get_object(Bucket=stack.bucket, Key=f"rejects/{KEY}.csv")["Body"].read().decode()
     assert [row["line"] for row in csv.DictReader(io.StringIO(rejects, newline=""))] == bad
-    counted = stack.log.counted(progress.parts)
+    counted = stack.log.counted(progress)
     assert counted is not None
     assert (counted.inserted, counted.pending_batches) == (len(good), 0)
+    delete_tables(stack.dynamodb, stack.tables)
+
+
+def test_rows_of_many_days_and_rows_that_come_again_are_all_accounted_for(
+    ministack: MiniStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "ROWS_AT_A_TIME", 250)
+    stack = Stack(ministack, Mortal(random.Random(1)))
+    rows = [f"h{n},20{n // 100:02}-{n % 9 + 1:02}-{n % 28 + 1:02}T00:00:00Z,u{n % 5},open\n" for n in range(250)]
+    body = "event_id,occurred_at,user_id,event_type\n" + "".join(rows) * 2
+    stack.s3.put_object(Bucket=stack.bucket, Key=KEY, Body=body.encode())
+
+    assert stack.plan()
+    stack.work()
+    stack.consume()
+
+    progress = stack.log.read(import_id_of(KEY))
+    parts = [item for item in scan(stack.dynamodb, stack.tables.stats) if item["pk"].startswith("batch#")]
+    assert len(parts) > 1
+    assert sum(part.accepted for part in progress.parts) == 500
+    assert stack.log.counted(progress) == (250, 250, 0, 0, 0)
     delete_tables(stack.dynamodb, stack.tables)

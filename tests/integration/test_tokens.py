@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rollcall.dynamo import Unavailable
 from rollcall.tokens import ACCESS_SECONDS, AccessTokens, Claims, ExpiredToken, InvalidToken, SigningKey
 
 REGION = "us-east-1"
@@ -158,18 +159,30 @@ def test_a_known_key_is_not_asked_for_again_for_five_minutes(key: SigningKey, cl
     asked.reset_mock()
     for _ in range(300):
         clock.now += 1
-        key.present()
         assert key.find(kid) is not None
+    assert asked.call_count == 0
+    clock.now += 1
+    assert key.find(kid) is not None
+    assert asked.call_count == 1
+
+
+def test_the_key_to_sign_with_is_asked_for_again_after_half_a_minute(
+    key: SigningKey, clock: Clock, asked: mock.Mock
+) -> None:
+    key.present()
+    asked.reset_mock()
+    clock.now += 30
+    key.present()
     assert asked.call_count == 0
     clock.now += 1
     key.present()
     assert asked.call_count == 1
 
 
-def test_a_replaced_key_is_noticed_after_five_minutes(ssm: Any, key: SigningKey, clock: Clock) -> None:
+def test_a_replaced_key_is_not_signed_with_after_half_a_minute(ssm: Any, key: SigningKey, clock: Clock) -> None:
     former = key.present()
     present = replace(ssm).present()
-    clock.now += 300
+    clock.now += 30
     not_yet = key.present() == former
     clock.now += 1
     noticed = key.present() == present
@@ -432,3 +445,14 @@ def test_any_text_and_any_token_that_is_not_signed_by_the_key_is_invalid_and_not
         assert found is InvalidToken
 
     check()
+
+
+@pytest.mark.parametrize("value", ["not json", "[]", '{"kid": "1"}', "7"])
+def test_a_damaged_key_is_a_fault_of_the_stack_and_not_of_the_token(ssm: Any, value: str) -> None:
+    ssm.put_parameter(Name=NAME, Type="SecureString", Value=value)
+    tokens = AccessTokens(SigningKey(ssm, NAME))
+    with pytest.raises(Unavailable, match="holds no signing key") as caught:
+        tokens.issue(CLAIMS)
+    assert str(caught.value) == f"the parameter {NAME} holds no signing key"
+    with pytest.raises(Unavailable):
+        tokens.read(jwt.encode({}, "x" * 32, "HS256", {"kid": "any"}))

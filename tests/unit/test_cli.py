@@ -1,25 +1,36 @@
 import csv
+import gc
 import gzip
 import io
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
-from datetime import date
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import httpx2
 import pytest
+from botocore.exceptions import ClientError, WaiterError
 from rich.console import Console
 from typer.testing import CliRunner
 
+from rollcall.batch import Batch, encode, make_batch
+from rollcall.dynamo import Unavailable
+from rollcall.events import Event
 from rollcall.rows import Row, read_rows
-from scripts import importing, sample, stacks, tables
-from scripts.api import Api, ApiError
+from scripts import deploy, dlq, importing, sample, stacks, tables
+from scripts.api import Api, ApiError, on_this_machine
+from scripts.audit import CannotRepair
 from scripts.cli import app
-from scripts.commands import stats
-from scripts.importing import HttpImport, Reject, Report
+from scripts.commands import events, stats
+from scripts.importing import HttpImport, Reject, Report, UploadImport
 from scripts.ministack import free_port
-from tests.support import pass_over
+from tests.support import RECEIVED_AT, pass_over
 
 DAY = "2024-05-10"
 HEADER = "event_id,occurred_at,user_id,event_type,properties_json\n"
@@ -140,6 +151,11 @@ def test_a_file_without_a_good_row_fails(rollcall: Callable[..., Any], tmp_path:
         (("dlq", "redrive"), 2, "Invalid value: name messages by their ids, or all by --all"),
         (("nonsense",), 2, "No such command 'nonsense'"),
         (("generate", "-", "--last-day", "today"), 2, "Invalid value for '--last-day'"),
+        (
+            ("generate", "-", "--days", "10", "--last-day", "0001-01-05"),
+            2,
+            "Invalid value: --days 10 up to --last-day 0001-01-05 begin before the year 1",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(
@@ -149,6 +165,112 @@ def test_what_cannot_be_done_is_said_in_a_line(
     assert (done.exit_code, done.stdout) == (status, "")
     assert done.stderr.startswith(f"rollcall: {said}")
     assert done.stderr.count("\n") == 1
+
+
+def test_events_may_be_of_the_first_day_that_there_is(rollcall: Callable[..., Any]) -> None:
+    done = rollcall("generate", "-", "--rows", 5, "--days", 5, "--last-day", "0001-01-05")
+    assert done.stdout.count("0001-01-01T") == 1
+
+
+@pytest.mark.parametrize("failure", [Unavailable, CannotRepair])
+def test_what_the_tables_do_not_give_is_told_in_a_line(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    monkeypatch.setattr(stacks, "find", MagicMock(side_effect=failure("not\nnow")))
+    done = rollcall("stats", "dau")
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "rollcall: not now\n")
+
+
+@pytest.mark.parametrize("way", [("--dry-run",), (), ("--via", "s3")])
+@pytest.mark.parametrize("other_name", [Path.hardlink_to, Path.symlink_to, None])
+def test_the_file_to_import_is_not_overwritten_with_its_rejects(
+    rollcall: Callable[..., Any], tmp_path: Path, way: tuple[str, ...], other_name: Callable[[Path, Path], None] | None
+) -> None:
+    file = rejects = file_of(tmp_path, GOOD.format(1))
+    content = file.read_bytes()
+    if other_name:
+        rejects = tmp_path / "other.csv"
+        other_name(rejects, file)
+    done = rollcall("import", file, "--rejects", rejects, *way)
+    assert (done.exit_code, done.stderr) == (2, f"rollcall: Invalid value: --rejects {rejects} is the file to import\n")
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("way", ["http", "s3"])
+@pytest.mark.parametrize("found", [True, False])
+def test_a_run_that_reads_no_row_leaves_older_rejects_alone(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str, found: bool
+) -> None:
+    monkeypatch.setattr(stacks, "find", MagicMock(side_effect=stacks.NoStack("there is no stack typo")))
+    file, rejects = file_of(tmp_path, GOOD.format(1)), tmp_path / "rejects.csv"
+    rejects.write_text("older")
+    assert rollcall("import", file if found else "typo", "--via", way, "--rejects", rejects).exit_code == 1
+    assert rejects.read_text() == "older"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [rejects.name, file.name]
+
+
+def test_rejects_take_the_place_of_older_ones_under_the_same_name_and_rights(
+    rollcall: Callable[..., Any], tmp_path: Path
+) -> None:
+    file, rejects, link = file_of(tmp_path, GOOD.format(1)), tmp_path / "rejects.csv", tmp_path / "link.csv"
+    rejects.write_text("older")
+    rejects.chmod(0o600)
+    link.symlink_to(rejects)
+    assert rollcall("import", file, "--dry-run", "--rejects", link).exit_code == 0
+    assert (rejects.read_text(), rejects.stat().st_mode & 0o777) == ("line,code,message,row\n", 0o600)
+    assert link.is_symlink()
+    missing = tmp_path / "missing" / "rejects.csv"
+    done = rollcall("import", file, "--dry-run", "--rejects", missing)
+    assert (done.exit_code, done.stderr) == (1, f"rollcall: {missing}: No such file or directory\n")
+
+
+def test_rejects_go_into_a_pipe(rollcall: Callable[..., Any], tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    done = rollcall("import", file_of(tmp_path, GOOD.format(1), "b,,u,o,\n"), "--dry-run", "--rejects", pipe)
+    reader.join(10)
+    assert (done.exit_code, pipe.is_fifo()) == (0, True)
+    assert [line.partition(",")[0] for line in read[0].splitlines()] == ["line", "3"]
+
+
+@pytest.mark.parametrize(("taken", "kept"), [(0, "older"), (1, "line,code,message,row\n2,invalid_user_id,so,")])
+def test_a_run_that_is_cut_short_keeps_the_rejects_that_it_was_told(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: int, kept: str
+) -> None:
+    fake = FakeApi()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return fake(request) if len(fake.requests) < taken else httpx2.Response(403, json={"message": "no"})
+
+    monkeypatch.setattr(importing, "REQUESTS_AT_ONCE", 1)
+    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    monkeypatch.setattr(events, "_naming", lambda *_: None)
+    monkeypatch.setattr(events, "api", lambda *_: Api("http://stack", None, transport=httpx2.MockTransport(answer)))
+    rejects = tmp_path / "rejects.csv"
+    rejects.write_text("older")
+    file = file_of(tmp_path, *(row(str(number), "bad") for number in range(9)))
+    done = rollcall("import", file, "--batch-size", 1, "--rejects", rejects)
+    assert (done.exit_code, done.stderr) == (1, "rollcall: the API refuses events (403): no\n")
+    assert rejects.read_text().startswith(kept)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [rejects.name, file.name]
+
+
+def test_more_than_s3_takes_at_once_is_not_sent(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stacks, "find", MagicMock(side_effect=stacks.NoStack("no stack was asked for before")))
+    file = tmp_path / "huge.csv"
+    for more, said in (
+        (0, "no stack was asked for before"),
+        (1, f"{file}: S3 takes 5 GB at once; gzip the file or cut it"),
+    ):
+        with file.open("wb") as sparse:
+            sparse.truncate(importing.MAX_UPLOAD_BYTES + more)
+        done = rollcall("import", file, "--via", "s3")
+        assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith(f"rollcall: {said}")
 
 
 DAU = {
@@ -239,6 +361,91 @@ def test_a_request_that_stays_refused_says_why(status: int, said: str) -> None:
         Api("http://stack", None, patience=1, sleep=pass_over, transport=transport).get("/health")
 
 
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:4566/x", True),
+        ("http://[::1]:4566", True),
+        ("http://localhost:4566", True),
+        ("http://bucket.localhost:4566", True),
+        ("https://127.0.0.1.example.com", False),
+        ("https://bucket.s3.eu-central-1.amazonaws.com/uploads/x", False),
+    ],
+)
+def test_it_is_known_what_is_on_this_machine(url: str, local: bool) -> None:
+    assert on_this_machine(url) == local
+
+
+@contextmanager
+def bucket() -> "Iterator[tuple[str, list[bytes]]]":
+    """Where a file can be put, and what was."""
+    put: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            put.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/file", put
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def upload(file: Path, *states: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Upload a file where the API tells these states, one after the other."""
+    told = iter(states)
+    with bucket() as (url, put):
+
+        def answer(request: httpx2.Request) -> httpx2.Response:
+            made = {"import_id": "7", "url": url}
+            return httpx2.Response(200, json=made if request.method == "POST" else next(told))
+
+        api = Api("http://stack", None, transport=httpx2.MockTransport(answer))
+        return UploadImport(api).run(file, lambda _bytes: None, lambda _status: None), put
+
+
+STATE = {
+    "status": "done",
+    "done": True,
+    "rows": 9,
+    "accepted": 8,
+    "duplicates_in_file": 1,
+    "rejected": 0,
+    "counted": {"inserted": 4, "duplicates": 2, "conflicts": 1, "refused": 1, "pending_batches": 0},
+}
+
+
+def test_a_file_is_uploaded_to_a_local_stack_past_any_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    file = file_of(tmp_path, GOOD.format(1))
+    status, put = upload(file, {**STATE, "done": False}, STATE)
+    assert (status, put) == (STATE, [file.read_bytes()])
+
+
+def test_every_row_of_an_upload_is_accounted_for() -> None:
+    assert importing.report_of(STATE) == Report(
+        rows=9, accepted=9, inserted=4, duplicates=3, conflicts=1, refused=1, rejected=0
+    )
+
+
+def test_an_upload_whose_file_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    gone = {**STATE, "status": "gone", "done": False, "counted": None}
+    with pytest.raises(ApiError, match="import 7 has ended: its file was deleted or cannot be read any more; 8 rows"):
+        upload(file_of(tmp_path, GOOD.format(1)), gone)
+
+
 class FakeApi:
     """Takes events as the API does: refuses those of user `bad`, and at the first try those of user `later`."""
 
@@ -313,6 +520,25 @@ def test_events_that_the_queue_did_not_take_are_sent_again_alone() -> None:
     assert (report.accepted, report.inserted, [reject.line for reject in rejects]) == (2, 2, [4])
 
 
+def test_what_is_sent_again_because_an_answer_was_lost_is_told_once() -> None:
+    fake = FakeApi()
+    lost = {"POST", "GET"}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        said = fake(request)
+        if request.method in lost:
+            lost.remove(request.method)
+            raise httpx2.ReadTimeout("lost")
+        return said
+
+    api = Api("http://stack", None, sleep=pass_over, transport=httpx2.MockTransport(answer))
+    rows = read_rows([(HEADER + row("a") + row("b") + row("c", "bad")).encode()])
+    report = HttpImport(api, None, 500).run(rows, lambda _reject: None)
+    assert len(fake.requests) == 2
+    assert fake.requests[0] == fake.requests[1]
+    assert report == Report(rows=3, accepted=2, inserted=2, rejected=1)
+
+
 def test_a_batch_that_comes_twice_in_a_file_is_inserted_once() -> None:
     report, _ = FakeApi().run(HEADER + 3 * (row("a") + row("b")), 2)
     assert (report.rows, report.accepted, report.inserted, report.duplicates) == (6, 6, 2, 4)
@@ -338,3 +564,189 @@ def test_a_file_packed_by_gzip_is_generated_without_the_time_of_day() -> None:
     sample.write([], buffer, "x.csv.gz")
     assert gzip.decompress(buffer.getvalue()).decode().split(",") == [*sample.COLUMNS[:4], "properties_json\n"]
     assert buffer.getvalue()[4:8] == b"\0\0\0\0"
+
+
+class FakeQueues:
+    """A stack whose queues hold messages in memory. What is received is hidden for so many calls."""
+
+    def __init__(self, hidden_calls: int = 10_000) -> None:
+        self.messages: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in (*dlq.QUEUES.values(), BACK)}
+        self.most_hidden = 0
+        self.fail_again = False
+        self._hidden: dict[str, int] = {}
+        self._hidden_calls = hidden_calls
+        self._now = 0
+        self._added = 0
+
+    def client(self, _service: str) -> "FakeQueues":
+        return self
+
+    def output(self, name: str) -> str:
+        return name
+
+    def add(self, body: str, queue: str = "DeadLetterQueueUrl", sent: datetime | None = None) -> str:
+        self._added += 1
+        name = f"{queue}-{self._added}"
+        milliseconds = int((sent or datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1000)
+        attributes = {"SentTimestamp": str(milliseconds)}
+        self.messages[queue][name] = {"MessageId": name, "Body": body, "ReceiptHandle": name, "Attributes": attributes}
+        return name
+
+    def hidden(self) -> list[str]:
+        return [name for name, until in self._hidden.items() if until > self._now]
+
+    def receive_message(self, QueueUrl: str, MaxNumberOfMessages: int, **_: object) -> dict[str, Any]:  # noqa: N803
+        self._now += 1
+        assert self._now < 1_000
+        hidden = self.hidden()
+        some = [each for name, each in self.messages[QueueUrl].items() if name not in hidden][:MaxNumberOfMessages]
+        self._hidden |= {each["MessageId"]: self._now + self._hidden_calls for each in some}
+        self.most_hidden = max(self.most_hidden, len(self.hidden()))
+        return {"Messages": some} if some else {}
+
+    def send_message(self, QueueUrl: str, MessageBody: str, **_: object) -> None:  # noqa: N803
+        self.add(MessageBody, QueueUrl)
+        if self.fail_again:
+            self.add(MessageBody, sent=datetime.now(UTC) + timedelta(seconds=1))
+
+    def delete_message(self, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803
+        del self.messages[QueueUrl][ReceiptHandle], self._hidden[ReceiptHandle]
+
+    def change_message_visibility_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> None:  # noqa: N803
+        for entry in Entries:
+            self._hidden.pop(entry["ReceiptHandle"], None)
+
+
+BACK = "BatchQueueUrl"
+
+
+@pytest.fixture
+def queues(monkeypatch: pytest.MonkeyPatch) -> FakeQueues:
+    found = FakeQueues()
+    monkeypatch.setattr(stacks, "find", lambda _name: found)
+    return found
+
+
+def letter(name: str) -> str:
+    event = Event(name, "2024-05-01T00:00:00Z", name, "open", "{}")
+    return encode(make_batch([event], "http", RECEIVED_AT))
+
+
+def test_all_messages_are_sent_back_a_few_at_a_time(rollcall: Callable[..., Any], queues: FakeQueues) -> None:
+    bodies = [letter(str(number)) for number in range(35)]
+    for body in bodies:
+        queues.add(body)
+    done = rollcall("dlq", "redrive", "--all")
+    assert (done.exit_code, done.stdout) == (0, "35 sent back, 0 left\n")
+    assert [each["Body"] for each in queues.messages[BACK].values()] == bodies
+    assert queues.most_hidden <= dlq.MESSAGES_PER_CALL
+
+
+@pytest.mark.parametrize("hidden_calls", [2, 3, 10_000])
+def test_what_stays_is_shown_again_and_told_once_however_soon_it_comes_again(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, hidden_calls: int
+) -> None:
+    queues = FakeQueues(hidden_calls)
+    monkeypatch.setattr(stacks, "find", lambda _name: queues)
+    broken = [queues.add(f"broken {number}") for number in range(12)]
+    for number in range(25):
+        queues.add(letter(str(number)))
+    done = rollcall("dlq", "redrive", "--all")
+    assert sorted(line.split()[0] for line in done.stderr.splitlines() if " stays: " in line) == sorted(broken)
+    assert list(queues.messages["DeadLetterQueueUrl"])[:12] == broken
+    assert queues.hidden() == []
+    assert done.stdout == "25 sent back, 12 left\n"
+
+
+def test_what_fails_again_at_once_is_not_sent_for_ever(rollcall: Callable[..., Any], queues: FakeQueues) -> None:
+    queues.add(letter("a"))
+    queues.fail_again = True
+    done = rollcall("dlq", "redrive", "--all")
+    assert (done.exit_code, done.stdout) == (0, "1 sent back, 1 left\n")
+    assert " stays: it came after this began" in done.stderr
+    assert queues.hidden() == []
+
+
+def test_what_is_not_sent_back_because_of_a_failure_is_shown_again(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, queues: FakeQueues
+) -> None:
+    for number in range(15):
+        queues.add(letter(str(number)))
+    refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "SendMessage")
+    monkeypatch.setattr(queues, "send_message", MagicMock(side_effect=[None, refused]))
+    assert rollcall("dlq", "redrive", "--all").exit_code == 1
+    assert (len(queues.messages["DeadLetterQueueUrl"]), queues.hidden()) == (14, [])
+
+
+def test_a_list_of_messages_holds_none_of_their_batches(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, queues: FakeQueues
+) -> None:
+    names = [queues.add(letter(str(number))) for number in range(25)]
+    batches = []
+    table = tables.failures
+
+    def counted(found: list[dlq.Summary]) -> object:
+        batches.append(sum(type(each) in (Batch, dlq.Failure) for each in gc.get_objects()))
+        return table(found)
+
+    monkeypatch.setattr(tables, "failures", counted)
+    before = sum(type(each) in (Batch, dlq.Failure) for each in gc.get_objects())
+    done = rollcall("dlq", "list")
+    assert all(f"{name} " in done.stdout for name in names)
+    # That of the last message may still be somebody's variable.
+    assert batches[0] - before <= 4
+    assert queues.hidden() == []
+    assert [each["message_id"] for each in json.loads(rollcall("dlq", "list", "--json").stdout)] == names
+
+
+def cloud(status: str | None) -> MagicMock:
+    """A client of all services, where the stack is in a state; it is CREATE_COMPLETE once it is created."""
+    client = MagicMock()
+
+    def describe(StackName: str) -> dict[str, Any]:  # noqa: N803
+        created = client.create_stack.called
+        if not created and (status is None or client.delete_stack.called):
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE" if created else status, "Outputs": []}]}
+
+    client.describe_stacks.side_effect = describe
+    return client
+
+
+def calls(client: MagicMock) -> list[str]:
+    """What was done to the stack, and what was waited for."""
+    named = [(name, arguments) for name, arguments, _ in client.method_calls]
+    return [
+        arguments[0] if name == "get_waiter" else name
+        for name, arguments in named
+        if name == "get_waiter" or name.endswith("_stack")
+    ]
+
+
+CREATED = ["create_stack", "stack_create_complete"]
+
+
+@pytest.mark.parametrize(
+    ("status", "done"),
+    [
+        (None, CREATED),
+        ("ROLLBACK_COMPLETE", ["delete_stack", "stack_delete_complete", *CREATED]),
+        ("ROLLBACK_FAILED", ["delete_stack", "stack_delete_complete", *CREATED]),
+        ("CREATE_COMPLETE", ["update_stack", "stack_update_complete"]),
+        # Of a stack that was there before, and is again what it was.
+        ("UPDATE_ROLLBACK_COMPLETE", ["update_stack", "stack_update_complete"]),
+    ],
+)
+def test_a_stack_that_was_never_there_is_deleted_and_created_anew(status: str | None, done: list[str]) -> None:
+    client = cloud(status)
+    deploy.deploy(lambda _service: client, "some", {})
+    assert calls(client) == done
+
+
+def test_a_stack_that_cannot_be_deleted_is_not_created() -> None:
+    client = cloud("ROLLBACK_COMPLETE")
+    client.get_waiter.return_value.wait.side_effect = WaiterError("StackDeleteComplete", "stuck", {})
+    client.describe_stack_events.return_value = {"StackEvents": []}
+    with pytest.raises(deploy.DeploymentFailed, match="stuck"):
+        deploy.deploy(lambda _service: client, "some", {})
+    assert calls(client) == ["delete_stack", "stack_delete_complete"]

@@ -115,7 +115,8 @@ class Accounts:
             "password": {"S": self._passwords.hash(password)},
             "password_version": {"S": secrets.token_hex(8)},
         }
-        if self._dynamo.put_if_absent(self._table, item) is not item:
+        # A write whose answer was lost finds its own.
+        if self._dynamo.put_if_absent(self._table, item)["password_version"] != item["password_version"]:
             raise AccountExists(email)
         return Account(account_id, email, wanted)
 
@@ -124,9 +125,11 @@ class Accounts:
         account."""
         account_id = account_id_of(_normal(email))
         account = self._verified(account_id, password)
-        pair = self._new_tokens(account_id)
-        self._begin(account, pair)
-        return self._issued(pair)
+        token = self._new_tokens(account_id)
+        # Signed first: what fails then has changed nothing.
+        pair = self._issued(token)
+        self._begin(account, token)
+        return pair
 
     def refresh(self, text: str) -> TokenPair:
         """Exchange a refresh token for new tokens; raises `InvalidRefreshToken`, and ends the session of a replay."""
@@ -141,6 +144,8 @@ class Accounts:
         if self._clock() >= int(session["expires_at"]["N"]):
             raise InvalidRefreshToken("the refresh token has expired")
         new = old._replace(own=secrets.token_hex(24))
+        # Signed first: what fails then may be tried again with the same token.
+        pair = self._issued(new)
         failed = self._dynamo.transact(
             [
                 self._unchanged_password(old.account_id, session["password_version"]),
@@ -163,7 +168,7 @@ class Accounts:
             # The same token came twice at once, or the password has been changed.
             self._end(old)
             raise InvalidRefreshToken("the refresh token was used before; the session has ended")
-        return self._issued(new)
+        return pair
 
     def logout(self, text: str) -> None:
         """End the session of a refresh token, used or not; a text that is none ends nothing."""
@@ -180,7 +185,8 @@ class Accounts:
         `rollcall.limits.TooFast`."""
         _check_password("new_password", new)
         account = self._verified(account_id, present)
-        changed, _ = self._dynamo.update(
+        version = {"S": secrets.token_hex(8)}
+        changed, standing = self._dynamo.update(
             self._table,
             account_key(account_id),
             "-",
@@ -190,10 +196,11 @@ class Accounts:
             ExpressionAttributeValues={
                 ":old": account["password"],
                 ":new": {"S": self._passwords.hash(new)},
-                ":version": {"S": secrets.token_hex(8)},
+                ":version": version,
             },
         )
-        if not changed:
+        # A write whose answer was lost finds its own.
+        if not changed and standing.get("password_version") != version:
             # Somebody changed it at the same moment.
             raise WrongPassword
         # A session that outlives a crash here cannot be refreshed: it began with the former password.
@@ -249,10 +256,7 @@ class Accounts:
         return [item["sk"]["S"].removeprefix(session_key("")) for page in pages for item in page]
 
     def _end(self, token: _Refresh) -> None:
-        self._dynamo.client.delete_item(
-            TableName=self._table,
-            Key={"pk": {"S": account_key(token.account_id)}, "sk": {"S": session_key(token.session_id)}},
-        )
+        self._dynamo.delete(self._table, account_key(token.account_id), session_key(token.session_id))
 
 
 def account_id_of(email: str) -> str:

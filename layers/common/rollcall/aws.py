@@ -17,7 +17,14 @@ _QUICK = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout
 # The queue's sender tries again by itself.
 _ONCE = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=2, read_timeout=5)
 # An object is read as fast as its rows are taken in.
-_PATIENT = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=60)
+_PATIENT = Config(
+    retries={"mode": "standard", "max_attempts": 4},
+    connect_timeout=3,
+    read_timeout=60,
+    # Else a URL to upload to would be signed in the old way, for a host that sends other regions elsewhere.
+    signature_version="s3v4",
+    s3={"addressing_style": "virtual"},
+)
 
 
 def dynamodb() -> "DynamoDBClient":

@@ -101,16 +101,25 @@ class Claims:
             return self.apply(_successor(batch))
         return _done(first) or self._apply(batch, {})
 
-    def repair(self, batch: Batch) -> Applied:
-        """Count what is stored of a batch that will not be delivered again, under its own name; safe to repeat.
+    def give_up(self, batch_id: str) -> None:
+        """Have no consumer store events under a batch's name any more, but those that are at it now.
 
-        `batch` holds the stored events that carry its name. Should it be delivered after all, the events that were
-        not stored then are stored and counted under another name.
+        Should it be delivered again, the events that are not stored are stored and counted under another name. A batch
+        whose counting has begun is left as it is: all of it is stored.
+        """
+        nothing = Receipt(0, 0, 0, 0, 0)
+        item = self._receipt_item(batch_id, "0", nothing, applied=0, total=-1, repaired=1, given_up=1)
+        self._dynamo.put_if_absent(self._tables.stats, item)
+
+    def repair(self, batch: Batch) -> Applied:
+        """Count what is stored of a batch that was given up, longer ago than any consumer works; safe to repeat.
+
+        `batch` holds the stored events that carry its name.
         """
         first = self._first_part(batch.batch_id)
-        # Where counting had begun, all of the batch had been stored, so that nothing can be left for a successor.
-        marks = {} if first and "repaired" not in first else {"repaired": 1}
-        return _done(first) or self._apply(batch, marks)
+        if first is None:
+            raise ValueError("the batch has not been given up")
+        return _done(first) or self._apply(batch, {"repaired": 1} if "repaired" in first else {})
 
     def _apply(self, batch: Batch, marks: Mapping[str, int]) -> Applied:
         events, flawed, contradicted = _sound(batch.events)
@@ -130,7 +139,7 @@ class Claims:
         )
         if receipt.refused == receipt.received:
             # No receipt: a redrive of what is in the dead-letter queue must come this far again.
-            self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch, REFUSED, receipt))
+            self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch.batch_id, REFUSED, receipt))
             return Applied(receipt, repeated=False)
         types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
         milliseconds = batch.age(self._now()) // timedelta(milliseconds=1)
@@ -304,8 +313,12 @@ class Claims:
             {
                 "Put": {
                     "TableName": table,
-                    "Item": self._receipt_item(batch, str(number), receipt, applied=part.end, total=total, **marks),
-                    "ConditionExpression": "attribute_not_exists(pk)",
+                    "Item": self._receipt_item(
+                        batch.batch_id, str(number), receipt, applied=part.end, total=total, **marks
+                    ),
+                    # A batch that is given up has a first part that stands for none.
+                    "ConditionExpression": "attribute_not_exists(pk)"
+                    + (" OR attribute_exists(given_up)" if marks else ""),
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             },
@@ -316,10 +329,10 @@ class Claims:
             ),
         ]
 
-    def _receipt_item(self, batch: Batch, sk: str, receipt: Receipt, **numbers: int) -> Item:
+    def _receipt_item(self, batch_id: str, sk: str, receipt: Receipt, **numbers: int) -> Item:
         numbers |= receipt._asdict()
         return {
-            "pk": {"S": receipt_key(batch.batch_id)},
+            "pk": {"S": receipt_key(batch_id)},
             "sk": {"S": sk},
             **{name: {"N": str(value)} for name, value in numbers.items()},
         }

@@ -159,7 +159,8 @@ class Dynamo:
     def put_if_absent(self, table: str, item: Item) -> Item:
         """Put an item unless its key is taken; returns the item that then stands there."""
         try:
-            self.client.put_item(
+            self._alone(
+                self.client.put_item,
                 TableName=table,
                 Item=item,
                 ConditionExpression="attribute_not_exists(pk)",
@@ -183,7 +184,8 @@ class Dynamo:
         where there is none.
         """
         try:
-            answer = self.client.update_item(
+            answer = self._alone(
+                self.client.update_item,
                 TableName=table,
                 Key={"pk": {"S": pk}, "sk": {"S": sk}},
                 ReturnValues="ALL_NEW",
@@ -195,6 +197,22 @@ class Dynamo:
                 raise
             return False, cast(Item, error.response.get("Item", {}))
         return True, cast(Item, answer["Attributes"])
+
+    def delete(self, table: str, pk: str, sk: str) -> None:
+        """Delete an item, if it is there; a write unit for each KB of it."""
+        self._alone(self.client.delete_item, TableName=table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+
+    def _alone(self, write: Callable[..., Any], **request: Any) -> Any:
+        """Make a single write; again where a transaction has its item just then."""
+        for pause in self._pauses():
+            try:
+                return write(**request)
+            except ClientError as error:
+                if _code(error) != "TransactionConflictException":
+                    raise
+            self._conflicts += 1
+            pause()
+        raise Unavailable(f"the write still meets transactions after {ATTEMPTS} tries")
 
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> Item | None:
         """Write all or nothing; two write units for each KB of each item.

@@ -23,14 +23,14 @@ class IdempotencyKeys:
         self._table = tables.stats
         self._clock = clock
 
-    def hold(self, source: str, key: str, body: bytes) -> None:
-        """Remember the key of a source, or hold it to what is remembered; raises `IdempotencyKeyReused`.
+    def hold(self, caller: str, key: str, body: bytes) -> None:
+        """Remember the key of a caller, or hold it to what is remembered; raises `IdempotencyKeyReused`.
 
         One write unit. A key is looked up by its hash, so that it may hold any characters.
         """
         digest = hashlib.sha256(body).hexdigest()
         item = {
-            "pk": {"S": idempotency_key(source, hashlib.sha256(key.encode()).hexdigest())},
+            "pk": {"S": idempotency_key(caller, hashlib.sha256(key.encode()).hexdigest())},
             "sk": {"S": "-"},
             "body": {"S": digest},
             "expires_at": {"N": str(int(self._clock()) + REMEMBERED_SECONDS)},

@@ -8,7 +8,7 @@ import io
 import json
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -57,13 +57,17 @@ class Task(NamedTuple):
     key: str
     """Of the upload."""
     etag: str
+    run: str
     number: int
     read_from: str | None = None
     """The key of the object that holds the piece, the upload or another; None for broken rows."""
     start: int = 0
     end: int = 0
     first_line: int = 1
-    header: Sequence[str] | None = None
+    columns: int = 0
+    """Of CSV; none for JSONL."""
+    header: Mapping[str, int] | None = None
+    """The places of the columns that an event has."""
     broken: Sequence[tuple[int, str, str, str]] = ()
     """Line, text, code and message of each."""
 
@@ -78,7 +82,7 @@ class Task(NamedTuple):
 
     def staged(self, what: str) -> str:
         """The key of something of this part."""
-        return f"{STAGED_PREFIX}{import_id_of(self.key)}/{self.etag}/{self.number:06d}.{what}"
+        return f"{STAGED_PREFIX}{import_id_of(self.key)}/{self.run}/{self.number:06d}.{what}"
 
 
 class Planner:
@@ -109,14 +113,14 @@ class Planner:
             self._logger.warning("the uploaded object is gone", extra=context)
             return
         etag = answer["ETag"].strip('"')
-        self._log.begin(key, etag, answer["ContentLength"])
-        last = Task(bucket, key, etag, 0)
+        run = self._log.begin(key, answer["ContentLength"])
+        last = Task(bucket, key, etag, run, 0)
         for number, part in enumerate(_gathered(cut_file(answer["Body"].iter_chunks(READ_BYTES), PIECE_BYTES))):
             if number:
                 self._send(last)
-            last = self._task(Task(bucket, key, etag, number), part)
+            last = self._task(Task(bucket, key, etag, run, number), part)
         # Known before the last part can be done, so that whoever does the last one knows.
-        self._log.plan(key, etag, last.number + 1)
+        self._log.plan(key, run, last.number + 1)
         self._send(last)
         self._logger.info("file planned", extra={**context, "parts": last.number + 1})
 
@@ -127,9 +131,11 @@ class Planner:
         if part.content is not None:
             read_from = task.staged("piece")
             self._s3.put_object(Bucket=task.bucket, Key=read_from, Body=part.content)
-        return task._replace(
-            read_from=read_from, start=part.start, end=part.end, first_line=part.first_line, header=part.header
-        )
+        task = task._replace(read_from=read_from, start=part.start, end=part.end, first_line=part.first_line)
+        if part.header is None:
+            return task
+        places = {name: place for place, name in enumerate(part.header) if name}
+        return task._replace(columns=len(part.header), header=places)
 
     def _send(self, task: Task) -> None:
         failures = self._queue.send([task.encode()], import_id_of(task.key))
@@ -166,18 +172,20 @@ class Importer:
             if error.response.get("Error", {}).get("Code") not in ("NoSuchKey", "PreconditionFailed"):
                 raise
             self._logger.warning("the uploaded object is gone or another one", extra=context)
+            self._log.lose(task.key, task.run)
             return None
         with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
-            part = self._import_rows(task.number, rows, rejects, import_id)
+            part, batch_ids = self._import_rows(task.number, rows, rejects, import_id)
             if part.rejected:
                 self._upload(rejects, task.bucket, task.staged("rejects"))
-        self._log.finish_part(task.key, task.etag, part)
-        self._logger.info("part imported", extra={**context, **part._asdict(), "batch_ids": len(part.batch_ids)})
+        self._log.finish_part(task.key, task.run, part, batch_ids)
+        self._logger.info("part imported", extra={**context, **part._asdict(), "batches": len(batch_ids)})
         self._metrics.add_metric("RowsAccepted", MetricUnit.Count, part.accepted)
         self._metrics.add_metric("RowsRejected", MetricUnit.Count, part.rejected)
         progress = self._log.read(import_id)
-        if progress.done and progress.etag == task.etag:
+        if progress.run == task.run and progress.taken_in and not progress.done:
             self._finish(task, progress)
+            self._log.finish(task.key, task.run)
         return part
 
     def _rows(self, task: Task) -> Iterator[Row]:
@@ -187,10 +195,14 @@ class Importer:
         if task.read_from == task.key:
             request |= {"Range": f"bytes={task.start}-{task.end - 1}", "IfMatch": f'"{task.etag}"'}
         body = self._s3.get_object(**request)["Body"]
-        return read_piece(body.iter_chunks(READ_BYTES), task.header, task.first_line)
+        return read_piece(body.iter_chunks(READ_BYTES), _columns(task), task.first_line)
 
-    def _import_rows(self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str) -> Part:
-        total = Part(number, 0, 0, 0, 0, [])
+    def _import_rows(
+        self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
+    ) -> tuple[Part, list[str]]:
+        """What became of the rows, and the names of their batches."""
+        total = Part(number, 0, 0, 0, 0)
+        batch_ids: list[str] = []
         with _writer(rejects) as write:
             for window in _windows(rows):
                 taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
@@ -204,9 +216,9 @@ class Importer:
                     total.accepted + taken.accepted,
                     total.rejected + len(taken.rejected),
                     total.duplicates + taken.duplicates,
-                    total.batch_ids + [batch.batch_id for batch in taken.batches],
                 )
-        return total
+                batch_ids += [batch.batch_id for batch in taken.batches]
+        return total, batch_ids
 
     def _finish(self, task: Task, progress: Progress) -> None:
         """Put the rejected rows of all parts together; the same again writes the same."""
@@ -294,6 +306,14 @@ def _gathered(parts: Iterable[Piece | Row]) -> Iterator[Piece | list[Row]]:
             yield part
     if rows:
         yield rows
+
+
+def _columns(task: Task) -> list[str] | None:
+    """The columns of a task's rows, those without a name that an event has as empty."""
+    if task.header is None:
+        return None
+    names = {place: name for name, place in task.header.items()}
+    return [names.get(place, "") for place in range(task.columns)]
 
 
 def _broken(row: Row) -> tuple[int, str, str, str]:

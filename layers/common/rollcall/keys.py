@@ -55,9 +55,9 @@ def receipt_key(batch_id: str) -> str:
     return f"batch#{batch_id}"
 
 
-def idempotency_key(source: str, digest: str) -> str:
+def idempotency_key(caller: str, digest: str) -> str:
     """Partition of an idempotency key, by its hash; the sort key is `-`."""
-    return f"idempotency#{digest}#{source}"
+    return f"idempotency#{digest}#{caller}"
 
 
 def api_key_key(key_id: str) -> str:
@@ -86,13 +86,18 @@ def import_id_of(key: str) -> str:
 
 
 def import_key(import_id: str) -> str:
-    """Partition of an import; the sort key is `-`, or one of `import_part_key`."""
+    """Partition of an import; the sort key is `-`, or one of `import_part_key`. Holds counts alone, read often."""
     return f"import#{import_id}"
 
 
-def import_part_key(etag: str, number: int) -> str:
-    """Sort key of a part of an import, which belongs to one version of the file."""
-    return f"{etag}#{number:06d}"
+def import_part_key(run: str, number: int) -> str:
+    """Sort key of a part of an import, which belongs to one run of it."""
+    return f"{run}#{number:06d}"
+
+
+def import_batches_key(import_id: str) -> str:
+    """Partition of the names of an import's batches; the sort keys are those of its parts."""
+    return f"batches#{import_id}"
 
 
 def type_attribute(event_type: str) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jwt
 from jwt.types import Options
 
+from rollcall.dynamo import Unavailable
+
 if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
 
@@ -17,6 +19,7 @@ ACCESS_SECONDS = 15 * 60
 ALGORITHM = "HS256"
 # A key that was replaced in the store is forgotten by all instances after this time.
 _REMEMBERED_SECONDS = 300
+_SIGNED_WITH_SECONDS = 30
 # For a token of another key the store is asked again, but no more often.
 _ASKED_AGAIN_SECONDS = 10
 _TRIES = 5
@@ -57,10 +60,10 @@ class SigningKey:
     def present(self) -> _Secret:
         """The key to sign with; made if there is none. Raises botocore's errors."""
         for _ in range(_TRIES):
-            found = self._stored(_REMEMBERED_SECONDS) or self._made()
+            found = self._stored(_SIGNED_WITH_SECONDS) or self._made()
             if found:
                 return found
-        raise RuntimeError(f"the parameter {self._name} cannot be read, nor made because it exists")
+        raise Unavailable(f"the parameter {self._name} cannot be read, nor made because it exists")
 
     def find(self, kid: str) -> str | None:
         """The secret of a key's id, or None where it is not the present key's."""
@@ -74,6 +77,9 @@ class SigningKey:
             try:
                 answer = self._ssm.get_parameter(Name=self._name, WithDecryption=True)
                 self._known = _Secret(**json.loads(answer["Parameter"]["Value"]))
+            except (TypeError, ValueError):
+                # Without what it holds.
+                raise Unavailable(f"the parameter {self._name} holds no signing key") from None
             except self._ssm.exceptions.ParameterNotFound:
                 self._known = None
             self._read_at = self._clock()

@@ -7,7 +7,18 @@ from fastapi import APIRouter, Depends, Path, Request, Response, Security
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollcall import apikeys
-from rollcall.apikeys import LABEL, MAX_GRACE_SECONDS, ApiKeys, BadKey, KeyRevoked, UnknownKey
+from rollcall.apikeys import (
+    LABEL,
+    MAX_BURST,
+    MAX_GRACE_SECONDS,
+    MAX_RATE,
+    MIN_RATE,
+    ApiKeys,
+    BadKey,
+    KeyChanged,
+    KeyRevoked,
+    UnknownKey,
+)
 from rollcall.http.bodies import described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
@@ -41,14 +52,14 @@ class NewKey(_Body):
         float | None,
         Field(
             description="Requests a second in the long run; the stack's unless given",
-            json_schema_extra={"minimum": 0.001, "maximum": 100_000},
+            json_schema_extra={"minimum": MIN_RATE, "maximum": MAX_RATE},
         ),
     ] = None
     burst: Annotated[
         int | None,
         Field(
             description="Requests at once; the stack's unless given",
-            json_schema_extra={"minimum": 1, "maximum": 100_000},
+            json_schema_extra={"minimum": 1, "maximum": MAX_BURST},
         ),
     ] = None
     expires_in_days: Annotated[int | None, Field(ge=1, le=3_650)] = None
@@ -145,6 +156,8 @@ def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depend
         raise _unknown() from None
     except KeyRevoked:
         raise Refused(409, "key_revoked", "the key is revoked, and stays so", parameter="key_id") from None
+    except KeyChanged:
+        raise Refused(409, "key_changed", "the key was rotated at the same moment", parameter="key_id") from None
     return RotatedKey(key_id=key_id, key=text)
 
 

@@ -54,6 +54,7 @@ class CountedRows(BaseModel):
     inserted: int
     duplicates: int
     conflicts: int
+    refused: int
     pending_batches: int
 
 
@@ -62,7 +63,7 @@ class ImportState(BaseModel):
 
     import_id: str
     key: str
-    status: Literal["waiting", "reading", "importing", "done"]
+    status: Literal["waiting", "reading", "importing", "done", "gone"]
     done: bool
     bytes: int
     parts: Parts
@@ -92,14 +93,14 @@ def create(request: Request, wanted: Annotated[NewImport, Depends(json_body(NewI
 @router.get("/{import_id}", summary="How far an import has come", responses=problem_responses(404))
 def state(request: Request, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]) -> ImportState:
     """Rows are `accepted` when they are queued, and `counted` when their batches are; `counted` is null for an import
-    of millions of rows."""
+    of millions of rows. `gone` says that the file was deleted or replaced before it was taken in."""
     log: ImportLog = request.app.state.import_log
     try:
         progress = log.read(import_id)
     except UnknownImport:
         raise Refused(404, "unknown_import", "There is no such import.", parameter="import_id") from None
     rejected = sum(part.rejected for part in progress.parts)
-    counted = log.counted(progress.parts)
+    counted = log.counted(progress)
     return ImportState(
         import_id=import_id,
         key=progress.key,
@@ -117,8 +118,10 @@ def state(request: Request, import_id: Annotated[str, Path(description="`import_
     )
 
 
-def _status(progress: Progress) -> Literal["waiting", "reading", "importing", "done"]:
-    if progress.etag is None:
+def _status(progress: Progress) -> Literal["waiting", "reading", "importing", "done", "gone"]:
+    if progress.gone:
+        return "gone"
+    if progress.run is None:
         return "waiting"
     if progress.planned is None:
         return "reading"

@@ -144,7 +144,7 @@ def post_events(
         raws = read_events(body)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            state.idempotency_keys.hold(principal.source, idempotency_key, expand(body))
+            state.idempotency_keys.hold(principal.name, idempotency_key, expand(body))
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
