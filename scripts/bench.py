@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,28 @@ FIRST_MOMENT = datetime(2025, 8, 1, tzinfo=UTC)
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"
 EVENTS_PER_BATCH = 500
 KB = 1024
+# Of new user-days among events: what the target for requests is set at.
+TARGET_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and what it is held to."""
+
+    what: str
+    figure: float
+    bound: float
+    at_least: bool = False
+    """Whether more is better."""
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is within the bound."""
+        return self.figure >= self.bound if self.at_least else self.figure <= self.bound
+
+    def figures(self) -> dict[str, Any]:
+        """All of it as data."""
+        return {**asdict(self), "met": self.met}
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,28 @@ class WritePath:
     def requests_per_thousand_events(self) -> float:
         """Requests to DynamoDB for each 1,000 events."""
         return 1000 * sum(self.requests.values()) / self.events
+
+    @property
+    def new_user_day_share(self) -> float:
+        """New (day, user) pairs for each event."""
+        return self.new_user_days / self.events
+
+    def targets(self, share: float | None) -> list[Target]:
+        """What it is held to; requests only where half of the events were asked to bring a new (day, user) pair."""
+        targets = [Target("write units ÷ floor", self.units_over_floor, 1.05)]
+        if share == TARGET_SHARE:
+            targets.insert(0, Target("requests per 1,000 events", self.requests_per_thousand_events, 75))
+        return targets
+
+    def figures(self, share: float | None) -> dict[str, Any]:
+        """All of it as data."""
+        return {
+            **asdict(self),
+            "units_over_floor": self.units_over_floor,
+            "requests_per_1000_events": self.requests_per_thousand_events,
+            "new_user_day_share": self.new_user_day_share,
+            "targets": [target.figures() for target in self.targets(share)],
+        }
 
 
 class Meter:
@@ -129,6 +173,22 @@ def write_path(client: Any, unmetered: Any, tables: Tables, events: int, users: 
         requests=dict(sorted(meter.requests.items())),
         seconds=time.perf_counter() - started,
     )
+
+
+def users_for(events: int, days: int, share: float) -> int:
+    """How many users make about `share` of the events bring a new (day, user) pair, drawn evenly as they are."""
+    a_day = events / days
+
+    def expected(users: int) -> float:
+        return float(users * (1 - (1 - 1 / users) ** a_day) / a_day)
+
+    least, most = 1, 2
+    while expected(most) < share and most < events * 1_000:
+        most *= 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if expected(middle) < share else (least, middle)
+    return most if abs(expected(most) - share) < abs(expected(least) - share) else least
 
 
 class _NoDeadLetters:

@@ -1,6 +1,6 @@
 """The API's answers as tables for people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -8,9 +8,12 @@ from rich.text import Text
 
 from rollcall.apikeys import ApiKey
 from scripts.audit import Drift
-from scripts.bench import WritePath
+from scripts.bench import Target, WritePath
+from scripts.bench_cold import ColdStarts
+from scripts.bench_cpu import CpuCosts, ProfileLine
 from scripts.bench_import import ImportMemory
-from scripts.dlq import Failure
+from scripts.cost import Estimate, Part
+from scripts.dlq import Failure, Summary
 from scripts.importing import Reject, Report, Survey
 
 BAR_WIDTH = 30
@@ -153,7 +156,7 @@ def rejects(rejected: Sequence[Reject], more: int) -> Table:
     return table
 
 
-def failures(found: Sequence[Failure]) -> Table:
+def failures(found: Sequence[Summary]) -> Table:
     """Of `rollcall dlq list`."""
     table = Table("id", "queue", "since", "content", "reason", box=None, pad_edge=False)
     for each in found:
@@ -230,6 +233,129 @@ def import_memory(found: Sequence[ImportMemory]) -> Table:
             f"{one.import_peak_mb:.0f} MB",
             f"{one.plan_seconds:.1f} s",
             f"{one.import_seconds:.1f} s",
+        )
+    return table
+
+
+def targets(found: Sequence[Target]) -> Table:
+    """What figures are held to."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("target")
+    for name in ("figure", "bound", ""):
+        table.add_column(name, justify="right")
+    for one in found:
+        bound = f"{'≥' if one.at_least else '≤'} {one.bound:g}"
+        table.add_row(one.what, f"{one.figure:.4g}", bound, "met" if one.met else "missed")
+    return table
+
+
+def cpu(found: CpuCosts) -> Table:
+    """Of `rollcall bench cpu`."""
+    table = Table(title="CPU time of an event", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("what")
+    for name in ("µs", "json.dumps", "requests per 1,000 events"):
+        table.add_column(name, justify="right")
+    consumer = 1000 * sum(found.consumer_requests.values()) / found.consumer_events
+    literal = 1000 * sum(found.literal_requests.values()) / found.literal_events
+    for what, figure, requests in (
+        ("consumer, 1 in 10 a new user-day", found.consumer, f"{consumer:,.1f}"),
+        ("  with no user-day remembered", found.consumer_unremembered, ""),
+        ("literal design, a request for each write", found.literal, f"{literal:,.1f}"),
+        ("ingest, 500 in a request", found.ingest_of_500, ""),
+        ("door to counter", found.door_to_counter, ""),
+        ("json.dumps of the event", found.json_dumps, ""),
+    ):
+        table.add_row(what, f"{figure:,.1f}", f"{figure / found.json_dumps:,.1f}", requests)
+    return table
+
+
+def ingest_cpu(found: CpuCosts) -> Table:
+    """Of `rollcall bench cpu`, by how many events come in a request."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("events in a request", "µs an event", "json.dumps", "events a second and core"):
+        table.add_column(name, justify="right")
+    for one in found.ingest:
+        table.add_row(
+            f"{one.size:,}",
+            f"{one.microseconds:,.1f}",
+            f"{one.microseconds / found.json_dumps:,.1f}",
+            f"{one.accepted_per_second:,.0f}",
+        )
+    return table
+
+
+def profile(what: str, lines: Sequence[ProfileLine]) -> Table:
+    """Of `rollcall bench cpu --profile`."""
+    table = Table(title=f"{what}: most own time", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("share", justify="right")
+    table.add_column("calls an event", justify="right")
+    table.add_column("where", overflow="fold")
+    for line in lines:
+        table.add_row(f"{line.share:.1%}", f"{line.calls_per_event:.2f}", line.where)
+    return table
+
+
+def cold(found: ColdStarts) -> Table:
+    """Of `rollcall bench cold`."""
+    table = Table(title="Imports in a fresh process, CPU time", title_justify="left", title_style="bold", box=None)
+    table.add_column("function")
+    for name in ("ms", "÷ bare client", "ms, compiling all", "÷ bare client", "modules", "package"):
+        table.add_column(name, justify="right")
+    for one in found.starts:
+        table.add_row(
+            one.function,
+            f"{one.milliseconds:,.0f}",
+            f"{one.over_bare:.2f}",
+            f"{one.compiling_milliseconds:,.0f}",
+            f"{one.compiling_over_bare:.2f}",
+            f"{one.modules:,}",
+            "" if one.package_mb is None else f"{one.package_mb:.1f} MB",
+        )
+    if found.layer_mb is not None:
+        table.add_row("the common layer", *[""] * 5, f"{found.layer_mb:.1f} MB")
+    return table
+
+
+def costs(found: Estimate, title: str = "A month on AWS") -> Table:
+    """Of `rollcall cost`."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in ("service", "what", "for"):
+        table.add_column(name)
+    table.add_column("quantity", justify="right")
+    table.add_column("unit")
+    table.add_column("$ a month", justify="right")
+    if found.events:
+        table.add_column("$ a million events", justify="right")
+    for line in found.lines:
+        if line.quantity or line.service == "S3":
+            table.add_row(
+                line.service,
+                line.what,
+                line.part.value,
+                f"{line.quantity:,.0f}" if line.quantity >= 100 else f"{line.quantity:,.2f}",
+                line.price.unit,
+                f"{line.dollars:,.2f}",
+                *([f"{line.dollars / found.events * 1_000_000:,.4f}"] if found.events else []),
+            )
+    return table
+
+
+def costs_by_batch_size(by_size: Mapping[int, Estimate]) -> Table:
+    """Of `rollcall cost --table`."""
+    title = "Dollars to take in a million events, one new user-day for each 10"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    services = list(next(iter(by_size.values())).services(Part.INTAKE))
+    services = [
+        name for name in services if any(found.dollars(Part.INTAKE, service=name) for found in by_size.values())
+    ]
+    for name in ("events in a request", *services, "all", "keeping them, a month"):
+        table.add_column(name, justify="right")
+    for size, found in by_size.items():
+        table.add_row(
+            f"{size:,}",
+            *(f"{found.per_million(Part.INTAKE, service=name):,.3f}" for name in services),
+            f"{found.per_million(Part.INTAKE):,.3f}",
+            f"{found.per_million(Part.STORAGE):,.3f}",
         )
     return table
 

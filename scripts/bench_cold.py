@@ -1,0 +1,172 @@
+"""What a cold start takes: the import of each function's handler in a fresh process, against that of a bare client.
+
+Times are of the CPU, and ratios of one run: rounds go through all functions in turn, and the median of each is kept.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from scripts.bench import Target
+from scripts.deploy import ROOT, template
+
+BARE = "boto3.client"
+MB = 1024 * 1024
+# What every function is compared with.
+_BARE_CODE = 'import boto3; boto3.client("dynamodb")'
+# The consumer holds the layout against the table at start.
+_BEFORE = {"consumer": "import rollcall.layout; rollcall.layout.hold_layout = lambda *_: None\n"}
+
+# An account's, a test run's, and whether and where Python keeps bytecode.
+_NOT_KEPT = ("AWS_", "COV_", "POWERTOOLS_", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What the start of a function takes."""
+
+    function: str
+    milliseconds: float
+    """With the bytecode on disk."""
+    over_bare: float
+    compiling_milliseconds: float
+    """With no bytecode anywhere, the standard library's included."""
+    compiling_over_bare: float
+    modules: int
+    package_mb: float | None
+    """As `sam build` left it, without the layer; None where it was not run."""
+
+
+@dataclass(frozen=True)
+class ColdStarts:
+    """Of all functions; the first one is the bare client."""
+
+    rounds: int
+    starts: list[ColdStart]
+    layer_mb: float | None
+
+    @property
+    def built(self) -> bool:
+        """Whether `sam build` was run."""
+        return any(start.package_mb is not None for start in self.starts)
+
+    @property
+    def targets(self) -> list[Target]:
+        """What it is held to."""
+        return [
+            Target("consumer ÷ bare client", start.over_bare, 1.3)
+            for start in self.starts
+            if start.function == "consumer"
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """All of it as data."""
+        return {**asdict(self), "targets": [target.figures() for target in self.targets]}
+
+
+def functions() -> dict[str, str]:
+    """The functions' folders under functions/, and their names in the template."""
+    return {
+        Path(resource["Properties"]["CodeUri"]).name: name
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def environment(*folders: str) -> dict[str, str]:
+    """The environment of some functions as the template has it, its parameters at their defaults, and nothing of an
+    account's."""
+    whole = template()
+    named = functions()
+    variables = dict(whole["Globals"]["Function"]["Environment"]["Variables"])
+    for folder in folders:
+        variables |= whole["Resources"][named[folder]]["Properties"]["Environment"]["Variables"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_KEPT)}
+    return {
+        **kept,
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **{name: _text(value, whole) for name, value in variables.items()},
+    }
+
+
+def _text(value: Any, whole: Mapping[str, Any]) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    ((function, argument),) = value.items()
+    if function == "Fn::Sub":
+        return str(argument.replace("${AWS::StackName}", "bench").replace("${AWS::AccountId}", "000000000000"))
+    if argument in whole["Parameters"]:
+        return str(whole["Parameters"][argument]["Default"])
+    if argument in whole["Resources"] and whole["Resources"][argument]["Type"] == "AWS::SQS::Queue":
+        return f"https://sqs.us-east-1.amazonaws.com/000000000000/{argument}"
+    return str(argument).replace("AWS::StackName", "bench")
+
+
+def cold(rounds: int, only: Sequence[str] = ()) -> ColdStarts:
+    """Start every function, or some alone, round by round."""
+    logical = functions()
+    code = {BARE: _BARE_CODE}
+    code |= {name: f"{_BEFORE.get(name, '')}import functions.{name}.handler" for name in sorted(only or logical)}
+    environments = {name: environment(*([] if name == BARE else [name])) for name in code}
+    warm: dict[str, list[float]] = {name: [] for name in code}
+    compiling: dict[str, list[float]] = {name: [] for name in code}
+    modules: dict[str, int] = {}
+    with TemporaryDirectory() as filled, TemporaryDirectory() as empty:
+        for name in code:
+            start(code[name], {**environments[name], "PYTHONPYCACHEPREFIX": filled})
+        for _ in range(rounds):
+            for name in code:
+                took, modules[name] = start(code[name], {**environments[name], "PYTHONPYCACHEPREFIX": filled})
+                warm[name].append(took)
+                uncompiled = {**environments[name], "PYTHONPYCACHEPREFIX": empty, "PYTHONDONTWRITEBYTECODE": "1"}
+                compiling[name].append(start(code[name], uncompiled)[0])
+    took_warm, took_compiling = median(warm[BARE]), median(compiling[BARE])
+    return ColdStarts(
+        rounds,
+        [
+            ColdStart(
+                function=name,
+                milliseconds=1000 * median(warm[name]),
+                over_bare=median(warm[name]) / took_warm,
+                compiling_milliseconds=1000 * median(compiling[name]),
+                compiling_over_bare=median(compiling[name]) / took_compiling,
+                modules=modules[name],
+                package_mb=_built_mb(logical[name]) if name in logical else None,
+            )
+            for name in code
+        ],
+        layer_mb=_built_mb("CommonLayer"),
+    )
+
+
+def start(code: str, environment: Mapping[str, str]) -> tuple[float, int]:
+    """Run code in a fresh Python; returns the CPU seconds that it took and the modules that it loaded."""
+    program = (
+        "import sys, time\nloaded, started = set(sys.modules), time.process_time()\n"
+        f"{code}\n"
+        "took = time.process_time() - started\n"
+        "print(f'[{took}, {len(set(sys.modules) - loaded)}]')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=dict(environment))
+    took, modules = json.loads(done.stdout.splitlines()[-1])
+    return took, modules
+
+
+def _built_mb(name: str) -> float | None:
+    folder = ROOT / ".aws-sam/build" / name
+    if not folder.is_dir():
+        return None
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MB

@@ -1,0 +1,485 @@
+"""What CPU time an event takes, from door to counter: in the functions' own code, with only the socket left out.
+
+    python -m scripts.bench_cpu ROUNDS BATCHES PROFILE     in a functions' environment; prints JSON
+
+boto3's clients serialise, sign and parse as ever; where a request would leave the process a canned answer stands ready,
+and the time that making it takes is left out. Rounds go through all measurements in turn, so that what slows a machine
+down slows all of them, and the median of each is kept.
+"""
+
+import base64
+import cProfile
+import gc
+import json
+import os
+import pstats
+import random
+import subprocess
+import sys
+import time
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+
+from rollcall import aws
+from rollcall.access import Principal
+from rollcall.apikeys import SCOPES
+from rollcall.batch import Batch, cut, decode
+from rollcall.claims import Claims
+from rollcall.dynamo import Dynamo
+from rollcall.events import parse_event
+from rollcall.keys import Tables, counts_key, shard_of, type_attribute, users_key
+from rollcall.limits import Allowance, Limit
+from rollcall.settings import ConsumerSettings
+from scripts.bench import EVENT_TYPES, EVENTS_PER_BATCH, RECEIVED_AT, Target
+
+ROOT = Path(__file__).parent.parent
+INGEST_SIZES = (1, 10, 100, 500, 1_000, 5_000)
+DOOR_SIZE = 500
+# Enough for a median of something that takes a millisecond.
+MOST_REQUESTS = 200
+DUMPS = 20_000
+PROFILE_LINES = 15
+DAY = "2025-08-01"
+# One event in so many brings a (day, user) pair that is not stored, one in so many a user that is not.
+EVENTS_PER_NEW_USER_DAY = 10
+EVENTS_PER_NEW_USER = 100
+KNOWN_USERS = 4_500
+PRIMES = KNOWN_USERS // EVENTS_PER_BATCH
+CONTEXT = SimpleNamespace(
+    function_name="rollcall-ingest",
+    memory_limit_in_mb=1024,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-ingest",
+    aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
+)
+
+
+@dataclass(frozen=True)
+class IngestCost:
+    """What taking events in costs, by how many come in a request."""
+
+    size: int
+    microseconds: float
+    """An event."""
+
+    @property
+    def accepted_per_second(self) -> float:
+        """Events that one core takes in."""
+        return 1_000_000 / self.microseconds
+
+
+@dataclass(frozen=True)
+class ProfileLine:
+    """A function of a profile."""
+
+    share: float
+    """Of all time, spent in the function itself."""
+    calls_per_event: float
+    where: str
+
+
+@dataclass(frozen=True)
+class CpuCosts:
+    """CPU microseconds an event; medians of several rounds."""
+
+    rounds: int
+    consumer_events: int
+    """Of one round."""
+    literal_events: int
+    consumer: float
+    consumer_unremembered: float
+    """With a consumer that remembers no (day, user) pair and has to read them all."""
+    literal: float
+    ingest: list[IngestCost]
+    json_dumps: float
+    consumer_requests: dict[str, int]
+    """Of one round, by operation."""
+    literal_requests: dict[str, int]
+    consumer_profile: list[ProfileLine]
+    ingest_profile: list[ProfileLine]
+
+    @classmethod
+    def of_json(cls, text: str) -> "CpuCosts":
+        """Read what the measuring process prints."""
+        found = json.loads(text)
+        found["ingest"] = [IngestCost(**one) for one in found["ingest"]]
+        for name in ("consumer_profile", "ingest_profile"):
+            found[name] = [ProfileLine(**line) for line in found[name]]
+        return cls(**found)
+
+    @property
+    def literal_over_consumer(self) -> float:
+        """How many times as much a request for each write takes."""
+        return self.literal / self.consumer
+
+    @property
+    def ingest_of_500(self) -> float:
+        """Taking an event in that comes with 499 others."""
+        return next(one.microseconds for one in self.ingest if one.size == DOOR_SIZE)
+
+    @property
+    def door_to_counter(self) -> float:
+        """Taking an event in and counting it."""
+        return self.ingest_of_500 + self.consumer
+
+    @property
+    def door_to_counter_in_dumps(self) -> float:
+        """The same in calls of `json.dumps` of the event."""
+        return self.door_to_counter / self.json_dumps
+
+    @property
+    def targets(self) -> list[Target]:
+        """What it is held to. A time is comparable between machines only as a multiple of another one."""
+        return [
+            Target("literal design ÷ consumer", self.literal_over_consumer, 20, at_least=True),
+            Target("door to counter, µs an event, where json.dumps takes 3", 3 * self.door_to_counter_in_dumps, 60),
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """All of it as data."""
+        ingest = [{**asdict(one), "accepted_per_second": one.accepted_per_second} for one in self.ingest]
+        return {
+            **asdict(self),
+            "ingest": ingest,
+            "literal_over_consumer": self.literal_over_consumer,
+            "door_to_counter": self.door_to_counter,
+            "door_to_counter_in_dumps": self.door_to_counter_in_dumps,
+            "targets": [target.figures() for target in self.targets],
+        }
+
+
+def cpu(environment: Mapping[str, str], rounds: int, batches: int, *, profile: bool) -> CpuCosts:
+    """Measure in a process of its own, which holds nothing but what the functions load."""
+    command = [sys.executable, "-m", "scripts.bench_cpu", str(rounds), str(batches), str(int(profile))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=dict(environment))
+    return CpuCosts.of_json(done.stdout)
+
+
+class Socket:
+    """Answers in place of DynamoDB and SQS, as they would if all went well."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.seconds = 0.0
+        """What making the answers took."""
+
+    def answer(self, request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse:
+        """Handle botocore's `before-send`."""
+        started = time.process_time()
+        operation = event_name.rpartition(".")[2]
+        self.requests[operation] += 1
+        sent = request.body
+        if not isinstance(sent, bytes):
+            raise AssertionError(f"botocore sends {operation} as {type(sent).__name__}")
+        body = _ANSWERS[operation](sent)
+        headers = HTTPHeaders()
+        headers["Content-Type"] = "application/x-amz-json-1.0"
+        headers["Content-Length"] = str(len(body))
+        headers["x-amzn-RequestId"] = "VCM2JC4G2QCI6JPLS0M3LN2MD3VV4KQNSO5AEMVJF66Q9ASUAAJG"
+        headers["x-amz-crc32"] = str(zlib.crc32(body))
+        response = AWSResponse(request.url, 200, headers, _Raw(body))
+        self.seconds += time.process_time() - started
+        return response
+
+
+class _Raw:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self._body
+
+
+def _batch_execute_statement(body: bytes) -> bytes:
+    return b'{"Responses":[' + b",".join([b'{"TableName":"EventsTable"}'] * body.count(b'"Statement":')) + b"]}"
+
+
+def _batch_get_item(body: bytes) -> bytes:
+    responses = {}
+    for table, asked in json.loads(body)["RequestItems"].items():
+        items = (_stored(key["pk"]["S"], key["sk"]["S"]) for key in asked["Keys"])
+        responses[table] = [item for item in items if item]
+    return json.dumps({"Responses": responses, "UnprocessedKeys": {}}, separators=(",", ":")).encode()
+
+
+def _stored(pk: str, sk: str) -> dict[str, dict[str, str]] | None:
+    kind, _, name = pk.partition("#")
+    if kind == "users" and sk.startswith("known"):
+        return {"pk": {"S": pk}, "sk": {"S": sk}, "batch": {"S": "0" * 32}}
+    if kind == "first" and not name.startswith("new"):
+        return {"user_id": {"S": name}, "first_day": {"S": "2025-07-01"}}
+    return None
+
+
+def _send_message_batch(body: bytes) -> bytes:
+    entries = body.count(b'"MessageBody":')
+    sent = [{"Id": str(i), "MessageId": str(uuid.UUID(int=i)), "MD5OfMessageBody": 32 * "0"} for i in range(entries)]
+    return json.dumps({"Successful": sent}).encode()
+
+
+_ANSWERS: dict[str, Callable[[bytes], bytes]] = {
+    "BatchExecuteStatement": _batch_execute_statement,
+    "BatchGetItem": _batch_get_item,
+    "BatchWriteItem": lambda _: b'{"UnprocessedItems":{}}',
+    "GetItem": lambda _: b"{}",
+    "PutItem": lambda _: b"{}",
+    "SendMessageBatch": _send_message_batch,
+    "TransactWriteItems": lambda _: b"{}",
+    "UpdateItem": lambda _: b"{}",
+}
+
+
+class Bench:
+    """The measurements, each of one round; all return CPU microseconds an event."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+        self.literal_batches = max(1, batches // 5)
+        self.socket = Socket()
+        boto3.setup_default_session()
+        session = boto3.DEFAULT_SESSION
+        if session is None:
+            raise AssertionError("boto3 has set no session up")
+        for service in ("dynamodb", "sqs"):
+            session.events.register(f"before-send.{service}", self.socket.answer)  # type: ignore[arg-type]
+        # It reads the environment and takes the session as it is now.
+        from functions.ingest import handler
+
+        handler.app.state.gate = _OpenGate()
+        self._ingest: Callable[[dict[str, Any], Any], dict[str, Any]] = handler.handler
+        self._settings = ConsumerSettings.read(os.environ)
+        self._dynamo = Dynamo(aws.dynamodb())
+        self._plain = boto3.client("dynamodb")
+        self._rng = random.Random(11)  # noqa: S311 - made-up data
+        self._requests = {size: self._api_events(size) for size in INGEST_SIZES}
+        self.consumer_requests: Counter[str] = Counter()
+        self.literal_requests: Counter[str] = Counter()
+
+    def consumer(self, *, remember: bool = True, profiler: cProfile.Profile | None = None) -> float:
+        """Read, store and count batches, one event in ten with a new (day, user) pair."""
+        claims = self._claims(self._settings.remembered_user_days if remember else 0)
+        for start in range(0, KNOWN_USERS, EVENTS_PER_BATCH):
+            users = [f"known-{number}" for number in range(start, start + EVENTS_PER_BATCH)]
+            claims.apply(decode(self._message(users)))
+        bodies = self._messages(self.batches)
+
+        def work() -> int:
+            return sum(claims.apply(decode(body)).receipt.inserted for body in bodies)
+
+        self.socket.requests.clear()
+        took = self._measure(work, profiler)
+        self.consumer_requests = self.socket.requests.copy()
+        return took
+
+    def literal(self) -> float:
+        """Store and count the same with a request for each write, by a client as boto3 makes it.
+
+        A user-day is written where it is new alone, as if the design knew that for nothing.
+        """
+        bodies = self._messages(self.literal_batches)
+        self.socket.requests.clear()
+        took = self._measure(lambda: sum(self._store_one_by_one(decode(body)) for body in bodies))
+        self.literal_requests = self.socket.requests.copy()
+        return took
+
+    def ingest(self, size: int, profiler: cProfile.Profile | None = None) -> float:
+        """Take requests of a size in."""
+        requests = self._requests[size]
+
+        def work() -> int:
+            for request in requests:
+                if self._ingest(request, CONTEXT)["statusCode"] != 202:
+                    raise AssertionError("a made-up event is not taken in")
+            return size * len(requests)
+
+        return self._measure(work, profiler)
+
+    def json_dumps(self) -> float:
+        """Write one event as JSON."""
+        event = self._raw("known-1")
+
+        def work() -> int:
+            for _ in range(DUMPS):
+                json.dumps(event)
+            return DUMPS
+
+        return self._measure(work)
+
+    def _measure(self, work: Callable[[], int], profiler: cProfile.Profile | None = None) -> float:
+        gc.collect()
+        left_out = self.socket.seconds
+        started = time.process_time()
+        events = profiler.runcall(work) if profiler else work()
+        took = time.process_time() - started - (self.socket.seconds - left_out)
+        return 1_000_000 * took / events
+
+    def _claims(self, remember: int) -> Claims:
+        return Claims(self._dynamo, self._settings.tables, self._settings.calendar, _NoDeadLetters(), remember)
+
+    def _store_one_by_one(self, batch: Batch) -> int:
+        tables: Tables = self._settings.tables
+        for event in batch.events:
+            day = event.occurred_at[:10]
+            item = {name: {"S": text} for name, text in event._asdict().items()}
+            self._plain.put_item(
+                TableName=tables.events,
+                Item={**item, "received_at": {"S": batch.received_at}, "source": {"S": batch.source}},
+                ConditionExpression="attribute_not_exists(event_id)",
+            )
+            if not event.user_id.startswith("known"):
+                users = users_key(day, shard_of(event.user_id, tables.user_shards))
+                self._plain.put_item(
+                    TableName=tables.stats,
+                    Item={"pk": {"S": users}, "sk": {"S": event.user_id}},
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+            self._plain.update_item(
+                TableName=tables.stats,
+                Key={"pk": {"S": counts_key(0)}, "sk": {"S": day}},
+                UpdateExpression="ADD #type :one",
+                ExpressionAttributeNames={"#type": type_attribute(event.event_type)},
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+        return len(batch.events)
+
+    def _messages(self, count: int) -> list[str]:
+        return [self._message(self._users()) for _ in range(count)]
+
+    def _users(self) -> Iterator[str]:
+        known = iter(self._rng.sample(range(KNOWN_USERS), EVENTS_PER_BATCH))
+        for number in range(EVENTS_PER_BATCH):
+            if number % EVENTS_PER_NEW_USER == 0:
+                yield f"new-{self._rng.getrandbits(64)}"
+            elif number % EVENTS_PER_NEW_USER_DAY == 0:
+                yield f"back-{self._rng.getrandbits(64)}"
+            else:
+                yield f"known-{next(known)}"
+
+    def _message(self, users: Iterable[str]) -> str:
+        now = datetime.now(UTC)
+        ((_, body),) = cut([parse_event(self._raw(user), now) for user in users], "bench", RECEIVED_AT)
+        return body
+
+    def _raw(self, user: str) -> dict[str, Any]:
+        rng = self._rng
+        second = rng.randrange(86_400)
+        return {
+            "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
+            "occurred_at": f"{DAY}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z",
+            "user_id": user,
+            "event_type": f"event_type_{rng.randrange(EVENT_TYPES)}",
+            "properties": {
+                "country": "UA",
+                "session_id": f"{rng.getrandbits(32):08x}",
+                "price": rng.randrange(100),
+            },
+        }
+
+    def _api_events(self, size: int) -> list[dict[str, Any]]:
+        sample = json.loads((ROOT / "events/ingest.json").read_text())
+        made = []
+        for _ in range(max(1, min(MOST_REQUESTS, self.batches * EVENTS_PER_BATCH // size))):
+            body = json.dumps([self._raw(f"known-{number}") for number in range(size)]).encode()
+            made.append({**sample, "body": base64.b64encode(body).decode(), "isBase64Encoded": True})
+        return made
+
+
+class _OpenGate:
+    def admit(self, _credential: str, _method: str, _route: str) -> tuple[Principal, Allowance]:
+        return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
+
+
+class _NoDeadLetters:
+    def send(self, _batch: Batch, reason: str) -> None:
+        raise AssertionError(f"a made-up event cannot be stored: {reason}")
+
+
+async def _run_here(function: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
+    return function(*arguments)
+
+
+def profile_lines(profiler: cProfile.Profile, events: int) -> list[ProfileLine]:
+    """The functions with the most own time; the bench's own are left out."""
+    stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    lines = {key: (calls, own) for key, (_, calls, own, *_) in stats.items() if key[0] != __file__}
+    total = sum(own for _, own in lines.values())
+    most = sorted(lines.items(), key=lambda line: -line[1][1])[:PROFILE_LINES]
+    return [ProfileLine(own / total, calls / events, _where(*key)) for key, (calls, own) in most]
+
+
+def _where(file: str, line: int, name: str) -> str:
+    if file == "~":
+        return name
+    place = Path(file)
+    if place.is_relative_to(ROOT):
+        place = place.relative_to(ROOT)
+    # Where Python is installed is nobody's business.
+    return f"{'/'.join(place.parts[-3:])}:{line} {name}"
+
+
+def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
+    """Measure in this process, which has the functions' environment."""
+    bench = Bench(batches)
+    measurements: dict[object, Callable[[], float]] = {
+        "consumer_unremembered": partial(bench.consumer, remember=False),
+        "consumer": bench.consumer,
+        "literal": bench.literal,
+        "json_dumps": bench.json_dumps,
+        **{size: partial(bench.ingest, size) for size in INGEST_SIZES},
+    }
+    took: dict[object, list[float]] = {name: [] for name in measurements}
+    for _ in range(rounds):
+        for name, one in measurements.items():
+            took[name].append(one())
+    of_consumer, of_ingest = [], []
+    consumer_requests = bench.consumer_requests
+    if profile:
+        profiler = cProfile.Profile()
+        bench.consumer(profiler=profiler)
+        of_consumer = profile_lines(profiler, batches * EVENTS_PER_BATCH)
+        profiler = cProfile.Profile()
+        # A profiler sees one thread, so that the route is run in that of the event loop.
+        with patch("anyio.to_thread.run_sync", _run_here):
+            bench.ingest(DOOR_SIZE, profiler)
+        of_ingest = profile_lines(profiler, batches * EVENTS_PER_BATCH)
+    return CpuCosts(
+        rounds=rounds,
+        consumer_events=batches * EVENTS_PER_BATCH,
+        literal_events=bench.literal_batches * EVENTS_PER_BATCH,
+        consumer=median(took["consumer"]),
+        consumer_unremembered=median(took["consumer_unremembered"]),
+        literal=median(took["literal"]),
+        ingest=[IngestCost(size, median(took[size])) for size in INGEST_SIZES],
+        json_dumps=median(took["json_dumps"]),
+        consumer_requests=dict(sorted(consumer_requests.items())),
+        literal_requests=dict(sorted(bench.literal_requests.items())),
+        consumer_profile=of_consumer,
+        ingest_profile=of_ingest,
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print it."""
+    rounds, batches, profile = map(int, arguments)
+    # The functions log and print their metrics.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        found = measure(rounds, batches, profile=bool(profile))
+    print(json.dumps(asdict(found)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,124 @@
+"""`rollcall cost`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from rollcall.bodies import MAX_EVENTS
+from scripts import cost as costing
+from scripts import tables
+from scripts.commands.common import AsJson, show, show_json
+from scripts.cost import Estimate, Load, Part, Prices, Stack
+
+BATCH_SIZES = (1, 10, 100, 500, 1_000)
+
+
+def cost(
+    events_per_day: Annotated[int | None, typer.Option(min=1, help="Events that come on a day.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Users who are active on a day.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_EVENTS, help="Events in a request.")] = 500,
+    event_types: Annotated[int, typer.Option(min=1, help="Event types that a day sees.")] = 20,
+    requests_per_day: Annotated[int, typer.Option(min=0, help="GET /stats/* on a day, 30 days each.")] = 0,
+    scrapes_per_day: Annotated[int, typer.Option(min=0, help="GET /metrics on a day.")] = 0,
+    uploaded_gb: Annotated[float, typer.Option(min=0, help="GB of files uploaded on a day.")] = 0.0,
+    ingest_us: Annotated[
+        float, typer.Option(min=0, help="Microseconds of CPU that ingest takes for an event.")
+    ] = costing.INGEST_MICROSECONDS,
+    consumer_us: Annotated[
+        float, typer.Option(min=0, help="Microseconds of CPU that the consumer takes for an event.")
+    ] = costing.CONSUMER_MICROSECONDS,
+    table: Annotated[bool, typer.Option("--table", help="Compare batch sizes, and show the idle stack.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what a load costs on AWS: on demand, no free tier, us-east-1.
+
+    Asks nobody: the prices are those of scripts/prices.json, the units what the code takes.
+    """
+    prices, stack = Prices.read(), costing.stack_of_this_version()
+    if table:
+        if events_per_day is not None or users is not None:
+            raise typer.BadParameter("--table is of a load of its own; leave out --events-per-day and --users")
+        _compare(stack, prices, as_json)
+        return
+    if events_per_day is None or users is None:
+        raise typer.BadParameter("name the load by --events-per-day and --users, or ask for --table")
+    if users > events_per_day:
+        raise typer.BadParameter("--users is more than --events-per-day; who is active has at least one event")
+    load = Load(
+        events_per_day,
+        users,
+        batch_size,
+        event_types,
+        requests_per_day,
+        scrapes_per_day,
+        uploaded_gb,
+        ingest_us,
+        consumer_us,
+    )
+    found = costing.estimate(load, stack, prices)
+    if as_json:
+        show_json({**_as_dict(found, prices), **_per_million(found)})
+        return
+    show(tables.costs(found))
+    intake, keeping = found.per_million(Part.INTAKE), found.per_million(Part.STORAGE)
+    service, dollars = next(iter(found.services().items()))
+    line = found.dearest()
+    total = found.dollars()
+    most = f"the most is {line.what}" if line.service == service else f"the dearest line is {line.service}, {line.what}"
+    typer.echo(
+        f"${total:,.2f} a month: ${intake:.3f} to take a million events in, ${keeping:.3f} for each month that a "
+        f"million are kept.\n{service} is {dollars / total:.0%} of it; {most}, {line.dollars / total:.0%}."
+    )
+    typer.echo(_source(prices))
+
+
+def _compare(stack: Stack, prices: Prices, as_json: bool) -> None:
+    by_size = {size: costing.of_batch_size(size, stack, prices) for size in BATCH_SIZES}
+    idle = costing.idle(stack, prices)
+    if as_json:
+        sizes = {str(size): _per_million(found) for size, found in by_size.items()}
+        show_json({"batch_sizes": sizes, "idle": _as_dict(idle, prices)})
+        return
+    show(tables.costs_by_batch_size(by_size), tables.costs(idle, title="The idle stack"))
+    typer.echo(
+        f"${idle.dollars():,.2f} a month while nobody calls, and the keeping of what is stored. "
+        "An account's first three dashboards are free."
+    )
+    typer.echo(_source(prices))
+
+
+def _as_dict(found: Estimate, prices: Prices) -> dict[str, Any]:
+    return {
+        "prices": {"date": prices.date, "region": prices.region},
+        "dollars_a_month": found.dollars(),
+        "parts": {part.value: found.dollars(part) for part in Part},
+        "services": found.services(),
+        "lines": [
+            {
+                "service": line.service,
+                "what": line.what,
+                "part": line.part.value,
+                "quantity": line.quantity,
+                "unit": line.price.unit,
+                "dollars_a_month": line.dollars,
+            }
+            for line in found.lines
+        ],
+    }
+
+
+def _per_million(found: Estimate) -> dict[str, Any]:
+    return {
+        "dollars_per_million_events": {
+            "taking_in": found.per_million(Part.INTAKE),
+            "keeping_a_month": found.per_million(Part.STORAGE),
+            "all": found.per_million(),
+        },
+        "taking_in_by_service": {
+            service: found.per_million(Part.INTAKE, service=service) for service in found.services(Part.INTAKE)
+        },
+    }
+
+
+def _source(prices: Prices) -> str:
+    return f"Prices of {prices.region} as of {prices.date}, on demand, no free tier."

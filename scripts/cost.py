@@ -1,0 +1,467 @@
+"""What a load costs on AWS: on demand, no free tier, at the prices of `prices.json`.
+
+Units are worked out from what the code does, named where they are taken from; what cannot be read from the code is a
+constant that says why. Left out, as each is less than a fiftieth of the rest under a steady load: data transfer of the
+answers, storage of the logs, cold starts, retries, logins. Every event is new, and a batch is of one day.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rollcall.batch import MAX_EVENTS as EVENTS_PER_MESSAGE
+from rollcall.batch import encode, make_batch
+from rollcall.counters import MAX_WRITES, Vocabulary
+from rollcall.dynamo import KEYS_PER_CALL, STATEMENTS_PER_CALL
+from rollcall.events import parse_event
+from rollcall.imports import PIECE_BYTES
+from rollcall.intake import BYTES_PER_CALL, MESSAGES_PER_CALL
+from scripts import deploy, sample
+
+PRICES_FILE = Path(__file__).parent / "prices.json"
+MILLION = 1_000_000
+KB = 1024
+GB = 1024**3
+# A twelfth of a year: months differ by a tenth, prices are by the month.
+DAYS_A_MONTH = 365 / 12
+MINUTES_A_MONTH = DAYS_A_MONTH * 24 * 60
+
+# SQS bills each 64 KB of what a request carries as a request (Amazon SQS Pricing).
+SQS_CHUNK_BYTES = 64 * KB
+# Lambda polls a queue with five pollers for 20 seconds at a time. It goes down to two only where the mapping has no
+# MaximumConcurrency, which ours have (AWS Lambda Developer Guide, scaling of SQS event source mappings).
+POLLERS = 5
+POLLS_A_MINUTE = 3
+
+# CPU on a whole core; that of ingest was measured as 14 on x86_64, for 500 events of JSON, checked, cut and encoded.
+INGEST_MICROSECONDS = 20.0
+CONSUMER_MICROSECONDS = 40.0
+# FastAPI and Mangum, for a request of any size: a guess on the high side.
+REQUEST_CPU_MICROSECONDS = 3_000.0
+# A function of so many MB has a whole core, one of fewer its share (AWS Lambda Developer Guide, memory).
+MEGABYTES_A_CORE = 1_769
+# What a function waits for one answer of DynamoDB or SQS. Reads take some 5 ms, batches of 25 writes and transactions
+# some 15; they are made one after the other, so that they and not the CPU are most of an invocation.
+WAIT_MILLISECONDS = 15.0
+# Lambda hands over more where messages come faster than consumers take them; that is cheaper.
+MESSAGES_AN_INVOCATION = 1
+# GET /stats/*: 16 readers side by side.
+READ_MILLISECONDS = 50.0
+
+# Measured: the lines of Powertools' Logger and Metrics that a handler writes, with the names and ids of a real stack.
+REQUEST_LINE_BYTES = 500
+INGEST_METRICS_BYTES = 280
+BATCH_LINE_BYTES = 600
+CONSUMER_METRICS_BYTES = 680
+# START, END and REPORT, which Lambda writes for each invocation.
+LAMBDA_LINES_BYTES = 350
+# The names that a stack in use emits: ingest's 2, and the consumer's 8 of a batch that went well. All have one
+# dimension. CloudWatch bills the hours in which a metric comes, so that an idle stack pays for none.
+METRICS_IN_USE = 10
+
+# Items as they are stored, measured on sample events; DynamoDB adds 100 bytes to each (Developer Guide, item sizes).
+ITEM_OVERHEAD_BYTES = 100
+EVENT_BYTES = 275
+USER_DAY_BYTES = 64
+FIRST_DAY_BYTES = 47
+RECEIPT_BYTES = 118
+PENDING_BYTES = 66
+# The day's counters besides the event types: its key, the actives, the time to count, the source.
+OTHER_COUNTERS_BYTES = 100
+TYPE_NAME_BYTES = 16
+
+# Of the users of a day, those who were never seen before: a product that renews its users in some weeks.
+NEW_USER_SHARE = 0.05
+# What `rollcall stats` asks for, and how far back a scrape of GET /metrics reads.
+READ_DAYS = 30
+SCRAPED_DAYS = 365
+
+
+class UnknownPrice(LookupError):
+    """No such price is in the table."""
+
+
+class Part(StrEnum):
+    """What a line is paid for."""
+
+    INTAKE = "taking in"
+    """Events from the request to the counters: once."""
+    READS = "reading"
+    STORAGE = "keeping"
+    """What a month's events take up: each month that they are kept."""
+    STANDING = "standing"
+    """The same however many events there are."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What so many of a unit cost."""
+
+    dollars: float
+    per: float
+    unit: str
+    page: str
+    checked: str
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A dated table of prices of one region."""
+
+    date: str
+    region: str
+    table: Mapping[str, Price]
+
+    def __getitem__(self, name: str) -> Price:
+        try:
+            return self.table[name]
+        except KeyError:
+            raise UnknownPrice(f"there is no price {name}") from None
+
+    @classmethod
+    def read(cls, path: Path = PRICES_FILE) -> "Prices":
+        """The table in a file."""
+        whole = json.loads(path.read_text())
+        return cls(whole["date"], whole["region"], {name: Price(**price) for name, price in whole["prices"].items()})
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What template.yaml says that is paid for."""
+
+    memory: Mapping[str, int]
+    """MB by function."""
+    consumers: int
+    """That run at once at most."""
+    counter_shards: int
+    upload_days: int
+    polled_queues: int
+    alarm_metrics: int
+    dashboards: int
+
+    @classmethod
+    def of_template(cls, template: Mapping[str, Any]) -> "Stack":
+        """Read from the template, with its parameters' defaults."""
+        defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+        functions = _of_type(template, "AWS::Serverless::Function")
+        memory = template["Globals"]["Function"]["MemorySize"]
+        return cls(
+            memory={name: properties.get("MemorySize", memory) for name, properties in functions.items()},
+            consumers=int(defaults["ConsumerConcurrency"]),
+            counter_shards=int(defaults["CounterShards"]),
+            upload_days=int(defaults["UploadRetentionDays"]),
+            polled_queues=sum(
+                source["Type"] == "SQS"
+                for properties in functions.values()
+                for source in properties.get("Events", {}).values()
+            ),
+            # An alarm on a computed value is billed by the metrics that it is computed from.
+            alarm_metrics=sum(
+                sum("MetricStat" in metric for metric in alarm.get("Metrics", ())) or 1
+                for alarm in _of_type(template, "AWS::CloudWatch::Alarm").values()
+            ),
+            dashboards=len(_of_type(template, "AWS::CloudWatch::Dashboard")),
+        )
+
+
+def _of_type(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+    return {
+        name: resource["Properties"] for name, resource in template["Resources"].items() if resource["Type"] == kind
+    }
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a stack has to do on a day. Events come by POST /events, each request with as many; users have one or more.
+
+    Microseconds are of CPU, for an event.
+    """
+
+    events: int
+    users: int
+    """Active on the day: the new (day, user) pairs."""
+    batch_size: int = 500
+    event_types: int = 20
+    requests: int = 0
+    """GET /stats/*."""
+    scrapes: int = 0
+    """GET /metrics."""
+    uploaded_gb: float = 0.0
+    """Of files, whose events are among `events`."""
+    ingest_microseconds: float = INGEST_MICROSECONDS
+    consumer_microseconds: float = CONSUMER_MICROSECONDS
+
+
+@dataclass(frozen=True)
+class BatchUnits:
+    """What one request with its events takes, in units that are billed."""
+
+    write_units: float
+    read_units: float
+    sqs_requests: int
+    ingest_gb_seconds: float
+    consumer_gb_seconds: float
+    invocations: float
+    log_bytes: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """So many units of something in a month."""
+
+    service: str
+    what: str
+    part: Part
+    quantity: float
+    price: Price
+
+    @property
+    def dollars(self) -> float:
+        """A month."""
+        return self.quantity * self.price.dollars / self.price.per
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A month of a load, or of a stack that nobody calls."""
+
+    lines: list[Line]
+    events: float = 0.0
+    """In the month."""
+
+    def dollars(self, *parts: Part, service: str | None = None) -> float:
+        """A month; of some parts, or of all."""
+        return sum(
+            line.dollars
+            for line in self.lines
+            if line.part in (parts or tuple(Part)) and service in (None, line.service)
+        )
+
+    def per_million(self, *parts: Part, service: str | None = None) -> float:
+        """Dollars for each million events of a load."""
+        return self.dollars(*parts, service=service) / self.events * MILLION
+
+    def services(self, *parts: Part) -> dict[str, float]:
+        """Dollars a month by service, dearest first."""
+        names = dict.fromkeys(line.service for line in self.lines)
+        found = {name: self.dollars(*parts, service=name) for name in names}
+        return dict(sorted(found.items(), key=lambda entry: -entry[1]))
+
+    def dearest(self) -> Line:
+        """The line that is more than any other."""
+        return max(self.lines, key=lambda line: line.dollars)
+
+
+def estimate(load: Load, stack: Stack, prices: Prices) -> Estimate:
+    """A month of a load."""
+    if load.users > load.events:
+        raise ValueError("a user who is active on a day has at least one event; there are more users than events")
+    events = load.events * DAYS_A_MONTH
+    return Estimate(
+        [
+            *_intake(load, stack, prices),
+            *_reads(load, stack, prices),
+            *_storage(load, stack, prices),
+            Line("CloudWatch", "custom metrics", Part.STANDING, METRICS_IN_USE, prices["custom_metrics"]),
+            *_standing(stack, prices),
+        ],
+        events,
+    )
+
+
+def idle(stack: Stack, prices: Prices) -> Estimate:
+    """A month in which nobody calls, of a stack that stores nothing yet."""
+    return Estimate(list(_standing(stack, prices)))
+
+
+def _intake(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
+    requests = load.events * DAYS_A_MONTH / load.batch_size
+    units = batch_units(load, stack)
+
+    def line(service: str, what: str, quantity: float, price: str) -> Line:
+        return Line(service, what, Part.INTAKE, requests * quantity, prices[price])
+
+    yield line("API Gateway", "requests", 1, "api_gateway_requests")
+    yield line("Lambda", "ingest", units.ingest_gb_seconds, "lambda_gb_seconds")
+    yield line("Lambda", "consumer", units.consumer_gb_seconds, "lambda_gb_seconds")
+    yield line("Lambda", "invocations", units.invocations, "lambda_requests")
+    yield line("SQS", "send, receive, delete", units.sqs_requests, "sqs_requests")
+    yield line("DynamoDB", "writes", units.write_units, "dynamodb_write_units")
+    yield line("DynamoDB", "reads", units.read_units, "dynamodb_read_units")
+    yield line("CloudWatch Logs", "ingestion", units.log_bytes / GB, "log_ingestion")
+
+
+def batch_units(load: Load, stack: Stack) -> BatchUnits:
+    """What one POST /events of a load takes, with what the consumer does of it."""
+    sizes = _messages(load.batch_size)
+    user_days = load.users / load.events
+    # Each consumer asks once for a pair that it has not met (claims.py, _claim_pairs). The events of a pair fall to
+    # the consumers by chance, so that so many of them meet it; that all run is the dearest case.
+    met_by = stack.consumers * (1 - (1 - 1 / stack.consumers) ** (1 / user_days))
+    new_users = user_days * NEW_USER_SHARE
+    consumer_seconds = 0.0
+    for size in sizes:
+        unknown, new = size * user_days * met_by, size * user_days
+        # claims.py: the receipt, the events, the pairs, the first days, the transaction.
+        answers = (
+            2
+            + math.ceil(size / STATEMENTS_PER_CALL)
+            + _calls(unknown, KEYS_PER_CALL)
+            + _calls(new, STATEMENTS_PER_CALL)
+            + _calls(new, KEYS_PER_CALL)
+            + _calls(size * new_users, STATEMENTS_PER_CALL)
+        )
+        consumer_seconds += _seconds(size * load.consumer_microseconds, answers, stack.memory["ConsumerFunction"])
+    sends = _sends([_encoded_bytes(size) for size in sizes])
+    # The gate's two (access.py), the queue's, and the pending marks (receipts.py).
+    ingest_cpu = REQUEST_CPU_MICROSECONDS + load.batch_size * load.ingest_microseconds
+    ingest_seconds = _seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
+    consumed = len(sizes) / MESSAGES_AN_INVOCATION
+    return BatchUnits(
+        # The gate takes a token: access.py. A write unit is for 1 KB; events have a quarter of that.
+        write_units=1
+        + load.batch_size * (1 + user_days + 2 * new_users)
+        + sum(1 + transaction_units(size, load.event_types) for size in sizes),
+        # The gate 1; for each batch the receipt 1 (claims.py, _first_part); half of one for each pair that is not
+        # known, and for the first day of each new one.
+        read_units=1 + len(sizes) + load.batch_size * user_days * (met_by + 1) / 2,
+        # Received as they were cut; deleted without their bodies.
+        sqs_requests=sum(map(_chunks, sends)) + sum(_chunks(_encoded_bytes(size)) + 1 for size in sizes),
+        ingest_gb_seconds=ingest_seconds * stack.memory["IngestFunction"] / KB,
+        consumer_gb_seconds=consumer_seconds * stack.memory["ConsumerFunction"] / KB,
+        invocations=1 + consumed,
+        log_bytes=REQUEST_LINE_BYTES
+        + INGEST_METRICS_BYTES
+        + LAMBDA_LINES_BYTES
+        + len(sizes) * BATCH_LINE_BYTES
+        + consumed * (CONSUMER_METRICS_BYTES + LAMBDA_LINES_BYTES),
+    )
+
+
+def transaction_units(events: int, event_types: int) -> int:
+    """Write units of counting a batch of one day: two for the receipt, two for each KB of the day's counters.
+
+    A type that finds no room among them has an item of its own, two units more. As counters.py cuts them.
+    """
+    size, inline = _counters(event_types)
+    overflow = min(event_types - inline, events)
+    # The day's item is in each transaction: it counts the types that overflow.
+    transactions = max(1, math.ceil(overflow / (MAX_WRITES - 1)))
+    return transactions * (2 + 2 * math.ceil(size / KB)) + 2 * overflow
+
+
+def _counters(event_types: int) -> tuple[int, int]:
+    """Bytes of a day's counter item, and how many of the types are in it."""
+    vocabulary = Vocabulary()
+    inline = sum(vocabulary.admit(f"{number:0{TYPE_NAME_BYTES}}") for number in range(event_types))
+    return OTHER_COUNTERS_BYTES + vocabulary.size + inline, inline
+
+
+def _reads(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
+    size, _ = _counters(load.event_types)
+    # stats.py: a query a shard, strongly consistent for the answers, eventually for the scrapes.
+    read_units = stack.counter_shards * math.ceil(READ_DAYS * size / (4 * KB))
+    scrape_units = stack.counter_shards * math.ceil(SCRAPED_DAYS * size / (4 * KB)) / 2
+    requests = load.requests + load.scrapes
+    seconds = READ_MILLISECONDS / 1000 + _seconds(REQUEST_CPU_MICROSECONDS, 2, stack.memory["StatsFunction"])
+    gb_seconds = seconds * stack.memory["StatsFunction"] / KB
+    log_bytes = REQUEST_LINE_BYTES + LAMBDA_LINES_BYTES
+
+    def line(service: str, what: str, quantity: float, price: str) -> Line:
+        return Line(service, what, Part.READS, quantity * DAYS_A_MONTH, prices[price])
+
+    yield line("API Gateway", "requests", requests, "api_gateway_requests")
+    yield line("Lambda", "stats", requests * gb_seconds, "lambda_gb_seconds")
+    yield line("Lambda", "invocations", requests, "lambda_requests")
+    # The gate's units, as at every route.
+    yield line("DynamoDB", "writes", requests, "dynamodb_write_units")
+    asked = requests + load.requests * read_units + load.scrapes * scrape_units
+    yield line("DynamoDB", "reads", asked, "dynamodb_read_units")
+    yield line("CloudWatch Logs", "ingestion", requests * log_bytes / GB, "log_ingestion")
+    # Only while batches wait (monitor.py): at most one a scrape.
+    yield line("CloudWatch", "metrics asked for", load.scrapes, "metrics_read")
+
+
+def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
+    requests = load.events / load.batch_size
+    items = (
+        (load.events, EVENT_BYTES),
+        (load.users, USER_DAY_BYTES),
+        (load.users * NEW_USER_SHARE, FIRST_DAY_BYTES),
+        (requests * len(_messages(load.batch_size)), RECEIPT_BYTES + PENDING_BYTES + ITEM_OVERHEAD_BYTES),
+    )
+    stored = sum(count * (size + ITEM_OVERHEAD_BYTES) for count, size in items) * DAYS_A_MONTH / GB
+    # Recovery is billed by the tables without their indexes (Developer Guide, point-in-time recovery).
+    index = load.users * NEW_USER_SHARE * (FIRST_DAY_BYTES + ITEM_OVERHEAD_BYTES) * DAYS_A_MONTH / GB
+    yield Line("DynamoDB", "storage", Part.STORAGE, stored + index, prices["dynamodb_storage"])
+    yield Line("DynamoDB", "recovery", Part.STORAGE, stored, prices["dynamodb_recovery"])
+    kept = load.uploaded_gb * stack.upload_days
+    yield Line("S3", "uploads", Part.STORAGE, kept, prices["s3_storage"])
+    # The parts of a file that comes packed are put anew, unpacked; that all do is the dearest case.
+    pieces = load.uploaded_gb * DAYS_A_MONTH * GB / PIECE_BYTES
+    yield Line("S3", "requests", Part.STORAGE, pieces, prices["s3_puts"])
+
+
+def _standing(stack: Stack, prices: Prices) -> Iterator[Line]:
+    polls = stack.polled_queues * POLLERS * POLLS_A_MINUTE * MINUTES_A_MONTH
+    yield Line("SQS", "polling by Lambda", Part.STANDING, polls, prices["sqs_requests"])
+    yield Line("CloudWatch", "alarms", Part.STANDING, stack.alarm_metrics, prices["alarm_metrics"])
+    yield Line("CloudWatch", "dashboard", Part.STANDING, stack.dashboards, prices["dashboards"])
+
+
+def of_batch_size(batch_size: int, stack: Stack, prices: Prices) -> Estimate:
+    """A million events a day in such requests, with one new user-day for each 10."""
+    return estimate(Load(MILLION, MILLION // 10, batch_size), stack, prices)
+
+
+def stack_of_this_version() -> Stack:
+    """What template.yaml deploys."""
+    return Stack.of_template(deploy.template())
+
+
+def _messages(events: int) -> list[int]:
+    """How many events are in each message of a request."""
+    whole, rest = divmod(events, EVENTS_PER_MESSAGE)
+    return [EVENTS_PER_MESSAGE] * whole + [rest] * bool(rest)
+
+
+@cache
+def _encoded_bytes(events: int) -> int:
+    """The body of a message with so many sample events, measured."""
+    day = date(2026, 11, 21)
+    now = datetime.fromisoformat("2026-11-22T00:00:00+00:00")
+    made = sample.generate(events, max(1, events // 10), 1, day, 1)
+    received_at = (now + timedelta(milliseconds=1)).isoformat(timespec="milliseconds")
+    return len(encode(make_batch([parse_event(raw, now) for raw in made], "http", received_at)))
+
+
+def _sends(sizes: list[int]) -> list[int]:
+    """Bytes of each call that sends messages of such sizes, as intake.py fills them."""
+    calls: list[list[int]] = []
+    for size in sizes:
+        if calls and len(calls[-1]) < MESSAGES_PER_CALL and sum(calls[-1]) + size <= BYTES_PER_CALL - 10 * KB:
+            calls[-1].append(size)
+        else:
+            calls.append([size])
+    return [sum(call) for call in calls]
+
+
+def _chunks(size: int) -> int:
+    return math.ceil(size / SQS_CHUNK_BYTES)
+
+
+def _calls(expected: float, size: int) -> float:
+    """Calls for so many things; where fewer than one is expected, there is often none."""
+    return expected if expected < 1 else math.ceil(expected / size)
+
+
+def _seconds(cpu_microseconds: float, answers: float, megabytes: int) -> float:
+    """How long an invocation takes that waits for so many answers, one after the other."""
+    cores = min(1.0, megabytes / MEGABYTES_A_CORE)
+    return cpu_microseconds / cores / MILLION + answers * WAIT_MILLISECONDS / 1000

@@ -1,0 +1,238 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rollcall.events import parse_event
+from scripts import cost, sample
+from scripts.cli import app
+from scripts.cost import (
+    DAYS_A_MONTH,
+    MILLION,
+    NEW_USER_SHARE,
+    Load,
+    Part,
+    Prices,
+    Stack,
+    UnknownPrice,
+    batch_units,
+    estimate,
+    idle,
+    transaction_units,
+)
+
+PRICES = Prices.read()
+STACK = Stack(
+    memory={"IngestFunction": 1024, "ConsumerFunction": 512, "StatsFunction": 1024},
+    consumers=10,
+    counter_shards=4,
+    upload_days=30,
+    polled_queues=2,
+    alarm_metrics=13,
+    dashboards=1,
+)
+LOAD = Load(events=100_000, users=10_000, requests=1_000, scrapes=1_440, uploaded_gb=0.5)
+
+
+@pytest.fixture
+def rollcall() -> Callable[..., Any]:
+    return lambda *arguments: CliRunner().invoke(app, ["cost", *(str(each) for each in arguments)])
+
+
+def test_the_units_of_a_batch_of_500_add_up() -> None:
+    units = batch_units(LOAD, STACK)
+    # 500 events, 50 new user-days, two for each new user; the token, the mark, the receipt and the counters.
+    assert units.write_units == pytest.approx(500 + 50 + 2 * 50 * NEW_USER_SHARE + 1 + 1 + 2 + 2)
+    # The gate, the receipt, the first days; a pair is asked for by those of 10 consumers that 10 events fall to.
+    assert units.read_units == pytest.approx(1 + 1 + 50 / 2 + 50 * 10 * (1 - 0.9**10) / 2)
+    # 500 events are half a chunk: sent, received, deleted.
+    assert units.sqs_requests == 3
+    assert units.invocations == 2
+
+
+def test_the_units_are_those_that_the_benchmark_counts() -> None:
+    # README, "What it costs": of 200 batches, some reach over midnight.
+    floor = 100_000 + 85_070 + 2 * 9_999
+    assert floor + 200 * transaction_units(500, 20) == pytest.approx(205_926, rel=0.001)
+
+
+def test_a_request_of_a_thousand_events_makes_two_batches() -> None:
+    units, half = batch_units(replace(LOAD, batch_size=1_000), STACK), batch_units(LOAD, STACK)
+    # The token alone is shared.
+    assert units.write_units == pytest.approx(2 * half.write_units - 1)
+    # Sent together they just fill a chunk; each is received and deleted.
+    assert units.sqs_requests == 1 + 2 * 2
+
+
+def test_more_messages_than_a_call_takes_are_sent_in_several() -> None:
+    assert cost._sends([100] * 25) == [1_000, 1_000, 500]
+    assert cost._sends([200 * 1024, 200 * 1024]) == [200 * 1024, 200 * 1024]
+
+
+@pytest.mark.parametrize(
+    ("events", "types", "units"),
+    [
+        (500, 1, 4),
+        (1, 20, 4),
+        (500, 50, 6),
+        # 128 types are in the day's item of 4 KB, the others in their own.
+        (500, 130, 2 + 8 + 2 * 2),
+        (1, 1_000, 2 + 8 + 2),
+        (500, 1_000, 6 * (2 + 8) + 2 * 500),
+    ],
+)
+def test_event_types_cost_by_the_size_of_the_counters_and_those_that_overflow(
+    events: int, types: int, units: int
+) -> None:
+    assert transaction_units(events, types) == units
+
+
+def test_twice_the_load_costs_twice_but_for_what_stands() -> None:
+    double = Load(events=200_000, users=20_000, requests=2_000, scrapes=2_880, uploaded_gb=1.0)
+    one, two = estimate(LOAD, STACK, PRICES), estimate(double, STACK, PRICES)
+    for part in (Part.INTAKE, Part.READS, Part.STORAGE):
+        assert one.dollars(part) > 0
+        assert two.dollars(part) == pytest.approx(2 * one.dollars(part))
+    assert two.dollars(Part.STANDING) == one.dollars(Part.STANDING)
+    assert two.per_million(Part.INTAKE) == pytest.approx(one.per_million(Part.INTAKE))
+
+
+def test_the_lines_add_up_however_they_are_grouped() -> None:
+    found = estimate(LOAD, STACK, PRICES)
+    total = sum(line.quantity * line.price.dollars / line.price.per for line in found.lines)
+    assert found.dollars() == pytest.approx(total)
+    assert sum(found.services().values()) == pytest.approx(total)
+    assert sum(found.dollars(part) for part in Part) == pytest.approx(total)
+    assert found.per_million() == pytest.approx(total / (100_000 * DAYS_A_MONTH) * MILLION)
+    assert list(found.services().values()) == sorted(found.services().values(), reverse=True)
+
+
+def test_an_idle_stack_has_what_stands_and_nothing_else() -> None:
+    found = idle(STACK, PRICES)
+    assert {line.part for line in found.lines} == {Part.STANDING}
+    # Two queues polled by five every 20 seconds, 13 metrics of alarms, a dashboard.
+    polls = 2 * 5 * 3 * 60 * 24 * DAYS_A_MONTH
+    assert found.dollars() == pytest.approx(polls * 0.4 / MILLION + 13 * 0.10 + 3)
+
+
+def test_larger_requests_cost_less_an_event() -> None:
+    by_size = [cost.of_batch_size(size, STACK, PRICES).per_million(Part.INTAKE) for size in (1, 10, 100, 500, 1_000)]
+    assert by_size == sorted(by_size, reverse=True)
+
+
+def test_a_million_events_in_batches_of_500_are_taken_in_for_85_cents() -> None:
+    found = cost.of_batch_size(500, cost.stack_of_this_version(), PRICES)
+    # No less than the write units of the events and of the new pairs.
+    assert 1.1 * 0.625 < found.per_million(Part.INTAKE) <= 0.85
+    assert next(iter(found.services())) == "DynamoDB"
+
+
+def test_slower_functions_cost_more_and_smaller_ones_take_longer() -> None:
+    units = batch_units(LOAD, STACK)
+    assert batch_units(replace(LOAD, consumer_microseconds=80), STACK).consumer_gb_seconds > units.consumer_gb_seconds
+    assert batch_units(replace(LOAD, ingest_microseconds=80), STACK).ingest_gb_seconds > units.ingest_gb_seconds
+    assert cost._seconds(1_000, 0, 512) == pytest.approx(cost._seconds(1_000, 0, 1_769) * 1_769 / 512)
+    assert cost._seconds(1_000, 0, 3_538) == cost._seconds(1_000, 0, 1_769) == 0.001
+
+
+def test_sample_events_are_of_the_size_that_is_reckoned_with() -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    events = [parse_event(raw, now) for raw in sample.generate(1_000, 100, 30, date(2026, 11, 21), 1)]
+    # The names of the other attributes and their values are the same for all.
+    rest = "event_idoccurred_atuser_idevent_typepropertiesreceived_at2026-11-22T00:00:00.000Zsourcehttpbatchfingerprint"
+    sizes = [len(rest) + 32 + len(event.fingerprint()) + sum(len(text.encode()) for text in event) for event in events]
+    assert max(sizes) < 1024
+    assert sum(sizes) / len(sizes) == pytest.approx(cost.EVENT_BYTES, rel=0.05)
+
+
+def test_the_stack_is_read_from_the_template() -> None:
+    stack = cost.stack_of_this_version()
+    assert stack.memory["ConsumerFunction"] == 512
+    assert stack.memory["IngestFunction"] == 1024
+    assert (stack.polled_queues, stack.dashboards, stack.upload_days) == (2, 1, 30)
+    # Four alarms on a metric, one on the throttles of seven functions, one on a share.
+    assert stack.alarm_metrics == 4 + 7 + 2
+
+
+def test_prices_have_a_date_a_region_and_each_a_unit_and_a_page() -> None:
+    assert (PRICES.date, PRICES.region) == ("2026-11-22", "us-east-1")
+    for price in PRICES.table.values():
+        assert price.dollars > 0
+        assert price.per > 0
+        assert price.unit
+        assert "Pricing" in price.page
+        assert price.checked
+
+
+def test_every_price_is_used() -> None:
+    used = {id(line.price) for line in estimate(LOAD, STACK, PRICES).lines}
+    assert used == {id(price) for price in PRICES.table.values()}
+
+
+def test_a_price_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownPrice, match="there is no price eventbridge"):
+        PRICES["eventbridge"]
+
+
+def test_more_users_than_events_are_refused() -> None:
+    with pytest.raises(ValueError, match="more users than events"):
+        estimate(Load(events=1, users=2), STACK, PRICES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name the load by --events-per-day and --users, or ask for --table"),
+        (("--users", 5), "name the load by --events-per-day and --users"),
+        (("--events-per-day", 0, "--users", 5), "Invalid value for '--events-per-day'"),
+        (("--events-per-day", -1, "--users", 5), "Invalid value for '--events-per-day'"),
+        (("--events-per-day", 5, "--users", 0), "Invalid value for '--users'"),
+        (("--events-per-day", 5, "--users", 6), "--users is more than --events-per-day"),
+        (("--events-per-day", 5, "--users", 5, "--batch-size", 0), "Invalid value for '--batch-size'"),
+        (("--events-per-day", 5, "--users", 5, "--batch-size", 5_001), "Invalid value for '--batch-size'"),
+        (("--events-per-day", 5, "--users", 5, "--event-types", 0), "Invalid value for '--event-types'"),
+        (("--events-per-day", 5, "--users", 5, "--requests-per-day", -1), "Invalid value for '--requests-per-day'"),
+        (("--table", "--users", 5), "--table is of a load of its own"),
+    ],
+)
+def test_a_load_that_is_none_is_a_usage_error(
+    rollcall: Callable[..., Any], arguments: tuple[object, ...], said: str
+) -> None:
+    done = rollcall(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_load_is_answered_by_line_with_what_dominates(rollcall: Callable[..., Any]) -> None:
+    load = ("--events-per-day", 1_000_000, "--users", 100_000)
+    done = rollcall(*load)
+    assert done.exit_code == 0
+    for service in ("API Gateway", "Lambda", "SQS", "DynamoDB", "S3", "CloudWatch Logs", "CloudWatch"):
+        assert any(line.startswith(f"{service} ") for line in done.stdout.splitlines())
+    assert "DynamoDB is " in done.stdout
+    assert "the most is writes" in done.stdout
+    said = json.loads(rollcall(*load, "--json").stdout)
+    assert said["dollars_a_month"] == pytest.approx(sum(said["parts"].values()))
+    assert said["dollars_a_month"] == pytest.approx(sum(line["dollars_a_month"] for line in said["lines"]))
+    per_million = said["dollars_per_million_events"]
+    assert per_million["taking_in"] == pytest.approx(sum(said["taking_in_by_service"].values()))
+
+
+def test_of_a_small_load_most_is_what_stands(rollcall: Callable[..., Any]) -> None:
+    done = rollcall("--events-per-day", 10, "--users", 5)
+    assert "CloudWatch is " in done.stdout
+
+
+def test_the_table_compares_batch_sizes_and_shows_the_idle_stack(rollcall: Callable[..., Any]) -> None:
+    done = rollcall("--table")
+    assert done.exit_code == 0
+    sizes = [line.split()[0] for line in done.stdout.splitlines()[2:7]]
+    assert sizes == ["1", "10", "100", "500", "1,000"]
+    assert "The idle stack" in done.stdout
+    said = json.loads(rollcall("--table", "--json").stdout)
+    assert list(said["batch_sizes"]) == ["1", "10", "100", "500", "1000"]
+    assert said["idle"]["parts"]["taking in"] == 0
