@@ -18,9 +18,12 @@ import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here
 test: $(VENV)/.test ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
-bench: $(VENV)/.run ## Count what the write path costs on DynamoDB, and measure the memory of imports
+bench: $(VENV)/.run ## Measure it: DynamoDB's units, CPU, cold starts, memory of imports, dollars
 	@$(BIN)/rollcall bench write
+	@$(BIN)/rollcall bench cpu
+	@$(BIN)/rollcall bench cold
 	@$(BIN)/rollcall bench import
+	@$(BIN)/rollcall cost --table
 
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
 	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py

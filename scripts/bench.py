@@ -5,6 +5,7 @@ an index that the item is in (twice for a changed index key), twice as many in a
 4 KB of an item, half where eventually consistent. What an emulator reports is not looked at.
 """
 
+import json
 import math
 import random
 import time
@@ -109,12 +110,13 @@ class Meter:
         self.write_units = 0
         self.read_units = 0.0
         self._reader = unmetered
-        client.meta.events.register("provide-client-params.dynamodb", self._before)
+        # As it goes over the wire, whoever made it.
+        client.meta.events.register_last("before-call.dynamodb", self._before)
         client.meta.events.register("after-call.dynamodb", self._after)
         self._params: Any = None
 
     def _before(self, params: Any, **_: Any) -> None:
-        self._params = params
+        self._params = json.loads(params["body"])
 
     def _after(self, model: Any, parsed: Any, **_: Any) -> None:
         self.requests[model.name] += 1

@@ -122,14 +122,14 @@ def anonymous(request: Request) -> None:
         raise too_fast(request, error) from None
 
 
-def registrar(
+async def registrar(
     request: Request, scopes: SecurityScopes, credential: Annotated[str | None, Security(credential_of)]
 ) -> Principal | None:
     """The admin who registers somebody, or None where anybody may register; raises `Refused`."""
     if credential is None and request.app.state.account_settings.open_registration:
         anonymous(request)
         return None
-    return admitted(request, scopes, credential)
+    return await admitted(request, scopes, credential)
 
 
 @router.post(

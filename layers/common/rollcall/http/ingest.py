@@ -74,7 +74,7 @@ class EventsStored(EventsTaken):
     conflicts: list[str]
 
 
-def _wait_seconds(
+async def _wait_seconds(
     prefer: Annotated[str | None, Header(description="`wait=N`: answer when the events are counted")] = None,
     wait: Annotated[int | None, Query(ge=0, le=MAX_WAIT_SECONDS, description="The same as `Prefer: wait=N`")] = None,
 ) -> int:
@@ -126,7 +126,7 @@ def _wait_seconds(
         "reason. Sending the same events again counts nothing twice."
     ),
 )
-def post_events(
+async def post_events(
     request: Request,
     principal: Annotated[Principal, Security(admitted, scopes=["ingest"])],
     body: Annotated[bytes, Depends(body_bytes)],
@@ -137,6 +137,7 @@ def post_events(
     ] = None,
 ) -> Response:
     """Queue the good events and name the bad ones."""
+    # Asynchronous as its dependencies are: a thread takes longer than a small request.
     state = request.app.state
     intake: Intake = state.intake
     metrics: Metrics = state.metrics

@@ -31,7 +31,7 @@ class _Basic(HTTPBasic):
 _basic = _Basic(scheme_name="Basic", description="An API key as the user name", auto_error=False)
 
 
-def credential_of(
+async def credential_of(
     api_key: Annotated[str | None, Security(_api_key)] = None,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
     basic: Annotated[HTTPBasicCredentials | None, Security(_basic)] = None,
@@ -44,8 +44,13 @@ def credential_of(
     return basic.username if basic else None
 
 
-def admitted(request: Request, scopes: Scopes, credential: Annotated[str | None, Security(credential_of)]) -> Principal:
-    """Who calls, if they have a good credential with all of the scopes and are not too fast; raises `Refused`."""
+async def admitted(
+    request: Request, scopes: Scopes, credential: Annotated[str | None, Security(credential_of)]
+) -> Principal:
+    """Who calls, if they have a good credential with all of the scopes and are not too fast; raises `Refused`.
+
+    Asynchronous, though it waits for AWS: a function answers one request at a time, and a thread would only cost.
+    """
     if not credential:
         raise unauthenticated("unauthenticated", "send an API key as X-API-Key, or an access token as Bearer")
     state = request.app.state
