@@ -17,6 +17,7 @@ from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo, Item
 from rollcall.events import Event
 from rollcall.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
+from rollcall.monitor import queue_depth
 from rollcall.settings import StatsSettings
 from scripts.stacks import Stack
 
@@ -184,19 +185,13 @@ def of_stack(stack: Stack) -> Auditor:
 
 def refuse_deliverable(stack: Stack) -> None:
     """Raise `CannotRepair` where a batch may still be delivered."""
-    names = [
-        "ApproximateNumberOfMessages",
-        "ApproximateNumberOfMessagesNotVisible",
-        "ApproximateNumberOfMessagesDelayed",
-    ]
     for queue, hint in (
         ("ImportQueueUrl", "wait until it is empty"),
         ("FailedImportsQueueUrl", "redrive it first"),
         ("BatchQueueUrl", "wait until it is empty"),
         ("DeadLetterQueueUrl", "redrive it first"),
     ):
-        found = stack.client("sqs").get_queue_attributes(QueueUrl=stack.output(queue), AttributeNames=names)
-        waiting = sum(int(found["Attributes"][name]) for name in names)
+        waiting = queue_depth(stack.client("sqs"), stack.output(queue))
         if waiting:
             raise CannotRepair(f"{queue.removesuffix('Url')} holds {waiting} messages that may finish batches; {hint}")
 

@@ -6,9 +6,10 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
+from rollcall.days import timestamp
 from rollcall.dynamo import Dynamo, Item
 from rollcall.keys import API_KEYS_KEY, api_key_key
 from rollcall.limits import Limit
@@ -99,7 +100,7 @@ class ApiKeys:
             "scopes": {"SS": list(wanted)},
             "source": {"S": source},
             "hash": {"S": _hash(text)},
-            "created_at": {"S": _time(self._clock())},
+            "created_at": {"S": timestamp(self._clock())},
         }
         if limit is not None:
             item |= {"rate": {"N": repr(limit.rate)}, "burst": {"N": str(limit.burst)}}
@@ -161,7 +162,7 @@ class ApiKeys:
             "-",
             UpdateExpression="SET revoked_at = if_not_exists(revoked_at, :now)",
             ConditionExpression="attribute_exists(pk)",
-            ExpressionAttributeValues={":now": {"S": _time(self._clock())}},
+            ExpressionAttributeValues={":now": {"S": timestamp(self._clock())}},
         )
 
     def _find(self, key_id: str) -> Item:
@@ -227,7 +228,7 @@ def _shown(item: Item) -> ApiKey:
         source=item["source"]["S"],
         limit=limit_of(item),
         created_at=item["created_at"]["S"],
-        expires_at=_time(int(item["valid_until"]["N"])) if "valid_until" in item else None,
+        expires_at=timestamp(int(item["valid_until"]["N"])) if "valid_until" in item else None,
         revoked_at=item.get("revoked_at", {}).get("S"),
         requests={
             name.removeprefix(_COUNT_PREFIX): int(value["N"])
@@ -235,7 +236,3 @@ def _shown(item: Item) -> ApiKey:
             if name.startswith(_COUNT_PREFIX)
         },
     )
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"

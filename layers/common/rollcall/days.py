@@ -58,3 +58,8 @@ def day_count(first: str, last: str) -> int:
 def days_between(first: str, last: str) -> list[str]:
     """Every day from `first` to `last`, both inclusive; empty where `first` is the later one."""
     return days_from(first, max(0, day_count(first, last)))
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as UTC, RFC 3339, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"

@@ -68,18 +68,14 @@ class Monitor:
     def read(self) -> Snapshot:
         """All figures. Reads each day's counters (half a read unit for 4 KB of them) and each key; raises botocore's
         errors."""
-        depth = self._depth(self._queue_url)
+        depth = queue_depth(self._sqs, self._queue_url)
         return Snapshot(
             totals=Totals(*self._stats.totals()),
             keys=self._api_keys.all(),
             queue_depth=depth,
             oldest_message_seconds=self._oldest_message() if depth else 0.0,
-            dead_letters=self._depth(self._dead_letter_queue_url),
+            dead_letters=queue_depth(self._sqs, self._dead_letter_queue_url),
         )
-
-    def _depth(self, url: str) -> int:
-        found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_DEPTH)["Attributes"]
-        return sum(int(found[name]) for name in _DEPTH)
 
     def _oldest_message(self) -> float | None:
         now = datetime.fromtimestamp(self._clock(), UTC)
@@ -103,3 +99,9 @@ class Monitor:
             ],
         )["MetricDataResults"]
         return result["Values"][0] if result["Values"] else None
+
+
+def queue_depth(sqs: "SQSClient", url: str) -> int:
+    """Messages of a queue that wait, are being worked on, or are not to be shown yet."""
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_DEPTH)["Attributes"]
+    return sum(int(found[name]) for name in _DEPTH)

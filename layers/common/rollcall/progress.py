@@ -8,10 +8,10 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from rollcall.claims import Receipt
+from rollcall.days import timestamp
 from rollcall.dynamo import Dynamo, Item
 from rollcall.keys import REFUSED, import_batches_key, import_id_of, import_key, import_part_key, receipt_key
 
@@ -200,12 +200,11 @@ class ImportLog:
         )
 
     def _note(self, key: str, attributes: Item) -> None:
-        started_at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds").removesuffix("+00:00")
         item = {
             "pk": {"S": import_key(import_id_of(key))},
             "sk": {"S": "-"},
             "key": {"S": key},
-            "started_at": {"S": f"{started_at}Z"},
+            "started_at": {"S": timestamp(self._clock())},
             "expires_at": self._expiry(),
             **attributes,
         }

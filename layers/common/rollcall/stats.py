@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -78,7 +78,7 @@ class Stats:
         self._check_layout()
         events: Counter[str] = Counter()
         milliseconds = 0
-        for item in self._all_counters():
+        for item in self._shards("pk = :counts", {}):
             milliseconds += int(item.get(PROCESSING, {"N": "0"})["N"])
             for attribute, value in item.items():
                 source = counted_source(attribute)
@@ -162,29 +162,18 @@ class Stats:
             names = {f"#{index}": name for index, name in enumerate(("sk", *attributes))}
             projection = {"ProjectionExpression": ",".join(names), "ExpressionAttributeNames": names}
 
+        days = {":first": {"S": first}, ":last": {"S": last}}
+        return self._shards("pk = :counts AND sk BETWEEN :first AND :last", days, ConsistentRead=True, **projection)
+
+    def _shards(self, condition: str, values: Mapping[str, Any], **options: Any) -> Iterator[Item]:
+        """The items of all counter shards that meet a condition on `:counts`, a shard's partition."""
+
         def read(shard: int) -> list[Item]:
             pages = self._dynamo.query(
                 TableName=self._tables.stats,
-                KeyConditionExpression="pk = :counts AND sk BETWEEN :first AND :last",
-                ExpressionAttributeValues={
-                    ":counts": {"S": counts_key(shard)},
-                    ":first": {"S": first},
-                    ":last": {"S": last},
-                },
-                ConsistentRead=True,
-                **projection,
-            )
-            return [item for page in pages for item in page]
-
-        for items in self._readers.map(read, range(self._tables.counter_shards)):
-            yield from items
-
-    def _all_counters(self) -> Iterator[Item]:
-        def read(shard: int) -> list[Item]:
-            pages = self._dynamo.query(
-                TableName=self._tables.stats,
-                KeyConditionExpression="pk = :counts",
-                ExpressionAttributeValues={":counts": {"S": counts_key(shard)}},
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues={":counts": {"S": counts_key(shard)}, **values},
+                **options,
             )
             return [item for page in pages for item in page]
 

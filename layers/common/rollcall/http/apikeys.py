@@ -1,10 +1,10 @@
 """/keys: API keys, for an admin."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response, Security
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from rollcall import apikeys
 from rollcall.apikeys import (
@@ -19,7 +19,7 @@ from rollcall.apikeys import (
     KeyRevoked,
     UnknownKey,
 )
-from rollcall.http.bodies import described, json_body
+from rollcall.http.bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.limits import Limit
@@ -28,16 +28,11 @@ router = APIRouter(
     prefix="/keys", tags=["keys"], dependencies=[Security(admitted, scopes=["admin"])], responses=REFUSALS
 )
 
-Scope = Literal["ingest", "read", "admin"]
 _BODY = problem_responses(400, 413, 422)
 KeyId = Annotated[str, Path(description="`key_id` of the key")]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class NewKey(_Body):
+class NewKey(Body):
     """A key to make."""
 
     # What `json_schema_extra` says is checked where keys are made.
@@ -65,7 +60,7 @@ class NewKey(_Body):
     expires_in_days: Annotated[int | None, Field(ge=1, le=3_650)] = None
 
 
-class Rotation(_Body):
+class Rotation(Body):
     """How to change over to another secret."""
 
     grace_seconds: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import SecurityScopes
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from rollcall.access import Principal
@@ -22,7 +22,7 @@ from rollcall.accounts import (
     TokenPair,
     WrongPassword,
 )
-from rollcall.http.bodies import described, json_body
+from rollcall.http.bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted, credential_of, show_allowance, too_fast, unauthenticated
 from rollcall.keys import bucket_key
@@ -31,17 +31,12 @@ from rollcall.tokens import ACCESS_SECONDS
 
 router = APIRouter(prefix="/auth", tags=["accounts"])
 
-Scope = Literal["ingest", "read", "admin"]
 # The scopes of somebody who registers without being asked.
 OPEN_SCOPES: list[Scope] = ["read"]
 
 _EXAMPLE = {"email": "ada@example.com", "password": "nine green bottles"}
 _BODY = problem_responses(400, 413, 422)
 _ANONYMOUS = problem_responses(401, 429, 503)
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 def _check_unicode(secret: SecretStr) -> SecretStr:
@@ -60,7 +55,7 @@ NewPassword = Annotated[Password, Field(json_schema_extra={"minLength": MIN_PASS
 RefreshText = Annotated[SecretStr, Field(max_length=512), AfterValidator(_check_unicode)]
 
 
-class Login(_Body):
+class Login(Body):
     """Who somebody says they are."""
 
     email: Email
@@ -75,13 +70,13 @@ class Registration(Login):
     scopes: list[Scope] | None = None
 
 
-class RefreshToken(_Body):
+class RefreshToken(Body):
     """A refresh token."""
 
     refresh_token: RefreshText
 
 
-class PasswordChange(_Body):
+class PasswordChange(Body):
     """The password that is, and the one that shall be."""
 
     current_password: Password

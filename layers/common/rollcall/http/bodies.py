@@ -1,10 +1,10 @@
 """JSON bodies of routes that take one object: read after the caller is known, and as strictly as events are."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollcall.bodies import parse_json
 from rollcall.events import InvalidEvent
@@ -12,7 +12,15 @@ from rollcall.http.problems import Refused
 
 MAX_BYTES = 16 * 1024
 
+Scope = Literal["ingest", "read", "admin"]
+
 _M = TypeVar("_M", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """What such a body holds: no field but its own, and each of its own type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 async def body_bytes(request: Request) -> bytes:

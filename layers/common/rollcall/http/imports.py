@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Request, Security
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from rollcall.http.bodies import described, json_body
+from rollcall.http.bodies import Body, described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.imports import REJECTS_PREFIX, Uploads
@@ -18,10 +18,8 @@ router = APIRouter(
 )
 
 
-class NewImport(BaseModel):
+class NewImport(Body):
     """A file to upload."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[
         str,
