@@ -19,7 +19,7 @@ logger = Logger()
 settings = AccountSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 dynamo = Dynamo(aws.dynamodb())
-gate = access.build(who_may, dynamo, aws.ssm())
+gate = access.build(who_may, dynamo, aws.later(aws.ssm))
 app = create_app(
     auth.router,
     apikeys.router,

@@ -32,10 +32,10 @@ app = create_app(
     imports.router,
     logger=logger,
     metrics=metrics,
-    gate=access.build(who_may, dynamo, aws.ssm()),
+    gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
     intake=Intake(BatchQueue(aws.sqs(), settings.queue_url), settings.calendar),
     import_log=log,
-    uploads=Uploads(aws.s3(), settings.upload_bucket, log),
+    uploads=Uploads(aws.later(aws.s3), settings.upload_bucket, log),
     receipts=Receipts(dynamo, tables),
     idempotency_keys=IdempotencyKeys(dynamo, tables),
 )

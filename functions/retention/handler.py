@@ -6,22 +6,25 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from rollcall import access, aws
+from rollcall.dayusers import DayUsers, KeptDays
 from rollcall.dynamo import Dynamo
 from rollcall.http import retention
 from rollcall.http.app import create_app, serve
-from rollcall.settings import AccessSettings, StatsSettings
+from rollcall.settings import AccessSettings, RetentionSettings
 from rollcall.stats import Stats
 
 logger = Logger()
-settings = StatsSettings.read(os.environ)
+settings = RetentionSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
+tables, calendar = settings.stats.tables, settings.stats.calendar
 dynamo = Dynamo(aws.dynamodb())
+kept = KeptDays(aws.later(aws.s3), settings.bucket)
 app = create_app(
     retention.router,
     logger=logger,
-    gate=access.build(who_may, dynamo, aws.ssm()),
-    stats=Stats(dynamo, settings.tables, settings.calendar),
-    calendar=settings.calendar,
+    gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
+    stats=Stats(dynamo, tables, calendar, DayUsers(dynamo, tables, kept)),
+    calendar=calendar,
 )
 answer = serve(app, who_may.cors_origins)
 

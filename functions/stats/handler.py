@@ -30,7 +30,7 @@ app = create_app(
     batches.router,
     meta.router,
     logger=logger,
-    gate=access.build(who_may, dynamo, aws.ssm()),
+    gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
     stats=stats,
     calendar=settings.calendar,
     receipts=Receipts(dynamo, settings.tables),

@@ -1,7 +1,9 @@
 """Clients of AWS. Where AWS is, and as whom, is boto3's own business: `AWS_ENDPOINT_URL`, profiles, roles."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 from botocore.config import Config
@@ -30,6 +32,7 @@ _PATIENT = Config(
 )
 
 
+_T = TypeVar("_T")
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -39,6 +42,7 @@ def dynamodb() -> "DynamoDBClient":
     for operation in ("BatchExecuteStatement", "BatchGetItem"):
         client.meta.events.register(f"provide-client-params.dynamodb.{operation}", _encode)  # type: ignore[arg-type]
         client.meta.events.register(f"before-call.dynamodb.{operation}", _put_body)
+    client.meta.events.register("before-parse.dynamodb.Query", _read_items)
     return client
 
 
@@ -51,6 +55,32 @@ def _encode(params: dict[str, Any], context: dict[str, Any], **_: object) -> dic
 
 def _put_body(params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
     params["body"] = context["rollcall_body"]
+
+
+def _read_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Read a query's answer at once: it is what the client would give already, which botocore would build anew value
+    by value. Not where values are binary, which none is that is queried for."""
+    if response_dict["status_code"] < 300:
+        customized_response_dict.update(json.loads(response_dict["body"]))
+        response_dict["body"] = b"{}"
+
+
+def later(make: Callable[[], _T]) -> _T:
+    """The client that `make` makes, at its first use: making one is a good part of a cold start."""
+    return cast(_T, _Later(make))
+
+
+class _Later:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._make()
+        return getattr(self._client, name)
 
 
 def sqs() -> "SQSClient":

@@ -100,6 +100,11 @@ def import_batches_key(import_id: str) -> str:
     return f"batches#{import_id}"
 
 
+def day_users_object(day: str, count: int) -> str:
+    """Key of the object that holds the users of a day, of which there are `count`."""
+    return f"day-users/{day}/{count}"
+
+
 def type_attribute(event_type: str) -> str:
     """The attribute of the day's counters that counts an event type."""
     return _TYPE_PREFIX + event_type

@@ -98,6 +98,19 @@ class StatsSettings:
 
 
 @dataclass(frozen=True)
+class RetentionSettings:
+    """Of retention, which reads the stats and keeps large days' users."""
+
+    stats: StatsSettings
+    bucket: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "RetentionSettings":
+        """Raises `BadSetting`."""
+        return cls(stats=StatsSettings.read(environment), bucket=_text(environment, "UPLOAD_BUCKET"))
+
+
+@dataclass(frozen=True)
 class HealthSettings:
     """Of the dependency check."""
 
