@@ -1,5 +1,7 @@
 """The clients that are made to be faster answer what boto3's own do."""
 
+import json
+from contextlib import suppress
 from typing import Any
 from unittest import mock
 
@@ -8,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from rollcall import aws
 from scripts.ministack import MiniStack
-from tests.support import create_tables, delete_tables
+from tests.support import create_tables, delete_tables, scan
 
 
 @pytest.fixture
@@ -41,6 +43,74 @@ def test_a_query_is_answered_as_by_a_plain_client(ministack: MiniStack, fast: An
     assert found == expected
     assert found["LastEvaluatedKey"]
     delete_tables(plain, tables)
+
+
+STATEMENT = "INSERT INTO \"{}\" VALUE {{'pk':?,'sk':?}}"
+AWKWARD = ["plain", 'a"\\\n\0ü\u2028', "emoji 🎉"]
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+def test_a_batch_of_items_is_answered_as_by_a_plain_client(ministack: MiniStack, fast: Any, consistent: bool) -> None:
+    plain = ministack.client("dynamodb")
+    tables = create_tables(plain)
+    keys = [{"pk": {"S": text}, "sk": {"S": "-"}} for text in AWKWARD]
+    for key in keys[1:]:
+        plain.put_item(TableName=tables.stats, Item={**key, "count": {"N": "7"}})
+    asked = {tables.stats: {"Keys": keys, "ConsistentRead": consistent}}
+    found, expected = (client.batch_get_item(RequestItems=asked) for client in (fast, plain))
+    for answer in (found, expected):
+        del answer["ResponseMetadata"]
+        answer["Responses"][tables.stats].sort(key=str)
+    assert found == expected
+    assert len(found["Responses"][tables.stats]) == len(keys) - 1
+    delete_tables(plain, tables)
+
+
+def test_statements_store_the_same_items_and_are_refused_as_by_a_plain_client(ministack: MiniStack, fast: Any) -> None:
+    plain = ministack.client("dynamodb")
+    tables = create_tables(plain), create_tables(plain)
+    answers = []
+    for client, names in zip((fast, plain), tables, strict=True):
+        statements = [
+            {"Statement": STATEMENT.format(names.stats), "Parameters": [{"S": text}, {"S": "-"}]}
+            for text in (*AWKWARD, AWKWARD[0])
+        ]
+        # Not in one call with the first of its name: DynamoDB refuses a call that names a key twice.
+        first, second = (client.batch_execute_statement(Statements=some) for some in (statements[:-1], statements[-1:]))
+        stored = sorted(item["pk"] for item in scan(plain, names.stats))
+        responses = [
+            {**response, "TableName": "stats"} if "TableName" in response else response
+            for response in (*first["Responses"], *second["Responses"])
+        ]
+        answers.append((responses, stored))
+        delete_tables(plain, names)
+    assert answers[0] == answers[1]
+    assert answers[0][1] == sorted(AWKWARD)
+    assert answers[0][0][-1]["Error"]["Code"] == "DuplicateItem"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Statements": [{"Statement": "S", "Parameters": [{"S": text} for text in AWKWARD]}]},
+        {"Statements": [{"Statement": "S", "Parameters": [{"S": "a"}, {"N": "1"}, {"L": [{"S": "b"}]}]}]},
+        {"Statements": [{"Statement": "S", "Parameters": [{"S": "a"}], "ConsistentRead": True}, {"Statement": "T"}]},
+        {"Statements": [{"Statement": "S", "Parameters": [{"S": "a"}]}], "ReturnConsumedCapacity": "TOTAL"},
+    ],
+)
+def test_statements_go_over_the_wire_as_a_plain_client_sends_them(
+    ministack: MiniStack, fast: Any, asked: dict[str, Any]
+) -> None:
+    sent = []
+
+    def keep(params: dict[str, Any], **_: object) -> None:
+        sent.append(json.loads(params["body"]))
+
+    for client in (fast, ministack.client("dynamodb")):
+        client.meta.events.register_last("before-call.dynamodb", keep)
+        with suppress(ClientError):  # what it says of them is another test's
+            client.batch_execute_statement(**asked)
+    assert sent == [asked, asked]
 
 
 def test_a_refused_query_is_the_same_error(ministack: MiniStack, fast: Any) -> None:

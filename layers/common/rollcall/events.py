@@ -81,7 +81,7 @@ def parse_event(raw: object, now: datetime) -> Event:
         properties=_properties(raw.get("properties")),
     )
     try:
-        size = sum(len(field.encode()) for field in event)
+        size = len("".join(event).encode())
     except UnicodeEncodeError:
         raise InvalidEvent("invalid_unicode", f"{_broken_field(event)} is not valid Unicode") from None
     if len(event.user_id) > MAX_USER_ID_BYTES or len(event.user_id.encode()) > MAX_USER_ID_BYTES:
