@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run import test bench soak lint format lock
+.PHONY: help run import test bench figures soak lint format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,12 +18,12 @@ import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here
 test: $(VENV)/.test ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
-bench: $(VENV)/.run ## Measure it: DynamoDB's units, CPU, cold starts, memory of imports, dollars
-	@$(BIN)/rollcall bench write
-	@$(BIN)/rollcall bench cpu
-	@$(BIN)/rollcall bench cold
-	@$(BIN)/rollcall bench import
-	@$(BIN)/rollcall cost --table
+bench: $(VENV)/.run ## Measure everything that the README has figures of: about half an hour
+	@$(BIN)/rollcall bench all
+
+figures: $(VENV)/.run ## Measure it for the README, and write it there
+	@$(BIN)/rollcall bench all --into docs/figures
+	@$(BIN)/python -m scripts.bench.readme
 
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
 	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py

@@ -8,10 +8,6 @@ from rich.text import Text
 
 from rollcall.apikeys import ApiKey
 from scripts.audit import Drift
-from scripts.bench import Target, WritePath
-from scripts.bench_cold import ColdStarts
-from scripts.bench_cpu import CpuCosts, ProfileLine
-from scripts.bench_import import ImportMemory
 from scripts.cost import Estimate, Part
 from scripts.dlq import Failure, Summary
 from scripts.importing import Reject, Report, Survey
@@ -85,26 +81,6 @@ def api_keys(keys: Sequence[ApiKey]) -> Table:
         )
         requests = f"{sum(key.requests.values()):,}"
         table.add_row(key.key_id, shown(key.name), " ".join(key.scopes), key.source, limit, requests, state)
-    return table
-
-
-def write_path(found: WritePath) -> Table:
-    """Of `rollcall bench`."""
-    table = Table(title=f"Write path, {found.events:,} events", title_justify="left", title_style="bold", box=None)
-    table.add_column("what")
-    table.add_column("figure", justify="right")
-    per_thousand = 1000 / found.events
-    for what, figure in (
-        ("new (day, user) pairs", f"{found.new_user_days:,}"),
-        ("new users", f"{found.new_users:,}"),
-        ("write units", f"{found.write_units:,}"),
-        ("events + new user-days + 2 x new users", f"{found.floor:,}"),
-        ("write units over that", f"{found.units_over_floor:.4f}"),
-        ("read units", f"{found.read_units:,.0f}"),
-        ("requests per 1,000 events", f"{found.requests_per_thousand_events:.1f}"),
-        *((f"  {name}", f"{count * per_thousand:.1f}") for name, count in found.requests.items()),
-    ):
-        table.add_row(what, figure)
     return table
 
 
@@ -215,104 +191,6 @@ def drifts(found: Sequence[Drift]) -> Table:
     table = Table("what", "day", "counted", "stored", title="Drift", title_justify="left", box=None, pad_edge=False)
     for drift in found:
         table.add_row(shown(drift.what), drift.day, str(drift.counted), str(drift.stored))
-    return table
-
-
-def import_memory(found: Sequence[ImportMemory]) -> Table:
-    """Of `rollcall bench import`."""
-    title = "Imports: peak resident set of the functions' processes"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("file", "rows", "parts", "plan", "import", "plan time", "import time, one by one"):
-        table.add_column(name, justify="right")
-    for one in found:
-        table.add_row(
-            f"{one.megabytes:.0f} MB",
-            f"{one.rows:,}",
-            str(one.parts),
-            f"{one.plan_peak_mb:.0f} MB",
-            f"{one.import_peak_mb:.0f} MB",
-            f"{one.plan_seconds:.1f} s",
-            f"{one.import_seconds:.1f} s",
-        )
-    return table
-
-
-def targets(found: Sequence[Target]) -> Table:
-    """What figures are held to."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("target")
-    for name in ("figure", "bound", ""):
-        table.add_column(name, justify="right")
-    for one in found:
-        bound = f"{'≥' if one.at_least else '≤'} {one.bound:g}"
-        table.add_row(one.what, f"{one.figure:.4g}", bound, "met" if one.met else "missed")
-    return table
-
-
-def cpu(found: CpuCosts) -> Table:
-    """Of `rollcall bench cpu`."""
-    table = Table(title="CPU time of an event", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("what")
-    for name in ("µs", "json.dumps", "requests per 1,000 events"):
-        table.add_column(name, justify="right")
-    consumer = 1000 * sum(found.consumer_requests.values()) / found.consumer_events
-    literal = 1000 * sum(found.literal_requests.values()) / found.literal_events
-    for what, figure, requests in (
-        ("consumer, 1 in 10 a new user-day", found.consumer, f"{consumer:,.1f}"),
-        ("  with no user-day remembered", found.consumer_unremembered, ""),
-        ("literal design, a request for each write", found.literal, f"{literal:,.1f}"),
-        ("ingest, 500 in a request", found.ingest_of_500, ""),
-        ("door to counter", found.door_to_counter, ""),
-        ("json.dumps of the event", found.json_dumps, ""),
-    ):
-        table.add_row(what, f"{figure:,.1f}", f"{figure / found.json_dumps:,.1f}", requests)
-    return table
-
-
-def ingest_cpu(found: CpuCosts) -> Table:
-    """Of `rollcall bench cpu`, by how many events come in a request."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("events in a request", "µs an event", "json.dumps", "events a second and core"):
-        table.add_column(name, justify="right")
-    for one in found.ingest:
-        table.add_row(
-            f"{one.size:,}",
-            f"{one.microseconds:,.1f}",
-            f"{one.microseconds / found.json_dumps:,.1f}",
-            f"{one.accepted_per_second:,.0f}",
-        )
-    return table
-
-
-def profile(what: str, lines: Sequence[ProfileLine]) -> Table:
-    """Of `rollcall bench cpu --profile`."""
-    table = Table(title=f"{what}: most own time", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("share", justify="right")
-    table.add_column("calls an event", justify="right")
-    table.add_column("where", overflow="fold")
-    for line in lines:
-        table.add_row(f"{line.share:.1%}", f"{line.calls_per_event:.2f}", line.where)
-    return table
-
-
-def cold(found: ColdStarts) -> Table:
-    """Of `rollcall bench cold`."""
-    table = Table(title="Imports in a fresh process, CPU time", title_justify="left", title_style="bold", box=None)
-    table.add_column("function")
-    for name in ("ms", "÷ bare client", "ms, compiling all", "÷ bare client", "modules", "package"):
-        table.add_column(name, justify="right")
-    for one in found.starts:
-        table.add_row(
-            one.function,
-            f"{one.milliseconds:,.0f}",
-            f"{one.over_bare:.2f}",
-            f"{one.compiling_milliseconds:,.0f}",
-            f"{one.compiling_over_bare:.2f}",
-            f"{one.modules:,}",
-            "" if one.package_mb is None else f"{one.package_mb:.1f} MB",
-        )
-    if found.layer_mb is not None:
-        table.add_row("the common layer", *[""] * 5, f"{found.layer_mb:.1f} MB")
     return table
 
 

@@ -1,5 +1,7 @@
 """`rollcall bench`."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,20 +9,28 @@ from typing import Annotated
 
 import typer
 
-from rollcall.keys import Tables
-from scripts import deploy, tables
-from scripts.bench import users_for, write_path
-from scripts.bench_cold import cold, environment, functions
-from scripts.bench_cpu import cpu
-from scripts.bench_import import ImportMemory, import_memory, write_csv
+from scripts import deploy
+from scripts.bench import tables
+from scripts.bench.calling import settings_of
+from scripts.bench.cold import cold, environment, functions
+from scripts.bench.cpu import cpu
+from scripts.bench.imports import ImportMemory, import_memory, write_csv
+from scripts.bench.pipeline import pipeline
+from scripts.bench.reads import reads, tables_of
+from scripts.bench.report import Report, Target
+from scripts.bench.retention import retention
+from scripts.bench.writes import users_for, writes
 from scripts.commands.common import AsJson, Failed, say, show, show_json
+from scripts.commands.cost import comparison
 from scripts.ministack import MiniStack, free_port
 
-app = typer.Typer(help="Measure what it costs.", no_args_is_help=True)
+app = typer.Typer(help="Measure what it costs, how fast it is, and whether that holds.", no_args_is_help=True)
+
+Into = Annotated[Path | None, typer.Option(help="Folder to write the report into, as NAME.json.")]
 
 
 @app.command("write")
-def write(
+def write_path(
     events: Annotated[int, typer.Option(min=1, help="Events to store, in time order.")] = 100_000,
     users: Annotated[int, typer.Option(min=1, help="Users they are of.")] = 10_000,
     days: Annotated[int, typer.Option(min=1, help="Days they are spread over.")] = 30,
@@ -29,40 +39,10 @@ def write(
         typer.Option(min=0.01, max=0.99, help="Share of events that bring a new (day, user) pair; sets the users."),
     ] = None,
     as_json: AsJson = False,
+    into: Into = None,
 ) -> None:
-    """Count what the write path costs: DynamoDB units and requests, by the kind of call."""
-    if new_user_days is not None:
-        users = users_for(events, days, new_user_days)
-    with TemporaryDirectory() as folder, MiniStack(free_port(), Path(folder) / "log") as stack:
-        outputs = deploy.deploy(stack.client, "bench", {})
-        shards = {
-            name: int(deploy.template()["Parameters"][name]["Default"]) for name in ("UserShards", "CounterShards")
-        }
-        names = Tables(outputs["EventsTableName"], outputs["StatsTableName"], *shards.values())
-        found = write_path(stack.client("dynamodb"), stack.client("dynamodb"), names, events, users, days)
-    if as_json:
-        show_json(found.figures(new_user_days))
-    else:
-        show(tables.write_path(found), tables.targets(found.targets(new_user_days)))
-
-
-@app.command("import")
-def imports(
-    megabytes: Annotated[list[int] | None, typer.Option(min=1, help="Size of a file; may come several times.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure the memory that an import takes, by the size of the file."""
-    found: list[ImportMemory] = []
-    with TemporaryDirectory() as folder:
-        for size in megabytes or [2, 20, 200]:
-            file = Path(folder) / f"{size}.csv"
-            write_csv(file, size)
-            found.append(import_memory(file))
-            file.unlink()
-    if as_json:
-        show_json([asdict(one) for one in found])
-    else:
-        show(tables.import_memory(found))
+    """Count DynamoDB's units and requests on the write path, beside a design that makes a request for each write."""
+    _tell(_write(events, users, days, new_user_days), as_json=as_json, into=into)
 
 
 @app.command("cpu")
@@ -71,15 +51,46 @@ def cpu_time(
     batches: Annotated[int, typer.Option(min=1, help="Batches of 500 events that the consumer is given a round.")] = 10,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time goes, too.")] = False,
     as_json: AsJson = False,
+    into: Into = None,
 ) -> None:
     """Measure the CPU time of an event, from the door to the counter, with only the socket left out."""
-    found = cpu(environment("ingest", "consumer"), rounds, batches, profile=profile)
-    if as_json:
-        show_json(found.figures())
-        return
-    show(tables.cpu(found), tables.ingest_cpu(found), tables.targets(found.targets))
-    if profile:
-        show(tables.profile("Consumer", found.consumer_profile), tables.profile("Ingest", found.ingest_profile))
+    _tell(_cpu(rounds, batches, profile=profile), as_json=as_json, into=into)
+
+
+@app.command("pipeline")
+def whole_pipeline(
+    events: Annotated[int, typer.Option(min=1, help="Events to send.")] = 100_000,
+    users: Annotated[int, typer.Option(min=1, help="Users they are of.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, help="Days they are spread over.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, max=5_000, help="Events in a request.")] = 500,
+    as_json: AsJson = False,
+    into: Into = None,
+) -> None:
+    """Measure how fast a whole local stack takes events in and counts them."""
+    _tell(_pipeline(events, users, days, batch_size), as_json=as_json, into=into)
+
+
+@app.command("reads")
+def answers(
+    events: Annotated[list[int] | None, typer.Option(min=1, help="Events of a stack; may come several times.")] = None,
+    long_events: Annotated[int, typer.Option(min=1, help="Events of the stack of 365 days.")] = 100_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that all is asked in turn.")] = 50,
+    as_json: AsJson = False,
+    into: Into = None,
+) -> None:
+    """Measure how long answers take and what they read, by how many events are stored."""
+    _tell(_reads(events or [10_000, 100_000, 1_000_000], long_events, rounds), as_json=as_json, into=into)
+
+
+@app.command("retention")
+def cohorts(
+    users: Annotated[list[int] | None, typer.Option(min=1, help="Users of a day; may come several times.")] = None,
+    windows: Annotated[int, typer.Option(min=1, max=90, help="Days after the cohort's.")] = 3,
+    as_json: AsJson = False,
+    into: Into = None,
+) -> None:
+    """Measure what retention takes, by the size of the cohort: time, read units, memory."""
+    _tell(_retention(users or [1_000, 10_000, 100_000], windows), as_json=as_json, into=into)
 
 
 @app.command("cold")
@@ -87,14 +98,124 @@ def cold_start(
     rounds: Annotated[int, typer.Option(min=1, help="Times that all functions are started in turn.")] = 5,
     only: Annotated[list[str] | None, typer.Option("--function", help="A function alone; may come again.")] = None,
     as_json: AsJson = False,
+    into: Into = None,
 ) -> None:
     """Measure what the start of each function takes, against that of a bare boto3 client."""
     if unknown := set(only or ()) - functions().keys():
         raise Failed(f"there is no function {min(unknown)}; there are {', '.join(sorted(functions()))}")
-    found = cold(rounds, only or ())
+    _tell(_cold(rounds, only or ()), as_json=as_json, into=into)
+
+
+@app.command("import")
+def imports(
+    megabytes: Annotated[list[int] | None, typer.Option(min=1, help="Size of a file; may come several times.")] = None,
+    as_json: AsJson = False,
+    into: Into = None,
+) -> None:
+    """Measure the memory that an import takes, by the size of the file."""
+    _tell(_imports(megabytes or [2, 20, 200]), as_json=as_json, into=into)
+
+
+@app.command("all")
+def everything(
+    into: Annotated[Path, typer.Option(help="Folder to write the reports into.")] = Path(".local/figures"),
+) -> None:
+    """Measure everything, one after the other, as the README has it: about half an hour."""
+    measurements: list[tuple[str, Callable[[], Report]]] = [
+        ("the write path", lambda: _write(100_000, 10_000, 30, None)),
+        ("the write path, half of the events with a new user-day", lambda: _write(100_000, 10_000, 30, 0.5)),
+        ("CPU time", lambda: _cpu(7, 10, profile=True)),
+        ("cold starts", lambda: _cold(5, ())),
+        ("a whole local stack", lambda: _pipeline(100_000, 10_000, 30, 500)),
+        ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50)),
+        ("retention", lambda: _retention([1_000, 10_000, 100_000], 3)),
+        ("imports", lambda: _imports([2, 20, 200])),
+        ("dollars", comparison),
+    ]
+    targets: list[Target] = []
+    for what, measure in measurements:
+        say(f"Measuring {what}")
+        report = measure()
+        typer.echo(f"{report.text}\n")
+        report.write(into)
+        targets += report.targets
+    show(tables.targets(targets))
+    say(f"The reports are in {into}.")
+
+
+def _tell(report: Report, *, as_json: bool, into: Path | None) -> None:
+    if into:
+        report.write(into)
     if as_json:
-        show_json(found.figures())
-        return
-    show(tables.cold(found), tables.targets(found.targets))
+        show_json(report.as_dict())
+    else:
+        typer.echo(report.text)
+
+
+@contextmanager
+def _ministack() -> Iterator[MiniStack]:
+    with TemporaryDirectory() as folder, MiniStack(free_port(), Path(folder) / "log") as stack:
+        yield stack
+
+
+def _write(events: int, users: int, days: int, new_user_days: float | None) -> Report:
+    if new_user_days is not None:
+        users = users_for(events, days, new_user_days)
+    with _ministack() as stack:
+        stacks = [deploy.deploy(stack.client, name, {}) for name in ("bench-ours", "bench-literal")]
+        names = [tables_of(settings_of(stack, outputs["ConsumerFunctionName"])) for outputs in stacks]
+        found = writes(lambda: stack.client("dynamodb"), names, events, users, days)
+    name, option = ("write", "") if new_user_days is None else ("write_new", f" --new-user-days {new_user_days:g}")
+    targets = found.targets(new_user_days)
+    shown = tables.writes(found), tables.targets(targets)
+    return Report.of(name, f"rollcall bench write{option}", found.figures(), targets, *shown)
+
+
+def _cpu(rounds: int, batches: int, *, profile: bool) -> Report:
+    found = cpu(environment("ingest", "consumer"), rounds, batches, profile=profile)
+    shown = [tables.cpu(found), tables.ingest_cpu(found), tables.targets(found.targets)]
+    if profile:
+        shown += [tables.profile("Consumer", found.consumer_profile), tables.profile("Ingest", found.ingest_profile)]
+    command = f"rollcall bench cpu{' --profile' if profile else ''}"
+    return Report.of("cpu", command, found.figures(), found.targets, *shown)
+
+
+def _pipeline(events: int, users: int, days: int, batch_size: int) -> Report:
+    with _ministack() as stack:
+        found = pipeline(stack, events, users, days, batch_size)
+    return Report.of("pipeline", "rollcall bench pipeline", found.figures(), [], tables.pipeline(found))
+
+
+def _reads(events: list[int], long_events: int, rounds: int) -> Report:
+    with _ministack() as stack:
+        found = reads(stack, events, long_events, rounds)
+    targets = found.targets()
+    shown = tables.reads(found), tables.targets(targets)
+    return Report.of("reads", "rollcall bench reads", found.figures(), targets, *shown)
+
+
+def _retention(users: list[int], windows: int) -> Report:
+    with _ministack() as stack:
+        found = retention(stack, users, windows)
+    figures = [asdict(one) for one in found]
+    return Report.of("retention", "rollcall bench retention", figures, [], tables.cohorts(found))
+
+
+def _cold(rounds: int, only: Sequence[str]) -> Report:
+    found = cold(rounds, only)
     if not found.built:
         say("no package sizes: sam build was not run")
+    shown = tables.cold(found), tables.targets(found.targets)
+    return Report.of("cold", "rollcall bench cold", found.figures(), found.targets, *shown)
+
+
+def _imports(megabytes: list[int]) -> Report:
+    found: list[ImportMemory] = []
+    with TemporaryDirectory() as folder:
+        for size in megabytes:
+            file = Path(folder) / f"{size}.csv"
+            write_csv(file, size)
+            found.append(import_memory(file))
+            file.unlink()
+    figures = [asdict(one) for one in found]
+    return Report.of("import", "rollcall bench import", figures, [], tables.import_memory(found))

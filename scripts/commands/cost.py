@@ -7,8 +7,9 @@ import typer
 from rollcall.bodies import MAX_EVENTS
 from scripts import cost as costing
 from scripts import tables
+from scripts.bench.report import Report, Target
 from scripts.commands.common import AsJson, show, show_json
-from scripts.cost import Estimate, Load, Part, Prices, Stack
+from scripts.cost import Estimate, Load, Part, Prices
 
 BATCH_SIZES = (1, 10, 100, 500, 1_000)
 
@@ -34,16 +35,20 @@ def cost(
 
     Asks nobody: the prices are those of scripts/prices.json, the units what the code takes.
     """
-    prices, stack = Prices.read(), costing.stack_of_this_version()
     if table:
         if events_per_day is not None or users is not None:
             raise typer.BadParameter("--table is of a load of its own; leave out --events-per-day and --users")
-        _compare(stack, prices, as_json)
+        compared = comparison()
+        if as_json:
+            show_json(compared.figures)
+        else:
+            typer.echo(compared.text)
         return
     if events_per_day is None or users is None:
         raise typer.BadParameter("name the load by --events-per-day and --users, or ask for --table")
     if users > events_per_day:
         raise typer.BadParameter("--users is more than --events-per-day; who is active has at least one event")
+    prices = Prices.read()
     load = Load(
         events_per_day,
         users,
@@ -55,12 +60,12 @@ def cost(
         ingest_us,
         consumer_us,
     )
-    found = costing.estimate(load, stack, prices)
+    found = costing.estimate(load, costing.stack_of_this_version(), prices)
     if as_json:
         show_json({**_as_dict(found, prices), **_per_million(found)})
         return
     show(tables.costs(found))
-    intake, keeping = found.per_million(Part.INTAKE), found.per_million(Part.STORAGE)
+    intake, keeping = _taking_in(found), found.per_million(Part.STORAGE)
     service, dollars = next(iter(found.services().items()))
     line = found.dearest()
     total = found.dollars()
@@ -72,19 +77,31 @@ def cost(
     typer.echo(_source(prices))
 
 
-def _compare(stack: Stack, prices: Prices, as_json: bool) -> None:
+def comparison() -> Report:
+    """What `--table` shows."""
+    prices, stack = Prices.read(), costing.stack_of_this_version()
     by_size = {size: costing.of_batch_size(size, stack, prices) for size in BATCH_SIZES}
     idle = costing.idle(stack, prices)
-    if as_json:
-        sizes = {str(size): _per_million(found) for size, found in by_size.items()}
-        show_json({"batch_sizes": sizes, "idle": _as_dict(idle, prices)})
-        return
-    show(tables.costs_by_batch_size(by_size), tables.costs(idle, title="The idle stack"))
-    typer.echo(
+    figures = {
+        "batch_sizes": {str(size): _per_million(found) for size, found in by_size.items()},
+        "idle": _as_dict(idle, prices),
+    }
+    targets = [Target("dollars to take in a million events, 500 in a request", _taking_in(by_size[500]), 0.85)]
+    return Report.of(
+        "cost",
+        "rollcall cost --table",
+        figures,
+        targets,
+        tables.costs_by_batch_size(by_size),
+        tables.costs(idle, title="The idle stack"),
         f"${idle.dollars():,.2f} a month while nobody calls, and the keeping of what is stored. "
-        "An account's first three dashboards are free."
+        "An account's first three dashboards are free.",
+        _source(prices),
     )
-    typer.echo(_source(prices))
+
+
+def _taking_in(found: Estimate) -> float:
+    return found.per_million(Part.INTAKE)
 
 
 def _as_dict(found: Estimate, prices: Prices) -> dict[str, Any]:
@@ -110,7 +127,7 @@ def _as_dict(found: Estimate, prices: Prices) -> dict[str, Any]:
 def _per_million(found: Estimate) -> dict[str, Any]:
     return {
         "dollars_per_million_events": {
-            "taking_in": found.per_million(Part.INTAKE),
+            "taking_in": _taking_in(found),
             "keeping_a_month": found.per_million(Part.STORAGE),
             "all": found.per_million(),
         },

@@ -1,14 +1,16 @@
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from scripts.bench import Target, WritePath, users_for
-from scripts.bench_cold import BARE, environment, functions
-from scripts.bench_cpu import DOOR_SIZE, INGEST_SIZES, PROFILE_LINES
+from scripts.bench.cold import BARE, environment, functions
+from scripts.bench.cpu import DOOR_SIZE, INGEST_SIZES, PROFILE_LINES
+from scripts.bench.readme import fill_in
+from scripts.bench.report import Report, Target
+from scripts.bench.writes import users_for
 from scripts.cli import app
 from scripts.deploy import ROOT
 
@@ -26,7 +28,8 @@ def bench() -> Callable[..., str]:
 
 
 def test_cpu_measures_the_way_from_the_door_to_the_counter(bench: Callable[..., str]) -> None:
-    found = json.loads(bench("cpu", "--rounds", "1", "--batches", "1", "--profile", "--json"))
+    report = json.loads(bench("cpu", "--rounds", "1", "--batches", "1", "--profile", "--json"))
+    found = report["figures"]
 
     assert [one["size"] for one in found["ingest"]] == list(INGEST_SIZES)
     assert all(one["accepted_per_second"] == pytest.approx(1_000_000 / one["microseconds"]) for one in found["ingest"])
@@ -40,7 +43,7 @@ def test_cpu_measures_the_way_from_the_door_to_the_counter(bench: Callable[..., 
     # 500 events, 50 user-days and 5 first days, 25 in a request.
     assert found["consumer_requests"]["BatchExecuteStatement"] == 20 + 2 + 1
     assert found["consumer_requests"]["TransactWriteItems"] == 1
-    assert {target["what"]: target["bound"] for target in found["targets"]} == {
+    assert {target["what"]: target["bound"] for target in report["targets"]} == {
         "literal design ÷ consumer": 20,
         "door to counter, µs an event, where json.dumps takes 3": 60,
     }
@@ -58,7 +61,8 @@ def test_cpu_prints_tables(bench: Callable[..., str]) -> None:
 
 
 def test_cold_starts_functions_beside_a_bare_client(bench: Callable[..., str]) -> None:
-    found = json.loads(bench("cold", "--rounds", "1", "--function", "consumer", "--json"))
+    report = json.loads(bench("cold", "--rounds", "1", "--function", "consumer", "--json"))
+    found = report["figures"]
 
     bare, *starts = found["starts"]
     assert bare["function"] == BARE
@@ -69,7 +73,7 @@ def test_cold_starts_functions_beside_a_bare_client(bench: Callable[..., str]) -
         ratio = one["compiling_milliseconds"] / bare["compiling_milliseconds"]
         assert one["compiling_over_bare"] == pytest.approx(ratio)
         assert one["modules"] > bare["modules"] > 0
-    (target,) = found["targets"]
+    (target,) = report["targets"]
     (consumer,) = (one for one in starts if one["function"] == "consumer")
     assert (target["figure"], target["bound"]) == (consumer["over_bare"], 1.3)
 
@@ -98,22 +102,74 @@ def test_functions_are_started_in_the_template_s_environment_and_nobody_s_accoun
     assert found["REMEMBERED_USER_DAYS"] == "100000"
 
 
-def test_write_counts_units_and_requests(bench: Callable[..., str]) -> None:
-    found = json.loads(bench("write", "--events", "200", "--days", "2", "--new-user-days", "0.5", "--json"))
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_write_counts_units_and_requests_of_both_designs(bench: Callable[..., str], share: float | None) -> None:
+    option = [] if share is None else ["--new-user-days", str(share)]
+    report = json.loads(bench("write", "--events", "1000", "--users", "500", "--days", "2", *option, "--json"))
+    ours, literal = report["figures"]["ours"], report["figures"]["literal"]
 
-    assert found["events"] == 200
-    assert found["new_user_day_share"] == found["new_user_days"] / 200
-    assert found["requests_per_1000_events"] == sum(found["requests"].values()) * 5
-    floor = 200 + found["new_user_days"] + 2 * found["new_users"]
-    assert found["units_over_floor"] == found["write_units"] / floor
-    assert {target["what"]: target["bound"] for target in found["targets"]} == {
-        "requests per 1,000 events": 75,
-        "write units ÷ floor": 1.05,
-    }
+    assert (ours["events"], literal["events"]) == (1_000, 500)
+    for found in (ours, literal):
+        assert found["new_user_day_share"] == found["new_user_days"] / found["events"]
+        assert found["requests_per_1000_events"] == sum(found["requests"].values()) * 1_000 / found["events"]
+        assert found["write_units_per_1000_events"] == found["write_units"] * 1_000 / found["events"]
+        assert found["cpu_microseconds"] > 0
+    floor = 1_000 + ours["new_user_days"] + 2 * ours["new_users"]
+    assert ours["units_over_floor"] == ours["write_units"] / floor
+    # An event, a user-day, a counter of less than a KB: a request and a write unit each.
+    assert literal["requests"] == {"PutItem": 500 + literal["new_user_days"], "UpdateItem": 500}
+    assert literal["write_units"] == sum(literal["requests"].values())
+    (target,) = report["targets"]
+    if share is None:
+        assert (target["figure"], target["bound"]) == (ours["units_over_floor"], 1.05)
+    else:
+        assert ours["new_user_day_share"] == pytest.approx(share, rel=0.1)
+        assert (target["figure"], target["bound"]) == (ours["requests_per_1000_events"], 75)
+
+
+def test_pipeline_counts_what_it_sends(bench: Callable[..., str]) -> None:
+    found = json.loads(bench("pipeline", "--events", "600", "--users", "50", "--days", "2", "--json"))["figures"]
+
+    assert (found["events"], found["batch_size"]) == (600, 500)
+    assert found["counted_seconds"] >= found["sent_seconds"] > 0
+    assert found["events_per_second"] == 600 / found["counted_seconds"]
+
+
+def test_reads_tells_what_answers_read_by_the_events_that_are_stored(bench: Callable[..., str]) -> None:
+    sizes = ["--events", "500", "--events", "2000", "--long-events", "500"]
+    report = json.loads(bench("reads", *sizes, "--rounds", "2", "--json"))
+    by_route = {(read["route"], read["events"], read["days"]): read for read in report["figures"]["reads"]}
+
+    assert len(by_route) == 2 * 5 + 2
+    for (route, events, days), read in by_route.items():
+        assert 0 < read["p50_milliseconds"] <= read["p95_milliseconds"]
+        if route in ("/stats/dau", "/stats/top-events"):
+            # A counter item at most for each day and shard; a query of each shard reads a unit at least.
+            assert read["items"] <= min(4, events // 500) * days + 1
+            assert read["read_units"] >= 4
+    # Each of so few users in a day's items once.
+    (few, many) = (by_route["/stats/retention, 7 days", events, 30] for events in (500, 2_000))
+    assert few["items"] < many["items"]
+    (target,) = report["targets"]
+    few, many = (by_route["/stats/dau", events, 30]["p50_milliseconds"] for events in (500, 2_000))
+    assert (target["figure"], target["bound"]) == (many / few, 1.2)
+
+
+def test_retention_reads_a_large_day_s_users_once_and_what_was_kept_of_them_then(bench: Callable[..., str]) -> None:
+    found = json.loads(bench("retention", "--users", "30", "--users", "5000", "--windows", "1", "--json"))["figures"]
+    small, large = found
+
+    # Two days' users, a counter item for each day and batch.
+    assert small["from_items"]["items"] == small["again"]["items"] == 2 * 30 + 2
+    assert large["from_items"]["items"] >= 2 * 5_000
+    assert large["again"]["items"] <= 2 * 4
+    for one in found:
+        for answer in (one["from_items"], one["again"]):
+            assert min(answer["cpu_milliseconds"], answer["milliseconds"], answer["peak_mb"], answer["read_units"]) > 0
 
 
 def test_import_measures_a_file(bench: Callable[..., str]) -> None:
-    (found,) = json.loads(bench("import", "--megabytes", "1", "--json"))
+    (found,) = json.loads(bench("import", "--megabytes", "1", "--json"))["figures"]
 
     assert found["rows"] > 0
     assert found["plan_peak_mb"] > 0
@@ -133,14 +189,40 @@ def test_there_is_a_user_at_least() -> None:
     assert users_for(1, 30, 0.99) >= 1
 
 
-def test_requests_are_held_to_a_target_at_half_new_user_days_alone() -> None:
-    found: dict[str, Any] = {"read_units": 0.0, "requests": {"GetItem": 80}, "seconds": 1.0}
-    path = WritePath(events=1_000, new_user_days=500, new_users=100, write_units=1_700, **found)
-
-    assert [(target.figure, target.met) for target in path.targets(0.5)] == [(80, False), (1, True)]
-    assert [target.what for target in path.targets(None)] == ["write units ÷ floor"]
-
-
 @pytest.mark.parametrize(("figure", "at_least", "met"), [(2, False, True), (3, False, False), (3, True, True)])
 def test_a_target_is_a_bound_to_either_side(figure: float, at_least: bool, met: bool) -> None:
     assert Target("figure", figure, 2.5, at_least=at_least).met is met
+
+
+def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    targets = [Target("less", 2, 3), Target("more", 2.5, 3, at_least=True)]
+    report = Report.of("some", "rollcall bench some", {"figure": 1.5}, targets, "a line", "another")
+
+    assert Report.read(report.write(tmp_path / "new")) == report
+    assert report.text == "a line\nanother"
+    assert "$ rollcall bench some\na line\nanother\n" in report.block()
+    assert report.block().count(report.machine) == 1
+
+
+def test_a_command_writes_its_report(bench: Callable[..., str], tmp_path: Path) -> None:
+    printed = bench("import", "--megabytes", "1", "--into", str(tmp_path))
+
+    report = Report.read(tmp_path / "import.json")
+    assert printed == f"{report.text}\n"
+    assert report.command == "rollcall bench import"
+
+
+def test_a_readme_s_blocks_are_written_from_the_reports() -> None:
+    report = Report.of("some", "rollcall bench some", None, [Target("less", 2, 3)], "a line")
+    text = (
+        "before\n<!-- figures: some -->\nold\n<!-- end -->\nbetween\n<!-- figures: targets -->\n<!-- end -->\nafter\n"
+    )
+
+    written = fill_in(text, {"some": report})
+
+    assert written.startswith(f"before\n<!-- figures: some -->\n{report.block()}<!-- end -->\nbetween\n")
+    assert "less" in written.partition("between")[2]
+    assert written.endswith("<!-- end -->\nafter\n")
+    assert fill_in(written, {"some": report}) == written
+    with pytest.raises(KeyError):
+        fill_in(text, {})

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 from rollcall.http.meta import describe
+from scripts.bench.readme import FOLDER, fill_in, read_all
 from scripts.deploy import ROOT, template
 
 README = (ROOT / "README.md").read_text()
@@ -46,6 +47,10 @@ def test_its_parameters_are_those_of_the_template() -> None:
         (name, str(parameter["Default"]) or "(none)", parameter["Description"])
         for name, parameter in parameters.items()
     ]
+
+
+def test_its_figures_are_those_of_the_reports() -> None:
+    assert fill_in(README, read_all(FOLDER)) == README
 
 
 def test_its_links_to_files_lead_somewhere() -> None:

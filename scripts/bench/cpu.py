@@ -1,6 +1,6 @@
 """What CPU time an event takes, from door to counter: in the functions' own code, with only the socket left out.
 
-    python -m scripts.bench_cpu ROUNDS BATCHES PROFILE     in a functions' environment; prints JSON
+    python -m scripts.bench.cpu ROUNDS BATCHES PROFILE     in a functions' environment; prints JSON
 
 boto3's clients serialise, sign and parse as ever; where a request would leave the process a canned answer stands ready,
 and the time that making it takes is left out. Rounds go through all measurements in turn, so that what slows a machine
@@ -27,7 +27,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -36,18 +35,16 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 
 from rollcall import aws
-from rollcall.access import Principal
-from rollcall.apikeys import SCOPES
-from rollcall.batch import Batch, cut, decode
+from rollcall.batch import cut, decode
 from rollcall.claims import Claims
 from rollcall.dynamo import Dynamo
 from rollcall.events import parse_event
-from rollcall.keys import Tables, counts_key, shard_of, type_attribute, users_key
-from rollcall.limits import Allowance, Limit
 from rollcall.settings import ConsumerSettings
-from scripts.bench import EVENT_TYPES, EVENTS_PER_BATCH, RECEIVED_AT, Target
+from scripts.bench.calling import CONTEXT, OpenGate
+from scripts.bench.load import EVENT_TYPES, EVENTS_PER_BATCH, RECEIVED_AT, LiteralDesign, NoDeadLetters
+from scripts.bench.report import Target
+from scripts.deploy import ROOT
 
-ROOT = Path(__file__).parent.parent
 INGEST_SIZES = (1, 10, 100, 500, 1_000, 5_000)
 DOOR_SIZE = 500
 # Enough for a median of something that takes a millisecond.
@@ -60,12 +57,6 @@ EVENTS_PER_NEW_USER_DAY = 10
 EVENTS_PER_NEW_USER = 100
 KNOWN_USERS = 4_500
 PRIMES = KNOWN_USERS // EVENTS_PER_BATCH
-CONTEXT = SimpleNamespace(
-    function_name="rollcall-ingest",
-    memory_limit_in_mb=1024,
-    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-ingest",
-    aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
-)
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ class CpuCosts:
 
 def cpu(environment: Mapping[str, str], rounds: int, batches: int, *, profile: bool) -> CpuCosts:
     """Measure in a process of its own, which holds nothing but what the functions load."""
-    command = [sys.executable, "-m", "scripts.bench_cpu", str(rounds), str(batches), str(int(profile))]
+    command = [sys.executable, "-m", "scripts.bench.cpu", str(rounds), str(batches), str(int(profile))]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=dict(environment))
     return CpuCosts.of_json(done.stdout)
 
@@ -259,7 +250,7 @@ class Bench:
         # It reads the environment and takes the session as it is now.
         from functions.ingest import handler
 
-        handler.app.state.gate = _OpenGate()
+        handler.app.state.gate = OpenGate()
         self._ingest: Callable[[dict[str, Any], Any], dict[str, Any]] = handler.handler
         self._settings = ConsumerSettings.read(os.environ)
         self._dynamo = Dynamo(aws.dynamodb())
@@ -286,13 +277,12 @@ class Bench:
         return took
 
     def literal(self) -> float:
-        """Store and count the same with a request for each write, by a client as boto3 makes it.
-
-        A user-day is written where it is new alone, as if the design knew that for nothing.
-        """
+        """Store and count the same with a request for each write, by a client as boto3 makes it."""
         bodies = self._messages(self.literal_batches)
+        known = {(DAY, f"known-{number}") for number in range(KNOWN_USERS)}
+        design = LiteralDesign(self._plain, self._settings.tables, self._settings.calendar, known)
         self.socket.requests.clear()
-        took = self._measure(lambda: sum(self._store_one_by_one(decode(body)) for body in bodies))
+        took = self._measure(lambda: sum(design.apply(decode(body)) for body in bodies))
         self.literal_requests = self.socket.requests.copy()
         return took
 
@@ -328,33 +318,7 @@ class Bench:
         return 1_000_000 * took / events
 
     def _claims(self, remember: int) -> Claims:
-        return Claims(self._dynamo, self._settings.tables, self._settings.calendar, _NoDeadLetters(), remember)
-
-    def _store_one_by_one(self, batch: Batch) -> int:
-        tables: Tables = self._settings.tables
-        for event in batch.events:
-            day = event.occurred_at[:10]
-            item = {name: {"S": text} for name, text in event._asdict().items()}
-            self._plain.put_item(
-                TableName=tables.events,
-                Item={**item, "received_at": {"S": batch.received_at}, "source": {"S": batch.source}},
-                ConditionExpression="attribute_not_exists(event_id)",
-            )
-            if not event.user_id.startswith("known"):
-                users = users_key(day, shard_of(event.user_id, tables.user_shards))
-                self._plain.put_item(
-                    TableName=tables.stats,
-                    Item={"pk": {"S": users}, "sk": {"S": event.user_id}},
-                    ConditionExpression="attribute_not_exists(pk)",
-                )
-            self._plain.update_item(
-                TableName=tables.stats,
-                Key={"pk": {"S": counts_key(0)}, "sk": {"S": day}},
-                UpdateExpression="ADD #type :one",
-                ExpressionAttributeNames={"#type": type_attribute(event.event_type)},
-                ExpressionAttributeValues={":one": {"N": "1"}},
-            )
-        return len(batch.events)
+        return Claims(self._dynamo, self._settings.tables, self._settings.calendar, NoDeadLetters(), remember)
 
     def _messages(self, count: int) -> list[str]:
         return [self._message(self._users()) for _ in range(count)]
@@ -398,16 +362,6 @@ class Bench:
         return made
 
 
-class _OpenGate:
-    def admit(self, _credential: str, _method: str, _route: str) -> tuple[Principal, Allowance]:
-        return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
-
-
-class _NoDeadLetters:
-    def send(self, _batch: Batch, reason: str) -> None:
-        raise AssertionError(f"a made-up event cannot be stored: {reason}")
-
-
 async def _run_here(function: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
     return function(*arguments)
 
@@ -415,7 +369,8 @@ async def _run_here(function: Callable[..., Any], *arguments: Any, **_: Any) -> 
 def profile_lines(profiler: cProfile.Profile, events: int) -> list[ProfileLine]:
     """The functions with the most own time; the bench's own are left out."""
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    lines = {key: (calls, own) for key, (_, calls, own, *_) in stats.items() if key[0] != __file__}
+    clock = "<built-in method time.process_time>"
+    lines = {key: (calls, own) for key, (_, calls, own, *_) in stats.items() if key[0] != __file__ and key[2] != clock}
     total = sum(own for _, own in lines.values())
     most = sorted(lines.items(), key=lambda line: -line[1][1])[:PROFILE_LINES]
     return [ProfileLine(own / total, calls / events, _where(*key)) for key, (calls, own) in most]

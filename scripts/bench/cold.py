@@ -14,7 +14,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.bench import Target
+from scripts.bench.report import Target
 from scripts.deploy import ROOT, template
 
 BARE = "boto3.client"

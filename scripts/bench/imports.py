@@ -1,7 +1,7 @@
 """What memory an import takes, by the size of the file: peak resident sets of processes that do the functions' work.
 
-    python -m scripts.bench_import plan FILE TASKS     plan a file as the plan function does, its tasks into a file
-    python -m scripts.bench_import import FILE TASKS   take in the tasks of a file as the import function does
+    python -m scripts.bench.imports plan FILE TASKS     plan a file as the plan function does, its tasks into a file
+    python -m scripts.bench.imports import FILE TASKS   take in the tasks of a file as the import function does
 
 S3 is the file, the queues and the table forget what they are told, so that what is measured is the functions' own.
 """
@@ -69,7 +69,7 @@ def write_csv(file: Path, megabytes: int) -> None:
 
 
 def _run(step: str, file: Path, tasks: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "scripts.bench_import", step, str(file), str(tasks)]
+    command = [sys.executable, "-m", "scripts.bench.imports", step, str(file), str(tasks)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result

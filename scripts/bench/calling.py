@@ -1,0 +1,78 @@
+"""Calls a stack's functions in the measuring process: their own handlers, with the settings that the stack has."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Mapping
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from rollcall.access import Principal
+from rollcall.apikeys import SCOPES
+from rollcall.limits import Allowance, Limit
+from scripts.bench.cold import environment
+from scripts.deploy import ROOT
+from scripts.ministack import CREDENTIAL, REGION, MiniStack
+
+# What Lambda hands to a handler.
+CONTEXT = SimpleNamespace(
+    function_name="rollcall-bench",
+    memory_limit_in_mb=1024,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-bench",
+    aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
+)
+
+
+class OpenGate:
+    """Lets everybody through: what a credential takes is not measured here."""
+
+    def admit(self, _credential: str, _method: str, _route: str) -> tuple[Principal, Allowance]:
+        """Somebody who may do everything."""
+        return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
+
+
+def settings_of(stack: MiniStack, function_name: str) -> dict[str, str]:
+    """The settings that a deployed function has."""
+    found = stack.client("lambda").get_function_configuration(FunctionName=function_name)
+    variables: dict[str, str] = found["Environment"]["Variables"]
+    return variables
+
+
+def process_environment(stack: MiniStack) -> dict[str, str]:
+    """Of a process whose clients go to an emulator."""
+    return {
+        **environment(),
+        "AWS_ACCESS_KEY_ID": CREDENTIAL,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": stack.endpoint,
+    }
+
+
+def load(folder: str, settings: Mapping[str, str]) -> ModuleType:
+    """A function's handler module with some settings; each call makes another one. Its gate is open."""
+    spec = importlib.util.spec_from_file_location(f"bench_{folder}", ROOT / "functions" / folder / "handler.py")
+    if spec is None or spec.loader is None:
+        raise AssertionError(f"functions/{folder} holds no handler")
+    module = importlib.util.module_from_spec(spec)
+    with patch.dict(os.environ, settings):
+        spec.loader.exec_module(module)
+    module.app.state.gate = OpenGate()
+    return module
+
+
+def get(handler: Callable[[Any, Any], dict[str, Any]], path: str, **query: object) -> Any:
+    """The answer to a GET request; raises `AssertionError` where it is not 200."""
+    event = json.loads((ROOT / "events/stats.json").read_text())
+    asked = {name: str(value) for name, value in query.items()}
+    event |= {
+        "path": path,
+        "resource": path,
+        "queryStringParameters": asked,
+        "multiValueQueryStringParameters": {name: [value] for name, value in asked.items()},
+    }
+    answer = handler(event, CONTEXT)
+    if answer["statusCode"] != 200:
+        raise AssertionError(f"{path} is answered with {answer['statusCode']}: {answer['body']}")
+    return json.loads(answer["body"])

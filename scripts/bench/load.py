@@ -1,0 +1,118 @@
+"""Made-up events, and ways to have them counted: as the consumer does it, and as a design does it that makes a request
+for each write.
+"""
+
+import random
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from rollcall.batch import Batch, cut
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo
+from rollcall.events import Event, parse_event
+from rollcall.keys import Tables, counts_key, shard_of, type_attribute, users_key
+
+EVENT_TYPES = 20
+EVENTS_PER_BATCH = 500
+FIRST_MOMENT = datetime(2025, 8, 1, tzinfo=UTC)
+RECEIVED_AT = "2025-09-01T00:00:00.000Z"
+
+
+class NoDeadLetters:
+    """Made-up events can all be stored."""
+
+    def send(self, _batch: Batch, reason: str) -> None:
+        """There is a fault somewhere."""
+        raise AssertionError(f"a made-up event cannot be stored: {reason}")
+
+
+class Uncollected(Dynamo):
+    """Takes the claims of events for granted, so that a table fills faster: nothing that is counted is read from them.
+
+    `events_table` stays empty.
+    """
+
+    def __init__(self, client: Any, events_table: str) -> None:
+        super().__init__(client)
+        self._events_table = events_table
+
+    def execute(self, statement: str, parameters: Sequence[Sequence[Any]]) -> tuple[dict[int, str], dict[int, str]]:
+        """As all events were stored that ask for it."""
+        if f'"{self._events_table}"' in statement:
+            return {}, {}
+        return super().execute(statement, parameters)
+
+
+class LiteralDesign:
+    """Stores and counts events with a request for each write: a conditional put for an event, one for a user-day, an
+    update for a counter. A user-day is written where it is new alone, as if the design knew that for nothing.
+    """
+
+    def __init__(
+        self, client: Any, tables: Tables, calendar: Calendar, known: Collection[tuple[str, str]] = ()
+    ) -> None:
+        self._client = client
+        self._tables = tables
+        self._calendar = calendar
+        self._known = set(known)
+
+    def apply(self, batch: Batch) -> int:
+        """Returns how many events are in it."""
+        tables = self._tables
+        for event in batch.events:
+            day = self._calendar.day_of(event.occurred_at)
+            item = {name: {"S": text} for name, text in event._asdict().items()}
+            self._client.put_item(
+                TableName=tables.events,
+                Item={**item, "received_at": {"S": batch.received_at}, "source": {"S": batch.source}},
+                ConditionExpression="attribute_not_exists(event_id)",
+            )
+            if (day, event.user_id) not in self._known:
+                self._known.add((day, event.user_id))
+                users = users_key(day, shard_of(event.user_id, tables.user_shards))
+                self._client.put_item(
+                    TableName=tables.stats,
+                    Item={"pk": {"S": users}, "sk": {"S": event.user_id}},
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+            self._client.update_item(
+                TableName=tables.stats,
+                Key={"pk": {"S": counts_key(0)}, "sk": {"S": day}},
+                UpdateExpression="ADD #type :one",
+                ExpressionAttributeNames={"#type": type_attribute(event.event_type)},
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+        return len(batch.events)
+
+
+def batches(events: Iterable[Event]) -> Iterator[Batch]:
+    """Cut events in their order into batches."""
+    iterator = iter(events)
+    while some := list(islice(iterator, EVENTS_PER_BATCH)):
+        yield from (batch for batch, _ in cut(some, "bench", RECEIVED_AT))
+
+
+def made_events(events: int, users: int, days: int) -> Iterator[Event]:
+    """Made-up events in time order, evenly of the users and over the days from `FIRST_MOMENT` on."""
+    now = FIRST_MOMENT + timedelta(days=days)
+    for raw in made_raws(events, users, days):
+        yield parse_event(raw, now)
+
+
+def made_raws(events: int, users: int, days: int) -> Iterator[dict[str, Any]]:
+    """The same as clients send them."""
+    rng = random.Random(11)  # noqa: S311 - made-up data
+    for moment in sorted(rng.randrange(days * 86_400) for _ in range(events)):
+        yield {
+            "event_id": f"{rng.getrandbits(128):032x}",
+            "occurred_at": (FIRST_MOMENT + timedelta(seconds=moment)).isoformat(),
+            "user_id": rng.randrange(users),
+            "event_type": f"event_type_{rng.randrange(EVENT_TYPES)}",
+            "properties": {
+                "country": "UA",
+                "session_id": f"{rng.getrandbits(32):08x}",
+                "price": rng.randrange(100),
+            },
+        }

@@ -1,0 +1,115 @@
+"""Counts a client's requests and the units that AWS bills for them. What an emulator reports is not looked at.
+
+Write units: one for each KB of an item that is inserted or updated (a refused condition included), the same again in
+an index that the item is in (twice for a changed index key), twice as many in a transaction. Read units: one for each
+4 KB of an item, or of all items of a query's page, half where eventually consistent.
+"""
+
+import json
+import math
+import time
+from collections import Counter
+from threading import Lock
+from typing import Any
+
+KB = 1024
+
+
+class Meter:
+    """Counts the requests of a client, which any thread may make, and the units that AWS bills for them.
+
+    `unmetered` is another client of the same tables, for the meter's own reads.
+    """
+
+    def __init__(self, client: Any, unmetered: Any) -> None:
+        self.requests: Counter[str] = Counter()
+        self.write_units = 0
+        self.read_units = 0.0
+        self.items_read = 0
+        self.seconds = 0.0
+        """CPU time that the metering took."""
+        self._reader = unmetered
+        self._lock = Lock()
+        self._events = client.meta.events
+        # As it goes over the wire, whoever made it.
+        self._events.register_last("before-call.dynamodb", self._before)
+        self._events.register("after-call.dynamodb", self._after)
+
+    def stop(self) -> None:
+        """Leave the client alone."""
+        self._events.unregister("before-call.dynamodb", self._before)
+        self._events.unregister("after-call.dynamodb", self._after)
+
+    def _before(self, params: Any, context: Any, **_: Any) -> None:
+        context["metered"] = params["body"]
+
+    def _after(self, model: Any, parsed: Any, context: Any, **_: Any) -> None:
+        with self._lock:
+            started = time.process_time()
+            self.requests[model.name] += 1
+            getattr(self, f"_{model.name}")(json.loads(context["metered"]), parsed)
+            self.seconds += time.process_time() - started
+
+    def _PutItem(self, params: Any, _parsed: Any) -> None:  # noqa: N802
+        self.write_units += _write_units(params["Item"])
+
+    def _UpdateItem(self, params: Any, _parsed: Any) -> None:  # noqa: N802
+        self.write_units += _write_units(self._stored(params))
+
+    def _Query(self, params: Any, parsed: Any) -> None:  # noqa: N802
+        # Billed by the whole items, whatever is projected of them.
+        whole = {name: value for name, value in params.items() if name != "ProjectionExpression"}
+        whole.pop("ExpressionAttributeNames", None)
+        items = self._reader.query(**whole, Limit=parsed["Count"])["Items"] if parsed["Count"] else []
+        self.items_read += len(items)
+        units = max(1, math.ceil(sum(map(_item_size, items)) / (4 * KB)))
+        self.read_units += units * (1 if params.get("ConsistentRead") else 0.5)
+
+    def _GetItem(self, params: Any, parsed: Any) -> None:  # noqa: N802
+        self.items_read += "Item" in parsed
+        self.read_units += _read_units(parsed.get("Item", {}), params.get("ConsistentRead", False))
+
+    def _BatchGetItem(self, params: Any, parsed: Any) -> None:  # noqa: N802
+        for table, asked in params["RequestItems"].items():
+            consistent = asked.get("ConsistentRead", False)
+            found = parsed["Responses"].get(table, [])
+            self.items_read += len(found)
+            self.read_units += sum(_read_units(item, consistent) for item in found)
+            self.read_units += (len(asked["Keys"]) - len(found)) * _read_units({}, consistent)
+
+    def _BatchExecuteStatement(self, params: Any, parsed: Any) -> None:  # noqa: N802
+        for statement, response in zip(params["Statements"], parsed["Responses"], strict=True):
+            size = sum(_size(value) for value in statement["Parameters"])
+            written = "Error" not in response
+            # Names are part of an item; in a statement they stand between quotes.
+            size += sum(len(word) for word in statement["Statement"].split("'")[1::2])
+            units = math.ceil(size / KB)
+            if written and "first_day" in statement["Statement"]:
+                units += 1 if statement["Statement"].startswith("INSERT") else 2
+            self.write_units += units
+
+    def _TransactWriteItems(self, params: Any, _parsed: Any) -> None:  # noqa: N802
+        for write in params["TransactItems"]:
+            item = write["Put"]["Item"] if "Put" in write else self._stored(write["Update"])
+            self.write_units += 2 * _write_units(item)
+
+    def _stored(self, request: Any) -> Any:
+        return self._reader.get_item(TableName=request["TableName"], Key=request["Key"])["Item"]
+
+
+def _write_units(item: dict[str, Any]) -> int:
+    return math.ceil(_item_size(item) / KB)
+
+
+def _read_units(item: dict[str, Any], consistent: bool) -> float:
+    return max(1, math.ceil(_item_size(item) / (4 * KB))) * (1 if consistent else 0.5)
+
+
+def _item_size(item: dict[str, Any]) -> int:
+    return sum(len(name.encode()) + _size(value) for name, value in item.items())
+
+
+def _size(value: dict[str, str]) -> int:
+    ((kind, text),) = value.items()
+    # A number takes a byte for each two digits, and one besides.
+    return len(text) // 2 + 2 if kind == "N" else len(text.encode())

@@ -1,0 +1,190 @@
+"""What the stats cost, by how many events are stored: how long an answer takes, what it reads.
+
+    python -m scripts.bench.reads ROUNDS     asks the stacks that standard input describes; prints JSON
+
+The functions' own code answers, in one process, from an emulated table: times compare with each other alone. Rounds go
+through all stacks and routes in turn, so that what slows a machine down slows all of them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import boto3
+
+from rollcall.claims import Claims
+from rollcall.days import Calendar
+from rollcall.keys import Tables
+from scripts import deploy
+from scripts.bench.calling import get, load, process_environment, settings_of
+from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events
+from scripts.bench.meter import Meter
+from scripts.bench.report import Target
+from scripts.deploy import ROOT
+from scripts.ministack import MiniStack
+
+USERS = 10_000
+DAYS = 30
+LONG_DAYS = 365
+DAU = "/stats/dau"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A stack with made-up events."""
+
+    events: int
+    days: int
+    stats: dict[str, str]
+    """Settings of the function behind the daily actives."""
+    retention: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What an answer takes, where it has been asked for before."""
+
+    route: str
+    events: int
+    """Stored."""
+    days: int
+    """They are of, and asked for."""
+    p50_milliseconds: float
+    p95_milliseconds: float
+    items: int
+    read_units: float
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Of all routes and stacks."""
+
+    rounds: int
+    users: int
+    reads: list[Read]
+
+    @property
+    def growth(self) -> float:
+        """Of the daily actives of 30 days, from the fewest events to the most."""
+        of_dau = sorted((read for read in self.reads if (read.route, read.days) == (DAU, DAYS)), key=_events)
+        return of_dau[-1].p50_milliseconds / of_dau[0].p50_milliseconds
+
+    def targets(self) -> list[Target]:
+        """What it is held to."""
+        events = sorted({read.events for read in self.reads if read.days == DAYS})
+        return [Target(f"DAU of {DAYS} days, p50, {events[-1]:,} events ÷ {events[0]:,}", self.growth, 1.2)]
+
+    def figures(self) -> dict[str, Any]:
+        """All of it as data."""
+        return {**asdict(self), "dau_growth": self.growth}
+
+
+def _events(read: Read) -> int:
+    return read.events
+
+
+def reads(stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int) -> Reads:
+    """Fill a stack for each size and one with a year's events, and ask them all."""
+    filled = [fill(stack, events, DAYS) for events in sizes]
+    filled.append(fill(stack, long_events, LONG_DAYS))
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bench.reads", str(rounds)],
+        input=json.dumps([asdict(one) for one in filled]),
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        cwd=ROOT,
+        env=process_environment(stack),
+    )
+    return Reads(rounds, USERS, [Read(**one) for one in json.loads(done.stdout)])
+
+
+def fill(stack: MiniStack, events: int, days: int) -> Filled:
+    """Deploy a stack and have made-up events counted in it, by the consumer's own code."""
+    outputs = deploy.deploy(stack.client, f"bench-{events}-{days}", {})
+    settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
+    tables = tables_of(settings["Stats"])
+    dynamo = Uncollected(stack.client("dynamodb"), tables.events)
+    claims = Claims(dynamo, tables, Calendar("UTC"), NoDeadLetters())
+    for batch in batches(made_events(events, USERS, days)):
+        claims.apply(batch)
+    return Filled(events, days, settings["Stats"], settings["Retention"])
+
+
+def tables_of(settings: Mapping[str, str]) -> Tables:
+    """The tables that a function's settings name."""
+    return Tables(
+        settings["EVENTS_TABLE"],
+        settings["STATS_TABLE"],
+        int(settings["USER_SHARDS"]),
+        int(settings["COUNTER_SHARDS"]),
+    )
+
+
+def questions(days: int) -> list[tuple[str, str, dict[str, Any]]]:
+    """What is asked: what is said of it, its path, its parameters."""
+    first = FIRST_MOMENT.date()
+    span = {"from": first.isoformat(), "to": (first + timedelta(days=days - 1)).isoformat()}
+    asked: list[tuple[str, str, dict[str, Any]]] = [(DAU, DAU, span), ("/stats/top-events", "/stats/top-events", span)]
+    if days == DAYS:
+        cohort = {"start_date": first.isoformat(), "windows": 7}
+        asked += [
+            ("/stats/retention, 7 days", "/stats/retention", cohort),
+            ("/stats/retention, 7 days, new users", "/stats/retention", {**cohort, "cohort": "new"}),
+            ("/stats/cohort, 4 weeks", "/stats/cohort", {"start_date": first.isoformat(), "window": 4}),
+        ]
+    return asked
+
+
+def measure(filled: Sequence[Filled], rounds: int) -> list[Read]:
+    """Ask everything of every stack, round by round."""
+    asked = []
+    for one in filled:
+        modules = {"retention": load("retention", one.retention), "stats": load("stats", one.stats)}
+        for what, path, query in questions(one.days):
+            module = modules["stats" if path in (DAU, "/stats/top-events") else "retention"]
+            asked.append((one, what, module, path, query))
+    took: list[list[float]] = [[] for _ in asked]
+    for number in range(rounds + 1):
+        for times, (_, _, module, path, query) in zip(took, asked, strict=True):
+            started = time.perf_counter()
+            get(module.handler, path, **query)
+            # The first one is of a cold function, and keeps large days.
+            if number:
+                times.append(1000 * (time.perf_counter() - started))
+    found = []
+    for times, (one, what, module, path, query) in zip(took, asked, strict=True):
+        items, read_units = metered(module, path, query)
+        p95 = quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
+        found.append(Read(what, one.events, one.days, median(times), p95, items, read_units))
+    return found
+
+
+def metered(module: Any, path: str, query: Mapping[str, Any]) -> tuple[int, float]:
+    """The items that an answer reads, and the read units that it takes."""
+    meter = Meter(module.dynamo.client, boto3.client("dynamodb"))
+    get(module.handler, path, **query)
+    meter.stop()
+    return meter.items_read, meter.read_units
+
+
+def main(rounds: int) -> None:
+    """Measure and print it."""
+    filled = [Filled(**one) for one in json.load(sys.stdin)]
+    # The functions log.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        found = measure(filled, rounds)
+    print(json.dumps([asdict(one) for one in found]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
