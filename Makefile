@@ -18,7 +18,7 @@ import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here
 test: $(VENV)/.test ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
-bench: $(VENV)/.run ## Measure everything that the README has figures of: about half an hour
+bench: $(VENV)/.run ## Measure everything: about half an hour
 	@$(BIN)/rollcall bench all
 
 figures: $(VENV)/.run ## Measure it for the README, and write it there

@@ -5,15 +5,19 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from rollcall import aws
 from rollcall.access import Principal
 from rollcall.apikeys import SCOPES
 from rollcall.limits import Allowance, Limit
 from scripts.bench.cold import environment
 from scripts.deploy import ROOT
 from scripts.ministack import CREDENTIAL, REGION, MiniStack
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 # What Lambda hands to a handler.
 CONTEXT = SimpleNamespace(
@@ -48,6 +52,12 @@ def process_environment(stack: MiniStack) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": stack.endpoint,
     }
+
+
+def dynamodb(stack: MiniStack) -> "DynamoDBClient":
+    """The client that the functions have, for an emulator's tables."""
+    with patch.dict(os.environ, process_environment(stack), clear=True), patch("boto3.DEFAULT_SESSION", None):
+        return aws.dynamodb()
 
 
 def load(folder: str, settings: Mapping[str, str]) -> ModuleType:

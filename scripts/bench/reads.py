@@ -25,14 +25,14 @@ from rollcall.claims import Claims
 from rollcall.days import Calendar
 from rollcall.keys import Tables
 from scripts import deploy
-from scripts.bench.calling import get, load, process_environment, settings_of
+from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events
 from scripts.bench.meter import Meter
 from scripts.bench.report import Target
 from scripts.deploy import ROOT
 from scripts.ministack import MiniStack
 
-USERS = 10_000
+USERS = 2_000
 DAYS = 30
 LONG_DAYS = 365
 DAU = "/stats/dau"
@@ -113,7 +113,7 @@ def fill(stack: MiniStack, events: int, days: int) -> Filled:
     outputs = deploy.deploy(stack.client, f"bench-{events}-{days}", {})
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
-    dynamo = Uncollected(stack.client("dynamodb"), tables.events)
+    dynamo = Uncollected(dynamodb(stack), tables.events)
     claims = Claims(dynamo, tables, Calendar("UTC"), NoDeadLetters())
     for batch in batches(made_events(events, USERS, days)):
         claims.apply(batch)

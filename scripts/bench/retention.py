@@ -24,7 +24,7 @@ from rollcall.claims import Claims
 from rollcall.days import Calendar
 from rollcall.events import Event
 from scripts import deploy
-from scripts.bench.calling import get, load, process_environment, settings_of
+from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches
 from scripts.bench.reads import metered, tables_of
 from scripts.deploy import ROOT
@@ -68,7 +68,7 @@ def _of_cohort(stack: MiniStack, users: int, windows: int) -> CohortCost:
     settings = settings_of(stack, outputs["RetentionFunctionName"])
     tables = tables_of(settings)
     claims = Claims(
-        Uncollected(stack.client("dynamodb"), tables.events), tables, Calendar("UTC"), NoDeadLetters(), remember=users
+        Uncollected(dynamodb(stack), tables.events), tables, Calendar("UTC"), NoDeadLetters(), remember=users
     )
     for batch in batches(_visits(users, windows)):
         claims.apply(batch)

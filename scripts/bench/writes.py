@@ -10,9 +10,11 @@ from rollcall.claims import Claims
 from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo
 from rollcall.keys import Tables
+from scripts.bench.calling import dynamodb
 from scripts.bench.load import LiteralDesign, NoDeadLetters, batches, made_events
 from scripts.bench.meter import Meter
 from scripts.bench.report import Target
+from scripts.ministack import MiniStack
 
 # Of new user-days among events: what the target for requests is set at.
 TARGET_SHARE = 0.5
@@ -86,20 +88,20 @@ class Writes:
         return {"ours": self.ours.figures(), "literal": self.literal.figures()}
 
 
-def writes(client: Callable[[], Any], tables: Sequence[Tables], events: int, users: int, days: int) -> Writes:
+def writes(stack: MiniStack, tables: Sequence[Tables], events: int, users: int, days: int) -> Writes:
     """Store and count made-up events in time order with the consumer's own code, and the first tenth of them literally.
 
-    `client` makes clients of the tables: of one stack for ours, of another one for the literal design.
+    `tables` are those of two stacks: one for ours, one for the literal design, which has boto3 as it comes.
     """
     made = list(batches(made_events(events, users, days)))
     first = made[: max(1, len(made) // 10)]
     calendar = Calendar("UTC")
-    ours, literal = client(), client()
+    ours, literal, reader = dynamodb(stack), stack.client("dynamodb"), stack.client("dynamodb")
     claims = Claims(Dynamo(ours), tables[0], calendar, NoDeadLetters())
     design = LiteralDesign(literal, tables[1], calendar)
     return Writes(
-        _measure(made, claims.apply, Meter(ours, client()), first_days=True),
-        _measure(first, design.apply, Meter(literal, client()), first_days=False),
+        _measure(made, claims.apply, Meter(ours, reader), first_days=True),
+        _measure(first, design.apply, Meter(literal, reader), first_days=False),
     )
 
 

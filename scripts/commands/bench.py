@@ -124,7 +124,7 @@ def everything(
     measurements: list[tuple[str, Callable[[], Report]]] = [
         ("the write path", lambda: _write(100_000, 10_000, 30, None)),
         ("the write path, half of the events with a new user-day", lambda: _write(100_000, 10_000, 30, 0.5)),
-        ("CPU time", lambda: _cpu(7, 10, profile=True)),
+        ("CPU time", lambda: _cpu(7, 10, profile=False)),
         ("cold starts", lambda: _cold(5, ())),
         ("a whole local stack", lambda: _pipeline(100_000, 10_000, 30, 500)),
         ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50)),
@@ -164,7 +164,7 @@ def _write(events: int, users: int, days: int, new_user_days: float | None) -> R
     with _ministack() as stack:
         stacks = [deploy.deploy(stack.client, name, {}) for name in ("bench-ours", "bench-literal")]
         names = [tables_of(settings_of(stack, outputs["ConsumerFunctionName"])) for outputs in stacks]
-        found = writes(lambda: stack.client("dynamodb"), names, events, users, days)
+        found = writes(stack, names, events, users, days)
     name, option = ("write", "") if new_user_days is None else ("write_new", f" --new-user-days {new_user_days:g}")
     targets = found.targets(new_user_days)
     shown = tables.writes(found), tables.targets(targets)
