@@ -68,7 +68,11 @@ def _of_cohort(stack: MiniStack, users: int, windows: int) -> CohortCost:
     settings = settings_of(stack, outputs["RetentionFunctionName"])
     tables = tables_of(settings)
     claims = Claims(
-        Uncollected(dynamodb(stack), tables.events), tables, Calendar("UTC"), NoDeadLetters(), remember=users
+        Uncollected(dynamodb(stack), tables.events, "first_day"),
+        tables,
+        Calendar("UTC"),
+        NoDeadLetters(),
+        remember=users,
     )
     for batch in batches(_visits(users, windows)):
         claims.apply(batch)
