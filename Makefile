@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run import test bench figures soak lint format lock
+.PHONY: help run import test test-dynamodb bench figures soak lint format lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Run the whole stack on this machine, with sample data (or ROLLCALL_SEED=FILE), until Ctrl-C
 	@exec $(BIN)/rollcall up
@@ -17,6 +17,10 @@ import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here
 
 test: $(VENV)/.test ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
+
+test-dynamodb: $(VENV)/.test ## Run the integration tests against another DynamoDB: DYNAMODB=http://127.0.0.1:8000
+	@test -n "$(DYNAMODB)" || { echo "name the endpoint: make test-dynamodb DYNAMODB=http://127.0.0.1:8000" >&2; exit 2; }
+	ROLLCALL_TEST_DYNAMODB="$(DYNAMODB)" $(BIN)/pytest -n auto --dist loadgroup tests/integration
 
 bench: $(VENV)/.run ## Measure everything: about half an hour
 	@$(BIN)/rollcall bench all

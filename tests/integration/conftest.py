@@ -5,7 +5,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -24,11 +24,16 @@ from rollcall.batch import Batch, decode
 from rollcall.dynamo import Dynamo
 from rollcall.http.headers import with_headers
 from scripts.deploy import ROOT
+from scripts.ministack import MiniStack
 from tests.conftest import CREDENTIAL
-from tests.support import create_access_table, create_tables, routes
+from tests.support import create_access_table, create_tables, delete_tables, routes
 
 REGION = "us-east-1"
 LOADER = botocore.loaders.create_loader()
+# A DynamoDB for all tests here in place of the emulators' own, such as http://127.0.0.1:8000.
+DYNAMODB = os.environ.get("ROLLCALL_TEST_DYNAMODB")
+# Has the functions' clients find it.
+DYNAMODB_SETTINGS = {"AWS_ENDPOINT_URL_DYNAMODB": DYNAMODB} if DYNAMODB else {}
 
 
 @dataclass
@@ -51,6 +56,15 @@ class Queue:
 
 
 @pytest.fixture(scope="session")
+def dynamodb(request: pytest.FixtureRequest) -> Any:
+    """A client of a DynamoDB with PartiQL, for threads too: MiniStack's, unless the environment names another one."""
+    if DYNAMODB:
+        return boto3.Session("testing", "testing", region_name=REGION).client("dynamodb", endpoint_url=DYNAMODB)
+    stack: MiniStack = request.getfixturevalue("ministack")
+    return stack.client("dynamodb")
+
+
+@pytest.fixture(scope="session")
 def aws_clients() -> dict[str, Any]:
     """Clients by their service, for tests that use the `aws` fixture."""
     # Making a client takes far longer than a test.
@@ -58,7 +72,7 @@ def aws_clients() -> dict[str, Any]:
         monkeypatch.delenv("AWS_PROFILE", raising=False)
         session = boto3.Session("testing", "testing", region_name=REGION)
         return {
-            "dynamodb": session.client("dynamodb", endpoint_url=f"https://dynamodb.{REGION}.amazonaws.com"),
+            "dynamodb": session.client("dynamodb", endpoint_url=DYNAMODB or f"https://dynamodb.{REGION}.amazonaws.com"),
             "s3": session.client("s3", endpoint_url="https://s3.amazonaws.com"),
             "sqs": session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com"),
         }
@@ -112,8 +126,13 @@ def event_loop_of_lambda() -> Iterator[None]:
 
 
 @pytest.fixture
-def access_table(aws: None, aws_clients: dict[str, Any]) -> str:
-    return create_access_table(aws_clients["dynamodb"])
+def access_table(aws: None, aws_clients: dict[str, Any]) -> Iterator[str]:
+    client = aws_clients["dynamodb"]
+    name = create_access_table(client)
+    yield name
+    # A test may have deleted it.
+    with suppress(client.exceptions.ResourceNotFoundException):
+        client.delete_table(TableName=name)
 
 
 @pytest.fixture
@@ -129,13 +148,13 @@ def load_handler(
     aws_clients: dict[str, Any],
     access_table: str,
     event_loop_of_lambda: None,
-) -> Callable[[str], ModuleType]:
+) -> Iterator[Callable[[str], ModuleType]]:
     """Loads the handler of a function, by its folder, as Lambda does."""
     tables = create_tables(aws_clients["dynamodb"])
     for name in list(os.environ):
         if name.startswith("AWS_ENDPOINT_URL"):
             monkeypatch.delenv(name)
-    settings = {
+    settings = DYNAMODB_SETTINGS | {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
@@ -168,7 +187,8 @@ def load_handler(
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=core))
     # All instances share what is not yet written.
     Metrics(namespace="Rollcall").clear_metrics()
-    return _load
+    yield _load
+    delete_tables(aws_clients["dynamodb"], tables)
 
 
 class WholeApi:

@@ -30,8 +30,8 @@ from rollcall.keys import Tables, account_key, session_key
 from rollcall.limits import Limit
 from rollcall.tokens import ALGORITHM, AccessTokens, SigningKey
 from scripts.deploy import ROOT
-from tests.integration.conftest import REGION, Queue, WholeApi, event_loop
-from tests.support import assert_problem, create_access_table, create_tables, routes, scan
+from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
+from tests.support import assert_problem, create_access_table, create_tables, delete_tables, routes, scan
 
 PASSWORD = "nine green bottles"
 SIGNING_KEY_PARAMETER = "/rollcall/signing-key"
@@ -169,6 +169,10 @@ class Stack:
             for item in scan(self._dynamodb, table):
                 self._dynamodb.delete_item(TableName=table, Key={name: {"S": item[name]} for name in ("pk", "sk")})
 
+    def delete_tables(self) -> None:
+        delete_tables(self._dynamodb, self._tables)
+        self._dynamodb.delete_table(TableName=self._access_table)
+
     def queued(self) -> list[Batch]:
         return self._queue.batches()
 
@@ -205,7 +209,9 @@ def shared_stack(aws_clients: dict[str, Any]) -> Iterator[Stack]:
         cheap = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
         monkeypatch.setattr("rollcall.passwords.PasswordHasher", cheap)
         with event_loop(), mock_aws():
-            yield loaded(monkeypatch, aws_clients)
+            made = loaded(monkeypatch, aws_clients)
+            yield made
+            made.delete_tables()
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stack:
@@ -213,7 +219,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stac
     aws_clients["s3"].create_bucket(Bucket="uploads")
     queue = Queue(sqs, sqs.create_queue(QueueName="access")["QueueUrl"])
     tables, access_table = create_tables(dynamodb), create_access_table(dynamodb)
-    settings = {
+    settings = DYNAMODB_SETTINGS | {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,

@@ -16,7 +16,6 @@ from rollcall.apikeys import SCOPES, ApiKey, ApiKeys, BadKey, KeyChanged, KeyRev
 from rollcall.dynamo import Dynamo, Item
 from rollcall.limits import Allowance, Limit, TooFast
 from rollcall.tokens import AccessTokens, SigningKey
-from scripts.ministack import MiniStack
 from tests.support import create_access_table, scan
 
 REGION = "us-east-1"
@@ -120,14 +119,16 @@ def ssm() -> Any:
 
 
 @pytest.fixture
-def stack(aws: None, aws_clients: dict[str, Any], ssm: Any) -> Stack:
-    return Stack(aws_clients["dynamodb"], ssm)
+def stack(aws: None, aws_clients: dict[str, Any], ssm: Any) -> Iterator[Stack]:
+    made = Stack(aws_clients["dynamodb"], ssm)
+    yield made
+    made.client.delete_table(TableName=made.table)
 
 
 @pytest.fixture
-def real_stack(ministack: MiniStack, ssm: Any) -> Iterator[Stack]:
+def real_stack(dynamodb: Any, ssm: Any) -> Iterator[Stack]:
     """For what needs threads, or the limits of DynamoDB."""
-    made = Stack(ministack.client("dynamodb"), ssm)
+    made = Stack(dynamodb, ssm)
     yield made
     made.client.delete_table(TableName=made.table)
 

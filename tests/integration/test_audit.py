@@ -13,7 +13,6 @@ from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo
 from rollcall.events import Event
 from scripts.audit import LEAST_AGE, Auditor, CannotRepair, Drift
-from scripts.ministack import MiniStack
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,
@@ -74,8 +73,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(ministack: MiniStack) -> Iterator[Stack]:
-    made = Stack(ministack.client("dynamodb"))
+def stack(dynamodb: Any) -> Iterator[Stack]:
+    made = Stack(dynamodb)
     yield made
     delete_tables(made.client, made.tables)
 

@@ -9,14 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rollcall import aws
-from scripts.ministack import MiniStack
 from tests.support import create_tables, delete_tables, scan
 
 
 @pytest.fixture
-def fast(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> Any:
+def fast(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, value in (
-        ("AWS_ENDPOINT_URL", ministack.endpoint),
+        ("AWS_ENDPOINT_URL", dynamodb.meta.endpoint_url),
         ("AWS_DEFAULT_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -25,12 +24,11 @@ def fast(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> Any:
     return aws.dynamodb()
 
 
-def test_a_query_is_answered_as_by_a_plain_client(ministack: MiniStack, fast: Any) -> None:
-    plain = ministack.client("dynamodb")
-    tables = create_tables(plain)
+def test_a_query_is_answered_as_by_a_plain_client(dynamodb: Any, fast: Any) -> None:
+    tables = create_tables(dynamodb)
     values = [{"S": 'a"\\\n\0ü'}, {"N": "12.50"}, {"BOOL": True}, {"L": [{"M": {"x": {"NULL": True}}}]}, {"SS": ["a"]}]
     for number, value in enumerate(values):
-        plain.put_item(TableName=tables.stats, Item={"pk": {"S": "p"}, "sk": {"S": str(number)}, "value": value})
+        dynamodb.put_item(TableName=tables.stats, Item={"pk": {"S": "p"}, "sk": {"S": str(number)}, "value": value})
     asked = {
         "TableName": tables.stats,
         "KeyConditionExpression": "pk = :p",
@@ -38,11 +36,11 @@ def test_a_query_is_answered_as_by_a_plain_client(ministack: MiniStack, fast: An
         "Limit": 3,
         "ReturnConsumedCapacity": "TOTAL",
     }
-    found, expected = (client.query(**asked) for client in (fast, plain))
+    found, expected = (client.query(**asked) for client in (fast, dynamodb))
     del found["ResponseMetadata"], expected["ResponseMetadata"]
     assert found == expected
     assert found["LastEvaluatedKey"]
-    delete_tables(plain, tables)
+    delete_tables(dynamodb, tables)
 
 
 STATEMENT = "INSERT INTO \"{}\" VALUE {{'pk':?,'sk':?}}"
@@ -50,40 +48,38 @@ AWKWARD = ["plain", 'a"\\\n\0ü\u2028', "emoji 🎉"]
 
 
 @pytest.mark.parametrize("consistent", [False, True])
-def test_a_batch_of_items_is_answered_as_by_a_plain_client(ministack: MiniStack, fast: Any, consistent: bool) -> None:
-    plain = ministack.client("dynamodb")
-    tables = create_tables(plain)
+def test_a_batch_of_items_is_answered_as_by_a_plain_client(dynamodb: Any, fast: Any, consistent: bool) -> None:
+    tables = create_tables(dynamodb)
     keys = [{"pk": {"S": text}, "sk": {"S": "-"}} for text in AWKWARD]
     for key in keys[1:]:
-        plain.put_item(TableName=tables.stats, Item={**key, "count": {"N": "7"}})
+        dynamodb.put_item(TableName=tables.stats, Item={**key, "count": {"N": "7"}})
     asked = {tables.stats: {"Keys": keys, "ConsistentRead": consistent}}
-    found, expected = (client.batch_get_item(RequestItems=asked) for client in (fast, plain))
+    found, expected = (client.batch_get_item(RequestItems=asked) for client in (fast, dynamodb))
     for answer in (found, expected):
         del answer["ResponseMetadata"]
         answer["Responses"][tables.stats].sort(key=str)
     assert found == expected
     assert len(found["Responses"][tables.stats]) == len(keys) - 1
-    delete_tables(plain, tables)
+    delete_tables(dynamodb, tables)
 
 
-def test_statements_store_the_same_items_and_are_refused_as_by_a_plain_client(ministack: MiniStack, fast: Any) -> None:
-    plain = ministack.client("dynamodb")
-    tables = create_tables(plain), create_tables(plain)
+def test_statements_store_the_same_items_and_are_refused_as_by_a_plain_client(dynamodb: Any, fast: Any) -> None:
+    tables = create_tables(dynamodb), create_tables(dynamodb)
     answers = []
-    for client, names in zip((fast, plain), tables, strict=True):
+    for client, names in zip((fast, dynamodb), tables, strict=True):
         statements = [
             {"Statement": STATEMENT.format(names.stats), "Parameters": [{"S": text}, {"S": "-"}]}
             for text in (*AWKWARD, AWKWARD[0])
         ]
         # Not in one call with the first of its name: DynamoDB refuses a call that names a key twice.
         first, second = (client.batch_execute_statement(Statements=some) for some in (statements[:-1], statements[-1:]))
-        stored = sorted(item["pk"] for item in scan(plain, names.stats))
+        stored = sorted(item["pk"] for item in scan(dynamodb, names.stats))
         responses = [
             {**response, "TableName": "stats"} if "TableName" in response else response
             for response in (*first["Responses"], *second["Responses"])
         ]
         answers.append((responses, stored))
-        delete_tables(plain, names)
+        delete_tables(dynamodb, names)
     assert answers[0] == answers[1]
     assert answers[0][1] == sorted(AWKWARD)
     assert answers[0][0][-1]["Error"]["Code"] == "DuplicateItem"
@@ -99,21 +95,22 @@ def test_statements_store_the_same_items_and_are_refused_as_by_a_plain_client(mi
     ],
 )
 def test_statements_go_over_the_wire_as_a_plain_client_sends_them(
-    ministack: MiniStack, fast: Any, asked: dict[str, Any]
+    dynamodb: Any, fast: Any, asked: dict[str, Any]
 ) -> None:
     sent = []
 
     def keep(params: dict[str, Any], **_: object) -> None:
         sent.append(json.loads(params["body"]))
 
-    for client in (fast, ministack.client("dynamodb")):
+    for client in (fast, dynamodb):
         client.meta.events.register_last("before-call.dynamodb", keep)
         with suppress(ClientError):  # what it says of them is another test's
             client.batch_execute_statement(**asked)
+        client.meta.events.unregister("before-call.dynamodb", keep)
     assert sent == [asked, asked]
 
 
-def test_a_refused_query_is_the_same_error(ministack: MiniStack, fast: Any) -> None:
+def test_a_refused_query_is_the_same_error(fast: Any) -> None:
     with pytest.raises(ClientError) as refused:
         fast.query(TableName="none", KeyConditionExpression="pk = :p", ExpressionAttributeValues={":p": {"S": "p"}})
     assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"

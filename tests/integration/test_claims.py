@@ -18,7 +18,6 @@ from rollcall.layout import hold_layout
 from rollcall.receipts import Receipts
 from rollcall.settings import BadSetting
 from rollcall.stats import Stats
-from scripts.ministack import MiniStack
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,
@@ -51,8 +50,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(ministack: MiniStack) -> Iterator[Stack]:
-    made = Stack(ministack.client("dynamodb"))
+def stack(dynamodb: Any) -> Iterator[Stack]:
+    made = Stack(dynamodb)
     yield made
     delete_tables(made.client, made.tables)
 
@@ -247,14 +246,15 @@ def test_late_events_bring_the_first_day_down_and_never_up(stack: Stack) -> None
     stack.check()
 
 
-def test_days_are_those_of_the_reporting_timezone(ministack: MiniStack) -> None:
-    stack = Stack(ministack.client("dynamodb"), Calendar("Europe/Kyiv"))
+def test_days_are_those_of_the_reporting_timezone(dynamodb: Any) -> None:
+    stack = Stack(dynamodb, Calendar("Europe/Kyiv"))
     moments = ["2025-07-31T20:59:59Z", "2025-07-31T21:00:00Z", "2025-12-31T21:59:59Z", "2025-12-31T22:00:00Z"]
     stack.warm.apply(batch(*(Event(f"e{n}", at, "u", "open", "{}") for n, at in enumerate(moments))))
     days = {"2025-07-31": 1, "2025-08-01": 1, "2025-12-31": 1, "2026-01-01": 1}
     found = {day.date: day.dau for day in stack.stats.daily_actives("2025-07-31", "2026-01-01") if day.dau}
     assert found == days
     stack.check()
+    delete_tables(stack.client, stack.tables)
 
 
 def test_weekly_retention_counts_a_user_once_a_week_and_follows_late_events(stack: Stack) -> None:

@@ -27,7 +27,6 @@ from rollcall.dynamo import Dynamo, Unavailable
 from rollcall.events import Event
 from rollcall.keys import Tables
 from rollcall.stats import Stats
-from scripts.ministack import MiniStack
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,
@@ -238,9 +237,7 @@ def limited(limits: dict[tuple[ModuleType, str], int]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("limits", LIMITS)
-def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(ministack: MiniStack, limits: str) -> None:
-    client = ministack.client("dynamodb")
-
+def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(dynamodb: Any, limits: str) -> None:
     @settings(
         max_examples=SCHEDULES // len(LIMITS),
         deadline=None,
@@ -249,15 +246,15 @@ def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(mini
     )
     @given(schedule=schedules())
     def check(schedule: Schedule) -> None:
-        tables = create_tables(client)
+        tables = create_tables(dynamodb)
         try:
             with limited(LIMITS[limits]):
-                run(schedule, client, tables)
-            assert_counters_equal_recount(client, tables, CALENDAR)
-            assert_first_content_won(client, tables, schedule)
-            assert_stats_answer_the_recount(client, tables)
+                run(schedule, dynamodb, tables)
+            assert_counters_equal_recount(dynamodb, tables, CALENDAR)
+            assert_first_content_won(dynamodb, tables, schedule)
+            assert_stats_answer_the_recount(dynamodb, tables)
         finally:
-            delete_tables(client, tables)
+            delete_tables(dynamodb, tables)
 
     check()
 

@@ -29,9 +29,9 @@ HOSTILE = ["a\0b", "a\nb", "#", "\N{PILE OF POO}", '"', "ü"]
 class Cohorts:
     """Tables, a bucket, and readers of them with and without it."""
 
-    def __init__(self, stack: MiniStack) -> None:
-        self.client = stack.client("dynamodb")
-        self.s3 = stack.client("s3")
+    def __init__(self, dynamodb: Any, s3: Any) -> None:
+        self.client = dynamodb
+        self.s3 = s3
         self.bucket = f"kept-{uuid.uuid4().hex}"
         self.s3.create_bucket(Bucket=self.bucket)
         self.tables = create_tables(self.client)
@@ -64,8 +64,8 @@ class Cohorts:
 
 
 @pytest.fixture
-def cohorts(ministack: MiniStack) -> Iterator[Cohorts]:
-    made = Cohorts(ministack)
+def cohorts(dynamodb: Any, ministack: MiniStack) -> Iterator[Cohorts]:
+    made = Cohorts(dynamodb, ministack.client("s3"))
     yield made
     for key in made.kept():
         made.s3.delete_object(Bucket=made.bucket, Key=key)

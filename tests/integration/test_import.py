@@ -25,7 +25,16 @@ from rollcall.intake import ATTEMPTS, BatchQueue, Intake, Taken
 from rollcall.keys import import_id_of
 from rollcall.progress import Counted, ImportLog, UnknownImport
 from tests.integration.conftest import Queue
-from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, create_tables, pass_over, queued, sample_event
+from tests.support import (
+    LAMBDA_CONTEXT,
+    NOW,
+    QUEUE_ERRORS,
+    create_tables,
+    delete_tables,
+    pass_over,
+    queued,
+    sample_event,
+)
 
 BUCKET = "rollcall-uploads-000000000000"
 KEY = "uploads/5 o'clock+more.csv"
@@ -127,9 +136,11 @@ def metrics() -> Iterator[Metrics]:
 
 
 @pytest.fixture
-def import_log(aws: None, aws_clients: dict[str, Any]) -> ImportLog:
+def import_log(aws: None, aws_clients: dict[str, Any]) -> Iterator[ImportLog]:
     client = aws_clients["dynamodb"]
-    return ImportLog(Dynamo(client), create_tables(client).stats, lambda: 1_756_728_000.0)
+    tables = create_tables(client)
+    yield ImportLog(Dynamo(client), tables.stats, lambda: 1_756_728_000.0)
+    delete_tables(client, tables)
 
 
 @pytest.fixture

@@ -74,9 +74,9 @@ class Mortal:
 
 
 class Stack:
-    def __init__(self, stack: MiniStack, mortal: Mortal) -> None:
+    def __init__(self, dynamodb: Any, stack: MiniStack, mortal: Mortal) -> None:
         unique = uuid.uuid4().hex[:12]
-        self.dynamodb, self.s3, self.sqs = (stack.client(service) for service in ("dynamodb", "s3", "sqs"))
+        self.dynamodb, self.s3, self.sqs = dynamodb, stack.client("s3"), stack.client("sqs")
         self.tables: Tables = create_tables(self.dynamodb)
         self.bucket = f"uploads-{unique}"
         self.s3.create_bucket(Bucket=self.bucket)
@@ -142,12 +142,12 @@ def content(rng: random.Random) -> tuple[bytes, set[str], list[str]]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_killed_import_that_is_notified_again_loses_nothing_and_counts_nothing_twice(
-    ministack: MiniStack, monkeypatch: pytest.MonkeyPatch, seed: int
+    dynamodb: Any, ministack: MiniStack, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(imports, "PIECE_BYTES", 3_000)
     rng = random.Random(seed)
     mortal = Mortal(rng)
-    stack = Stack(ministack, mortal)
+    stack = Stack(dynamodb, ministack, mortal)
     body, good, bad = content(rng)
     stack.s3.put_object(Bucket=stack.bucket, Key=KEY, Body=gzip.compress(body) if seed % 2 else body)
 
@@ -179,10 +179,10 @@ def test_a_killed_import_that_is_notified_again_loses_nothing_and_counts_nothing
 
 
 def test_rows_of_many_days_and_rows_that_come_again_are_all_accounted_for(
-    ministack: MiniStack, monkeypatch: pytest.MonkeyPatch
+    dynamodb: Any, ministack: MiniStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "ROWS_AT_A_TIME", 250)
-    stack = Stack(ministack, Mortal(random.Random(1)))
+    stack = Stack(dynamodb, ministack, Mortal(random.Random(1)))
     rows = [f"h{n},20{n // 100:02}-{n % 9 + 1:02}-{n % 28 + 1:02}T00:00:00Z,u{n % 5},open\n" for n in range(250)]
     body = "event_id,occurred_at,user_id,event_type\n" + "".join(rows) * 2
     stack.s3.put_object(Bucket=stack.bucket, Key=KEY, Body=body.encode())

@@ -1,7 +1,7 @@
 """What a client of AWS does behind our back, and what an item in a transaction answers: nothing of it may be told as a
 fault of the caller, or be done half."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -29,20 +29,23 @@ class Stack:
         self.ssm = ssm
         self.key = SigningKey(ssm, "/test/signing-key")
         tokens = AccessTokens(self.key)
-        dynamo, table = Dynamo(client, pass_over), create_access_table(client)
-        self.gate = Gate(dynamo, table, tokens, Limit(100, 100))
-        self.accounts = Accounts(dynamo, table, tokens, Passwords(), Limit(100, 100))
+        self.table = create_access_table(client)
+        dynamo = Dynamo(client, pass_over)
+        self.gate = Gate(dynamo, self.table, tokens, Limit(100, 100))
+        self.accounts = Accounts(dynamo, self.table, tokens, Passwords(), Limit(100, 100))
 
     def call(self, token: str) -> None:
         self.gate.admit(token, "GET", "/stats/dau")
 
 
 @pytest.fixture
-def stack(aws: None, aws_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Stack:
+def stack(aws: None, aws_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr("rollcall.passwords.PasswordHasher", lambda: cheap)
     ssm = boto3.client("ssm", "us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
-    return Stack(aws_clients["dynamodb"], ssm)
+    made = Stack(aws_clients["dynamodb"], ssm)
+    yield made
+    made.client.delete_table(TableName=made.table)
 
 
 def sent_twice(write: Callable[..., Any]) -> Callable[..., Any]:

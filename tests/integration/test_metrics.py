@@ -24,7 +24,6 @@ from rollcall.http.app import create_app
 from rollcall.keys import counts_key
 from rollcall.monitor import Monitor
 from rollcall.stats import Stats
-from scripts.ministack import MiniStack
 from tests.integration.conftest import REGION, Queue, WholeApi
 from tests.support import KeptDeadLetters, OpenGate, create_tables, delete_tables
 
@@ -87,13 +86,12 @@ def event(day: str) -> Event:
 
 
 @pytest.fixture
-def filled(ministack: MiniStack) -> Iterator[FilledStats]:
-    client = ministack.client("dynamodb")
-    tables, calendar = create_tables(client), Calendar("UTC")
-    dynamo = Dynamo(client)
+def filled(dynamodb: Any) -> Iterator[FilledStats]:
+    tables, calendar = create_tables(dynamodb), Calendar("UTC")
+    dynamo = Dynamo(dynamodb)
     claims = Claims(dynamo, tables, calendar, KeptDeadLetters(), now=lambda: NOW)
-    yield FilledStats(client, Stats(dynamo, tables, calendar), claims)
-    delete_tables(client, tables)
+    yield FilledStats(dynamodb, Stats(dynamo, tables, calendar), claims)
+    delete_tables(dynamodb, tables)
 
 
 class NoKeys:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rollcall.dynamo import Dynamo, Item
 from rollcall.limits import Allowance, Limit, TooFast
 from rollcall.ratelimit import Buckets, NoBucket
-from scripts.ministack import MiniStack
 from tests.support import create_access_table
 
 REQUESTS = 50
@@ -81,11 +80,10 @@ class Bucket:
 
 # Shared, since making a client takes longer than most tests; every bucket has a key of its own.
 @pytest.fixture(scope="module")
-def table(ministack: MiniStack) -> Iterator[tuple[Any, str]]:
-    client = ministack.client("dynamodb")
-    name = create_access_table(client)
-    yield client, name
-    client.delete_table(TableName=name)
+def table(dynamodb: Any) -> Iterator[tuple[Any, str]]:
+    name = create_access_table(dynamodb)
+    yield dynamodb, name
+    dynamodb.delete_table(TableName=name)
 
 
 @pytest.fixture(params=[True, False], ids=["own item", "item of a credential"])

@@ -24,7 +24,6 @@ from rollcall.http.app import create_app
 from rollcall.idempotency import IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake import BatchQueue, Intake
 from rollcall.receipts import Outcome, Receipts, UnknownBatch
-from scripts.ministack import MiniStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, scan
 
 ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}
@@ -86,8 +85,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(ministack: MiniStack) -> Iterator[Stack]:
-    made = Stack(ministack.client("dynamodb"))
+def stack(dynamodb: Any) -> Iterator[Stack]:
+    made = Stack(dynamodb)
     yield made
     delete_tables(made.client, made.tables)
 
