@@ -26,6 +26,7 @@ from rollcall.http.headers import with_headers
 from scripts.deploy import ROOT
 from scripts.ministack import MiniStack
 from tests.conftest import CREDENTIAL
+from tests.roles import EVENT, Watch
 from tests.support import create_access_table, create_tables, delete_tables, routes
 
 REGION = "us-east-1"
@@ -149,7 +150,7 @@ def load_handler(
     access_table: str,
     event_loop_of_lambda: None,
 ) -> Iterator[Callable[[str], ModuleType]]:
-    """Loads the handler of a function, by its folder, as Lambda does."""
+    """Loads the handler of a function, by its folder, as Lambda does, and holds it to its role."""
     tables = create_tables(aws_clients["dynamodb"])
     for name in list(os.environ):
         if name.startswith("AWS_ENDPOINT_URL"):
@@ -187,8 +188,20 @@ def load_handler(
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=core))
     # All instances share what is not yet written.
     Metrics(namespace="Rollcall").clear_metrics()
-    yield _load
+    watches: dict[str, Watch] = {}
+
+    def load(function: str) -> ModuleType:
+        watch = watches.setdefault(function, Watch(function, tables, access_table))
+        # Clients keep the handlers that are there when they are made.
+        core.register(EVENT, watch)
+        module = _load(function)
+        core.unregister(EVENT, watch)
+        return module
+
+    yield load
     delete_tables(aws_clients["dynamodb"], tables)
+    denied = {function: watch.needed - watch.allowed for function, watch in watches.items()}
+    assert not any(denied.values()), denied
 
 
 class WholeApi:

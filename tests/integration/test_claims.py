@@ -18,6 +18,7 @@ from rollcall.layout import hold_layout
 from rollcall.receipts import Receipts
 from rollcall.settings import BadSetting
 from rollcall.stats import Stats
+from tests.roles import EVENT, Watch
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,
@@ -298,3 +299,17 @@ def test_a_changed_layout_is_refused_by_the_name_of_the_setting(stack: Stack) ->
         hold_layout(stack.dynamo, tables._replace(user_shards=3), UTC)
     with pytest.raises(BadSetting, match=r"^REPORTING_TIMEZONE is Europe/Kyiv"):
         hold_layout(stack.dynamo, tables, Calendar("Europe/Kyiv"))
+
+
+def test_a_consumer_needs_what_its_role_allows_and_nothing_else(stack: Stack) -> None:
+    watch = Watch("consumer", stack.tables)
+    stack.client.meta.events.register(EVENT, watch)
+    hold_layout(stack.dynamo, stack.tables, UTC)
+    for number, day in enumerate(["2025-08-05", "2025-07-02"]):
+        message = batch(event(0), event(1, user=""), event(2 + number, day=day, kind=f"t{number}"))
+        with mock.patch.object(counters, "INLINE_TYPES", 1):
+            stack.warm.apply(message)
+            stack.consumer().apply(message)
+    stack.warm.apply(batch(event(9, user="")))
+    stack.client.meta.events.unregister(EVENT, watch)
+    assert watch.needed == watch.allowed

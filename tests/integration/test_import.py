@@ -665,6 +665,13 @@ def test_an_import_that_nobody_began_is_unknown(import_log: ImportLog) -> None:
         import_log.read(import_id_of("uploads/nothing.csv"))
 
 
+def test_an_id_that_is_longer_than_a_key_of_dynamodb_may_be_is_that_of_no_import(dynamodb: Any) -> None:
+    tables = create_tables(dynamodb)
+    with pytest.raises(UnknownImport):
+        ImportLog(Dynamo(dynamodb), tables.stats).read("a" * 3_000)
+    delete_tables(dynamodb, tables)
+
+
 def test_a_part_of_a_file_that_was_replaced_is_left_to_the_new_one(
     importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:

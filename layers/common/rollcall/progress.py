@@ -4,6 +4,7 @@ Each time that a file is read through is a run of its import, and each part belo
 does is nothing to a later one.
 """
 
+import re
 import secrets
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from rollcall.keys import REFUSED, import_batches_key, import_id_of, import_key,
 REMEMBERED_SECONDS = 90 * 86_400
 # Of a larger import the receipts are not added up: it would take too long.
 MAX_ADDED_RECEIPTS = 5_000
+
+_IMPORT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnknownImport(LookupError):
@@ -116,7 +119,7 @@ class ImportLog:
 
     def read(self, import_id: str) -> Progress:
         """An import as it stands; raises `UnknownImport`. A read unit for each 4 KB, which is about 30 parts."""
-        head = self._dynamo.find(self._table, import_key(import_id))
+        head = self._dynamo.find(self._table, import_key(import_id)) if _IMPORT_ID.fullmatch(import_id) else None
         if head is None:
             raise UnknownImport(import_id)
         run = head.get("run", {}).get("S")
