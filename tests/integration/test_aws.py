@@ -1,11 +1,16 @@
 """The clients that are made to be faster answer what boto3's own do."""
 
+import io
 import json
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
 from rollcall import aws
@@ -22,6 +27,13 @@ def fast(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     ):
         monkeypatch.setenv(name, value)
     return aws.dynamodb()
+
+
+@contextmanager
+def handled(client: Any, event: str, handler: Callable[..., Any]) -> Iterator[None]:
+    client.meta.events.register(event, handler)
+    yield
+    client.meta.events.unregister(event, handler)
 
 
 def test_a_query_is_answered_as_by_a_plain_client(dynamodb: Any, fast: Any) -> None:
@@ -99,14 +111,13 @@ def test_statements_go_over_the_wire_as_a_plain_client_sends_them(
 ) -> None:
     sent = []
 
-    def keep(params: dict[str, Any], **_: object) -> None:
-        sent.append(json.loads(params["body"]))
+    def keep(request: AWSRequest, **_: object) -> None:
+        sent.append(json.loads(request.data))
 
     for client in (fast, dynamodb):
-        client.meta.events.register_last("before-call.dynamodb", keep)
-        with suppress(ClientError):  # what it says of them is another test's
+        # What it says of them is another test's.
+        with handled(client, "before-sign.dynamodb", keep), suppress(ClientError):
             client.batch_execute_statement(**asked)
-        client.meta.events.unregister("before-call.dynamodb", keep)
     assert sent == [asked, asked]
 
 
@@ -124,3 +135,56 @@ def test_a_client_for_later_is_made_once_when_it_is_used() -> None:
     client.get_object(Key="b")
     make.assert_called_once_with()
     assert make.return_value.get_object.mock_calls == [mock.call(Key="a"), mock.call(Key="b")]
+
+
+def requests_of(client: Any) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """The body and the headers of each kind of request that the store makes in batches, as they go out."""
+    key = {"pk": {"S": "p"}, "sk": {"S": 'a"\\\n\0ü\N{PILE OF POO}'}}
+    for operation, parameters in (
+        ("batch_get_item", {"RequestItems": {"table": {"Keys": [key], "ConsistentRead": True}}}),
+        ("batch_execute_statement", {"Statements": [{"Statement": "INSERT", "Parameters": [{"S": "ü"}, {"N": "1"}]}]}),
+    ):
+        signed: list[Any] = []
+        sent: list[AWSPreparedRequest] = []
+
+        def note(request: AWSRequest, *, signed: list[Any] = signed, **_: object) -> None:
+            signed.append(request.data)
+
+        def answer(request: AWSPreparedRequest, *, sent: list[AWSPreparedRequest] = sent, **_: object) -> AWSResponse:
+            sent.append(request)
+            return answered(b"{}")
+
+        with handled(client, "before-sign.dynamodb", note), handled(client, "before-send.dynamodb", answer):
+            getattr(client, operation)(**parameters)
+        assert [request.body for request in sent] == signed
+        yield json.loads(signed[0]), {name.lower(): str(value) for name, value in sent[0].headers.items()}
+
+
+def answered(body: bytes, crc32: int | None = None) -> AWSResponse:
+    raw = io.BytesIO(body)
+    raw.stream = lambda: iter([body])  # type: ignore[attr-defined]
+    headers = HTTPHeaders.from_pairs([("x-amz-crc32", str(zlib.crc32(body) if crc32 is None else crc32))])
+    return AWSResponse("", 200, headers, raw)
+
+
+def test_the_requests_in_batches_are_those_of_a_plain_client_and_signed_as_they_are_sent(
+    dynamodb: Any, fast: Any
+) -> None:
+    for found, expected in zip(requests_of(fast), requests_of(dynamodb), strict=True):
+        assert found[0] == expected[0]
+        assert found[1].keys() == expected[1].keys()
+        for header in ("content-type", "x-amz-target"):
+            assert found[1][header] == expected[1][header]
+
+
+def test_an_answer_that_was_damaged_on_its_way_is_asked_for_again(fast: Any) -> None:
+    body = b'{"Items": [{"pk": {"S": "p"}}], "Count": 1}'
+    answers = [answered(body.replace(b"p", b"q"), crc32=zlib.crc32(body)), answered(body)]
+
+    def answer(**_: object) -> AWSResponse:
+        return answers.pop(0)
+
+    with handled(fast, "before-send.dynamodb", answer):
+        found = fast.query(TableName="table", KeyConditionExpression="pk = :p", ExpressionAttributeValues={})
+    assert found["Items"] == [{"pk": {"S": "p"}}]
+    assert not answers
