@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import ROOT, without_metric_math
+from scripts.deploy import ROOT
 from tests.unit.test_template import (
     API,
     FUNCTIONS,
@@ -124,12 +124,6 @@ def test_an_alarm_watches_what_is_there(alarm: str) -> None:
     assert [metric for metric in metrics_of(alarm) if not is_there(metric)] == []
 
 
-def test_the_local_stack_is_spared_the_alarms_that_its_emulator_refuses() -> None:
-    kept = without_metric_math(TEMPLATE)["Resources"]
-
-    assert RESOURCES.keys() - kept.keys() == {"ThrottlesAlarm", "ApiErrorsAlarm"}
-
-
 @pytest.mark.parametrize("alarm", [name for name in ALARMS if "Metrics" in ALARMS[name]])
 def test_an_alarm_is_computed_from_the_metrics_that_it_reads(alarm: str) -> None:
     (expression,) = [query["Expression"] for query in ALARMS[alarm]["Metrics"] if "Expression" in query]
@@ -138,9 +132,11 @@ def test_an_alarm_is_computed_from_the_metrics_that_it_reads(alarm: str) -> None
     assert set(re.findall(r"\b[a-z]\w*", expression)) <= inputs
 
 
-def test_every_alarm_is_there_under_no_condition() -> None:
+def test_all_alarms_are_there_unless_told_otherwise() -> None:
     assert ALARMS
-    assert [name for name in ALARMS if "Condition" in RESOURCES[name]] == []
+    assert {RESOURCES[name].get("Condition") for name in ALARMS} == {"WithAlarms"}
+    assert TEMPLATE["Conditions"]["WithAlarms"] == {"Fn::Equals": [{"Ref": "Alarms"}, "true"]}
+    assert PARAMETERS["Alarms"]["Default"] == "true"
 
 
 def test_whatever_is_given_up_raises_an_alarm() -> None:

@@ -1,6 +1,7 @@
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,10 @@ def arns(statement: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_functions_run_on_python_3_13_on_arm(function: str) -> None:
+def test_functions_run_on_python_3_13_on_arm_unless_told_otherwise(function: str) -> None:
     assert TEMPLATE["Globals"]["Function"]["Runtime"] == "python3.13"
-    assert TEMPLATE["Globals"]["Function"]["Architectures"] == ["arm64"]
+    assert TEMPLATE["Globals"]["Function"]["Architectures"] == [{"Ref": "Architecture"}]
+    assert PARAMETERS["Architecture"]["Default"] == "arm64"
     assert not {"Runtime", "Architectures"} & FUNCTIONS[function].keys()
 
 
@@ -154,7 +156,7 @@ def test_the_layer_is_for_what_the_functions_run_on() -> None:
     (layer,) = of_type("AWS::Serverless::LayerVersion").values()
 
     assert layer["CompatibleRuntimes"] == [TEMPLATE["Globals"]["Function"]["Runtime"]]
-    assert layer["CompatibleArchitectures"] == TEMPLATE["Globals"]["Function"]["Architectures"]
+    assert layer["CompatibleArchitectures"] == PARAMETERS["Architecture"]["AllowedValues"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -355,6 +357,40 @@ def test_every_parameter_is_described_has_a_default_and_is_used(parameter: str) 
 @pytest.mark.parametrize("output", TEMPLATE["Outputs"])
 def test_every_output_is_described(output: str) -> None:
     assert TEMPLATE["Outputs"][output]["Description"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_s_name_is_an_output(function: str) -> None:
+    assert TEMPLATE["Outputs"][f"{function}Name"]["Value"] == {"Ref": function}
+
+
+CONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
+
+
+@pytest.mark.parametrize("where", ["dev", "prod", "local"])
+def test_what_samconfig_sets_are_parameters_and_values_that_they_may_have(where: str) -> None:
+    told = CONFIG[where]["deploy"]["parameters"]
+    overrides = dict(override.split("=", 1) for override in told["parameter_overrides"])
+
+    assert told["capabilities"] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+    assert overrides
+    for name, value in overrides.items():
+        assert value in map(str, PARAMETERS[name].get("AllowedValues", [value]))
+
+
+def test_production_keeps_its_data_and_asks_before_it_changes_anything() -> None:
+    told = CONFIG["prod"]["deploy"]["parameters"]
+
+    assert "DataProtection=RetainExceptOnCreate" in told["parameter_overrides"]
+    assert told["confirm_changeset"] is True
+
+
+def test_the_stack_policy_forbids_to_replace_or_delete_whatever_holds_data() -> None:
+    allowed, denied = json.loads((ROOT / "docs/stack-policy.json").read_text())["Statement"]
+
+    assert (allowed["Effect"], allowed["Action"], allowed["Resource"]) == ("Allow", "Update:*", "*")
+    assert (denied["Effect"], denied["Action"]) == ("Deny", ["Update:Replace", "Update:Delete"])
+    assert sorted(denied["Resource"]) == sorted(f"LogicalResourceId/{name}" for name in [*TABLES, *BUCKETS])
 
 
 @pytest.mark.parametrize("name", RESOURCES)
