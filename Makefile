@@ -1,12 +1,15 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+# That of the functions' runtime: sam build asks for it.
+PYTHON313 ?= python3.13
+TARGET ?= direct
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run import test test-dynamodb bench figures soak lint format lock
+.PHONY: help run import test test-dynamodb e2e e2e-localstack sam-local bench figures soak lint lint-sam format lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Run the whole stack on this machine, with sample data (or ROLLCALL_SEED=FILE), until Ctrl-C
 	@exec $(BIN)/rollcall up
@@ -21,6 +24,16 @@ test: $(VENV)/.test ## Run all tests
 test-dynamodb: $(VENV)/.test ## Run the integration tests against another DynamoDB: DYNAMODB=http://127.0.0.1:8000
 	@test -n "$(DYNAMODB)" || { echo "name the endpoint: make test-dynamodb DYNAMODB=http://127.0.0.1:8000" >&2; exit 2; }
 	ROLLCALL_TEST_DYNAMODB="$(DYNAMODB)" $(BIN)/pytest -n auto --dist loadgroup tests/integration
+
+e2e: $(VENV)/.test ## Run the end-to-end tests: make e2e TARGET=direct, sam or sam-local
+	@test "$(TARGET)" = direct || $(MAKE) $(VENV)/.sam
+	$(BIN)/pytest tests/e2e --target=$(TARGET)
+
+e2e-localstack: $(VENV)/.test $(VENV)/.sam ## Run the end-to-end tests on a LocalStack in a container
+	trap 'docker compose down' EXIT; docker compose up --detach --wait && $(BIN)/pytest tests/e2e --target=localstack
+
+sam-local: $(VENV)/.run $(VENV)/.sam ## Serve the API from containers, on the tables of the stack that runs here
+	@exec $(BIN)/python -m scripts.sam
 
 bench: $(VENV)/.run ## Measure everything: about half an hour
 	@$(BIN)/rollcall bench all
@@ -39,6 +52,11 @@ lint: $(VENV)/.test ## Check style, types, the template and the pinned dependenc
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/python -m scripts.lock --check
 
+lint-sam: $(VENV)/.test $(VENV)/.sam ## Check the template with the SAM CLI and by this project's own rules
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV)/sam/bin/sam validate --lint
+	$(BIN)/cfn-lint template.yaml
+	$(BIN)/pytest --quiet tests/unit/test_template.py tests/unit/test_observability.py
+
 format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -55,4 +73,13 @@ $(VENV)/.run: scripts/requirements.txt pyproject.toml
 
 $(VENV)/.test: tests/requirements.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+# The SAM CLI, and beside it what runs the functions that it built: a MiniStack with nothing that they could borrow.
+$(VENV)/.sam: scripts/sam-requirements.txt scripts/requirements.txt
+	$(PYTHON313) -m venv $(VENV)/sam
+	$(VENV)/sam/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(PYTHON313) -m venv $(VENV)/runtime
+	$(VENV)/runtime/bin/pip install --quiet --disable-pip-version-check -c scripts/requirements.txt \
+		aws-sam-translator boto3 ministack
 	@touch $@

@@ -3,8 +3,9 @@
     python -m scripts.lock           resolve pyproject.toml anew and write all the files
     python -m scripts.lock --check   say whether the functions' files still follow from pyproject.toml and the pins
 
-`scripts/requirements.txt` is what `make run` installs, `tests/requirements.txt` what the tests and linters add. A
-function's file is the closure of its extra, for the Lambda runtime, at the versions that were tested here.
+`scripts/requirements.txt` is what `make run` installs, `tests/requirements.txt` what the tests and linters add,
+`scripts/sam-requirements.txt` the SAM CLI, which is installed apart from all else. A function's file is the closure of
+its extra, for the Lambda runtime, at the versions that were tested here.
 """
 
 import argparse
@@ -17,7 +18,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCKS = {"local": ROOT / "scripts/requirements.txt", "dev": ROOT / "tests/requirements.txt"}
+LOCKS = {
+    "local": ROOT / "scripts/requirements.txt",
+    "dev": ROOT / "tests/requirements.txt",
+    "sam": ROOT / "scripts/sam-requirements.txt",
+}
 # What markers are judged by: the runtime in template.yaml, not the machine that this runs on.
 RUNTIME = {
     "implementation_name": "cpython",
@@ -76,11 +81,12 @@ def function_requirements(function: str) -> str:
 
 
 def resolve() -> None:
-    """Write the lock files; the second one with the versions of the first."""
+    """Write the lock files; what `make run` installs with the versions of what the tests add."""
     options = ["--quiet", "--universal", "--python-version=3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
     compile_ = [sys.executable, "-m", "uv", "pip", "compile", *options, "pyproject.toml"]
     subprocess.run([*compile_, "--extra=dev", "-o", LOCKS["dev"]], cwd=ROOT, check=True)
     subprocess.run([*compile_, "--extra=local", "-c", LOCKS["dev"], "-o", LOCKS["local"]], cwd=ROOT, check=True)
+    subprocess.run([*compile_, "--extra=sam", "-o", LOCKS["sam"]], cwd=ROOT, check=True)
 
 
 def drift() -> list[str]:

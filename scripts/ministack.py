@@ -1,5 +1,6 @@
 """The embedded local AWS: MiniStack as a child process, on the loopback interface only."""
 
+import http.client
 import os
 import signal
 import socket
@@ -14,8 +15,8 @@ from types import TracebackType
 from typing import Any
 
 import boto3
-import httpx2
 
+ROOT = Path(__file__).parent.parent
 REGION = "us-east-1"
 # MiniStack's account; it checks no signatures.
 CREDENTIAL = "test"
@@ -51,13 +52,17 @@ class MiniStackError(RuntimeError):
 
 
 class MiniStack:
-    """One MiniStack; `state` is the folder its data outlives it in, without one it forgets everything."""
+    """One MiniStack; `state` is the folder its data outlives it in, without one it forgets everything.
 
-    def __init__(self, port: int, logs: Path, state: Path | None = None) -> None:
+    It runs Lambda functions with the interpreter that it is run by, `python`, whatever their runtime says.
+    """
+
+    def __init__(self, port: int, logs: Path, state: Path | None = None, python: str = sys.executable) -> None:
         self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
         self._logs = logs
         self._state = state
+        self._python = python
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "MiniStack":
@@ -82,7 +87,8 @@ class MiniStack:
         self._logs.parent.mkdir(parents=True, exist_ok=True)
         with self._logs.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "scripts.ministack"],
+                [self._python, "-m", "scripts.ministack"],
+                cwd=ROOT,
                 env=self._environment(),
                 # Never written to: it closes when this process ends, however it ends.
                 stdin=subprocess.PIPE,
@@ -101,10 +107,14 @@ class MiniStack:
 
     def answers(self) -> bool:
         """Whether it is up."""
+        asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            return httpx2.get(f"{self.endpoint}/_ministack/health", timeout=2, trust_env=False).status_code == 200
-        except httpx2.TransportError:
+            asking.request("GET", "/_ministack/health")
+            return asking.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            asking.close()
 
     def running(self) -> bool:
         """Whether the process lives."""

@@ -1,10 +1,12 @@
 import re
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.deploy import ROOT
 from scripts.ministack import MiniStack, free_port
 
 pytest_plugins = ["pytester"]
@@ -13,6 +15,21 @@ pytest_plugins = ["pytester"]
 CREDENTIAL = re.compile(
     r"rc_[0-9a-f]{16}_[0-9a-f]{48}|rt_[0-9a-f]{32}_|eyJ[\w-]{8,}\.eyJ[\w-]+\.|\$argon2id\$|green bottles"
 )
+
+# Where tests/e2e finds its stack.
+TARGETS = {
+    "direct": "deployed to MiniStack as make run does",
+    "sam": "deployed to MiniStack by sam build and sam deploy",
+    "sam-local": "the API from containers by sam local, all else as direct",
+    "localstack": "deployed by samlocal to a LocalStack that runs already",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    described = "; ".join(f"{name}: {what}" for name, what in TARGETS.items())
+    parser.addoption(
+        "--target", choices=[*TARGETS], default="direct", help=f"Stack of the end-to-end tests. {described}"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,10 +45,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session")
-def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniStack]:
+def ministack(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniStack]:
     """A local AWS of this test process, with nothing in it but what its tests put there."""
     folder: Path = tmp_path_factory.mktemp("ministack")
-    with MiniStack(free_port(), folder / "log") as stack:
+    # What sam built is for the runtime's Python, and is to find nothing but what it ships.
+    built = pytestconfig.getoption("--target") == "sam"
+    python = str(ROOT / ".venv/runtime/bin/python") if built else sys.executable
+    with MiniStack(free_port(), folder / "log", python=python) as stack:
         yield stack
         logged = "\n".join(function_logs(stack.client("logs")))
     assert not CREDENTIAL.search(logged), "a function logged a credential"

@@ -1,34 +1,60 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 import pytest
+from localstack_client.session import Session as LocalStack
 
 from rollcall.apikeys import SCOPES, ApiKeys
 from rollcall.dynamo import Dynamo
 from rollcall.limits import Limit
-from scripts.deploy import deploy
-from scripts.ministack import MiniStack
+from scripts.deploy import ClientFactory, deploy
+from scripts.ministack import CREDENTIAL, REGION, MiniStack, api_url, free_port
+from scripts.sam import Sam, prepare, reachable
+from tests.conftest import CREDENTIAL as SECRET
 
 DRAIN_SECONDS = 90.0
+# A message that was met by killed consumers, or by slow ones, is not to be given up.
+PARAMETERS = {"ConsumerTimeout": "30", "MaxReceives": "100"}
 
 
 class DeployedStack:
     """A whole stack, deployed from template.yaml, as its users and its operator reach it."""
 
-    def __init__(self, outputs: dict[str, str], url: str, client: Callable[[str], Any]) -> None:
+    def __init__(self, outputs: dict[str, str], endpoint: str, client: ClientFactory, url: str | None = None) -> None:
         self.outputs = outputs
         self.client = client
+        self.endpoint = endpoint
         # No test is to meet a limit that is not its own.
         self.api_keys = ApiKeys(Dynamo(client("dynamodb")), outputs["AccessTableName"])
         _, self.key = self.api_keys.create("tests", SCOPES, "http", Limit(500, 5_000))
-        self.http = httpx2.Client(base_url=url, timeout=60, trust_env=False, headers={"X-API-Key": self.key})
+        self.http = httpx2.Client(
+            base_url=url or api_url(endpoint, outputs), timeout=60, trust_env=False, headers={"X-API-Key": self.key}
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of an operator whose boto3 is set up for where the stack is."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+            "AWS_DEFAULT_REGION": REGION,
+        }
 
     def get(self, path: str, **parameters: str | int) -> Any:
         answer = self.http.get(path, params=parameters)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def invoke(self, function: str, payload: str) -> str:
+        """Run a function of the template; returns its answer as JSON."""
+        answer = self.client("lambda").invoke(FunctionName=self.outputs[f"{function}Name"], Payload=payload)
+        said: str = answer["Payload"].read().decode()
+        assert "FunctionError" not in answer, said
+        return said
 
     def messages(self, output: str = "BatchQueueUrl") -> int:
         """Messages that wait or are being worked on."""
@@ -41,6 +67,17 @@ class DeployedStack:
         wait_until(lambda: self.messages() == 0)
 
 
+class StackInContainers(DeployedStack):
+    """A stack whose API's functions run in SAM's containers."""
+
+    def __init__(self, outputs: dict[str, str], ministack: MiniStack, sam: Sam, url: str) -> None:
+        super().__init__(outputs, ministack.endpoint, ministack.client, url)
+        self._sam = sam
+
+    def invoke(self, function: str, payload: str) -> str:
+        return self._sam.invoke(function, payload)
+
+
 def wait_until(condition: Callable[[], object], seconds: float = DRAIN_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -48,9 +85,70 @@ def wait_until(condition: Callable[[], object], seconds: float = DRAIN_SECONDS) 
         time.sleep(0.05)
 
 
+@contextmanager
+def direct(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+    ministack: MiniStack = request.getfixturevalue("ministack")
+    yield DeployedStack(deploy(ministack.client, "rollcall", PARAMETERS), ministack.endpoint, ministack.client)
+
+
+@contextmanager
+def by_sam(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+    ministack: MiniStack = request.getfixturevalue("ministack")
+    sam: Sam = request.getfixturevalue("sam")
+    sam.deploy("rollcall", PARAMETERS)
+    yield DeployedStack(sam.outputs("rollcall"), ministack.endpoint, ministack.client)
+
+
+@contextmanager
+def in_containers(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+    ministack: MiniStack = request.getfixturevalue("ministack")
+    sam: Sam = request.getfixturevalue("sam")
+    outputs = deploy(ministack.client, "rollcall", PARAMETERS)
+    port, log = free_port(), request.getfixturevalue("tmp_path_factory").mktemp("sam") / "log"
+    with reachable(ministack.port) as endpoint, log.open("wb") as file:
+        prepare(ministack.client, outputs, endpoint)
+        with sam.api(port, file):
+            yield StackInContainers(outputs, ministack, sam, f"http://127.0.0.1:{port}")
+    assert not SECRET.search(log.read_text(errors="replace")), "a function in a container logged a credential"
+
+
+@contextmanager
+def on_localstack(_request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
+    client = LocalStack(region_name=REGION).client
+    endpoint = client("cloudformation").meta.endpoint_url
+    samlocal = Sam(endpoint, "samlocal")
+    samlocal.build()
+    samlocal.deploy("rollcall", PARAMETERS | {"DataProtection": "Delete"})
+    yield DeployedStack(samlocal.outputs("rollcall"), endpoint, client)
+
+
+PLACES = {"direct": direct, "sam": by_sam, "sam-local": in_containers, "localstack": on_localstack}
+
+
 @pytest.fixture(scope="session")
-def stack(ministack: MiniStack) -> Iterator[DeployedStack]:
-    outputs = deploy(ministack.client, "rollcall", {"ConsumerTimeout": "30"})
-    deployed = DeployedStack(outputs, ministack.api_url(outputs), ministack.client)
-    yield deployed
-    deployed.http.close()
+def target(pytestconfig: pytest.Config) -> str:
+    """Where the stack is."""
+    return str(pytestconfig.getoption("--target"))
+
+
+@pytest.fixture(scope="session")
+def sam(ministack: MiniStack) -> Sam:
+    """The SAM CLI, with the template built."""
+    cli = Sam(ministack.endpoint)
+    cli.build()
+    return cli
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, target: str) -> Iterator[DeployedStack]:
+    with PLACES[target](request) as deployed:
+        yield deployed
+        deployed.http.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    for marker in item.iter_markers("targets"):
+        if item.config.getoption("--target") not in marker.args:
+            pytest.skip(marker.kwargs["reason"])
+    return (yield)

@@ -14,7 +14,7 @@ import pytest
 from rollcall.batch import Batch, encode, make_batch
 from rollcall.events import Event
 from scripts.deploy import ROOT
-from scripts.ministack import CREDENTIAL, REGION, MiniStack, free_port
+from scripts.ministack import api_url, free_port
 from tests.e2e.conftest import DeployedStack, wait_until
 from tests.e2e.test_up import running, wait_for
 from tests.support import RECEIVED_AT
@@ -40,15 +40,9 @@ def run(arguments: tuple[Any, ...], environment: dict[str, str]) -> Done:
 
 
 @pytest.fixture
-def environment(ministack: MiniStack, stack: DeployedStack) -> dict[str, str]:
-    """Of a user whose boto3 is set up for where the stack is."""
-    return {
-        "AWS_ENDPOINT_URL": ministack.endpoint,
-        "AWS_ACCESS_KEY_ID": CREDENTIAL,
-        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
-        "AWS_DEFAULT_REGION": REGION,
-        "ROLLCALL_KEY": stack.key,
-    }
+def environment(stack: DeployedStack) -> dict[str, str]:
+    """Of an operator who has a key."""
+    return {**stack.environment, "ROLLCALL_KEY": stack.key}
 
 
 @pytest.fixture
@@ -188,7 +182,7 @@ def test_the_status_is_told(stack: DeployedStack, rollcall: Rollcall) -> None:
     done = rollcall("status", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["health"]) == (0, "ok")
-    assert told["api"] == str(stack.http.base_url).removesuffix("/")
+    assert told["api"] == api_url(stack.endpoint, stack.outputs)
     assert told["events"]["http"] >= 1
     assert told["dead_letters"] == stack.messages("DeadLetterQueueUrl")
     assert told["failed_imports"] == stack.messages("FailedImportsQueueUrl")
@@ -324,6 +318,7 @@ def test_a_failed_import_is_redriven(stack: DeployedStack, rollcall: Rollcall, d
     assert message_id not in listed(rollcall)
 
 
+@pytest.mark.targets("direct", reason="a stack of its own, as `rollcall up` deploys it")
 def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text(HEADER + "own-1,2010-10-01T00:00:00Z,own,open,\n" + "own-2,2010-10-02,own,open,\n")

@@ -169,6 +169,7 @@ def consumers() -> list[int]:
     return found
 
 
+@pytest.mark.targets("direct", "sam", "sam-local", reason="kills processes of the MiniStack that the tests started")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the consumer's processes in /proc")
 def test_not_one_number_is_off_after_killing_the_consumer_mid_run(stack: DeployedStack) -> None:
     sqs, queue = stack.client("sqs"), stack.outputs["BatchQueueUrl"]

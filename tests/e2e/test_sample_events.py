@@ -1,4 +1,4 @@
-"""events/*.json, as `sam local invoke -e` sends them, invoke the deployed functions."""
+"""events/*.json invoke the functions, by `sam local invoke -e` where they run in containers."""
 
 import json
 from typing import Any
@@ -14,25 +14,31 @@ pytestmark = pytest.mark.xdist_group("stack")
 
 def invoke(stack: DeployedStack, function: str, event: str, etag: str = "") -> Any:
     payload = json.dumps(sample_event(event, stack.key)).replace("ETAG-OF-THE-UPLOAD", etag)
-    answer = stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=payload)
-    said = json.loads(answer["Payload"].read())
-    assert "FunctionError" not in answer, said
-    return said
+    return json.loads(stack.invoke(function, payload))
 
 
 def test_the_request_with_events_is_accepted(stack: DeployedStack) -> None:
-    answer = invoke(stack, "IngestFunctionName", "ingest")
+    answer = invoke(stack, "IngestFunction", "ingest")
     assert answer["statusCode"] == 202
     assert json.loads(answer["body"])["rejected"] == []
 
 
+def test_the_request_with_a_login_is_answered_with_tokens(stack: DeployedStack) -> None:
+    person = json.loads(sample_event("auth")["body"])
+    # Another test may have registered it.
+    assert stack.http.post("/auth/register", json={**person, "scopes": ["read"]}).status_code in (201, 409)
+    answer = invoke(stack, "AuthFunction", "auth")
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["token_type"] == "Bearer"
+
+
 def test_the_message_with_a_batch_is_stored(stack: DeployedStack) -> None:
-    assert invoke(stack, "ConsumerFunctionName", "consumer") == {"batchItemFailures": []}
+    assert invoke(stack, "ConsumerFunction", "consumer") == {"batchItemFailures": []}
 
 
 @pytest.mark.parametrize(
     ("function", "event", "answers"),
-    [("StatsFunctionName", "stats", "data"), ("RetentionFunctionName", "retention", "retention")],
+    [("StatsFunction", "stats", "data"), ("RetentionFunction", "retention", "retention")],
 )
 def test_the_questions_are_answered(stack: DeployedStack, function: str, event: str, answers: str) -> None:
     answer = invoke(stack, function, event)
@@ -46,7 +52,7 @@ def test_the_notification_of_an_upload_imports_it(stack: DeployedStack) -> None:
     assert bucket == stack.outputs["UploadBucketName"]
     content = b"event_id,occurred_at,user_id,event_type\nsample-event,2014-01-01T00:00:00Z,u,open\n"
     stack.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
-    assert invoke(stack, "PlanFunctionName", "import_csv") is None
+    assert invoke(stack, "PlanFunction", "import_csv") is None
     wait_until(lambda: stack.get("/stats/dau", **{"from": "2014-01-01", "to": "2014-01-01"})["data"][0]["dau"] == 1)
 
 
@@ -56,5 +62,5 @@ def test_the_message_with_a_part_of_an_upload_takes_it_in(stack: DeployedStack) 
     content = header + b"sample-part,2008-01-01T00:00:00Z,u,open-file"
     assert (task["start"], task["end"]) == (len(header), len(content))
     put = stack.client("s3").put_object(Bucket=task["bucket"], Key=task["key"], Body=content)
-    assert invoke(stack, "ImportFunctionName", "import_part", put["ETag"].strip('"')) is None
+    assert invoke(stack, "ImportFunction", "import_part", put["ETag"].strip('"')) is None
     wait_until(lambda: stack.get("/stats/dau", **{"from": "2008-01-01", "to": "2008-01-01"})["data"][0]["dau"] == 1)

@@ -17,6 +17,8 @@ from scripts.deploy import ROOT
 from scripts.ministack import free_port
 from tests.e2e.conftest import wait_until
 
+pytestmark = pytest.mark.targets("direct", reason="stacks of their own, as `rollcall up` deploys them")
+
 START_SECONDS = 120.0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from rollcall import settings
 from scripts.deploy import template
@@ -372,6 +373,8 @@ def test_what_samconfig_sets_are_parameters_and_values_that_they_may_have(where:
     told = CONFIG[where]["deploy"]["parameters"]
     overrides = dict(override.split("=", 1) for override in told["parameter_overrides"])
 
+    # Else stacks of one account share their uploads, and deleting one takes those of the others away.
+    assert told["s3_prefix"] == told["stack_name"]
     assert told["capabilities"] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     assert overrides
     for name, value in overrides.items():
@@ -383,6 +386,14 @@ def test_production_keeps_its_data_and_asks_before_it_changes_anything() -> None
 
     assert "DataProtection=RetainExceptOnCreate" in told["parameter_overrides"]
     assert told["confirm_changeset"] is True
+
+
+def test_localstack_is_pinned_to_a_release_and_is_for_this_machine_alone() -> None:
+    (service,) = yaml_parse((ROOT / "compose.yaml").read_text())["services"].values()
+
+    assert re.fullmatch(r"localstack/localstack:\d+\.\d+\.\d+", service["image"])
+    assert service["ports"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
 def test_the_stack_policy_forbids_to_replace_or_delete_whatever_holds_data() -> None:

@@ -1,0 +1,216 @@
+"""The SAM CLI against a local AWS: the template built, deployed and deleted as on AWS, and its API in containers.
+
+    python -m scripts.sam     what `make sam-local` runs: serve the API on the tables of the stack that runs here
+
+`sam local` serves the API's functions alone. The queues and uploads invoke those of the stack, behind the same tables.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import httpx2
+from samtranslator.yaml_helper import yaml_parse
+
+from scripts import stacks
+from scripts.deploy import EMULATED, ROOT
+from scripts.ministack import CREDENTIAL, REGION
+from scripts.relay import relay
+from scripts.waiting import poll
+
+BUILT = ROOT / ".aws-sam/build"
+# Beside the built template, whose paths are relative. samconfig.toml names both.
+LOCAL_TEMPLATE, VARIABLES = BUILT / "local.json", BUILT / "variables.json"
+VENV = ROOT / ".venv/sam"
+# What SAM takes for the functions' processors, by what Python calls this machine's.
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+# This machine as containers see it: the address of Docker's bridge, unless its daemon is configured otherwise.
+BRIDGE = "172.17.0.1"
+DEFAULT_PORT = 3000
+# The first request builds an image, and without one at hand pulls what it is built from.
+FIRST_ANSWER_SECONDS = 600
+STOP_SECONDS = 60
+
+
+class SamFailed(Exception):
+    """The SAM CLI is not there or did not do what it was told; the text says what it said."""
+
+
+def architecture() -> str:
+    """This machine's: a container, or a MiniStack, runs the packages of no other one. Raises `SamFailed`."""
+    try:
+        return ARCHITECTURES[platform.machine().lower()]
+    except KeyError:
+        raise SamFailed(f"Lambda has no processors like this machine's, {platform.machine()}") from None
+
+
+class Sam:
+    """The SAM CLI of `make .venv/.sam`, else the one on the PATH, for the local AWS behind an endpoint.
+
+    `command` may be `samlocal`, which is told of the endpoint in another way.
+    """
+
+    def __init__(self, endpoint: str, command: str = "sam") -> None:
+        # No account of the user's is to be reached by what is meant for a local AWS.
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self._environment |= {
+            "PATH": os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)]),
+            "SAM_CLI_TELEMETRY": "0",
+            "AWS_ACCESS_KEY_ID": CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+        if command == "samlocal":
+            at = urlsplit(endpoint)
+            self._environment |= {"LOCALSTACK_HOSTNAME": str(at.hostname), "EDGE_PORT": str(at.port)}
+        else:
+            self._environment["AWS_ENDPOINT_URL"] = endpoint
+        found = shutil.which(command, path=self._environment["PATH"])
+        if found is None:
+            raise SamFailed(f"there is no {command}: make .venv/.sam installs it")
+        self.command = found
+
+    def build(self) -> None:
+        """Build template.yaml for this machine's processors."""
+        self._run("build", "--parameter-overrides", f"Architecture={architecture()}")
+
+    def deploy(self, stack: str, parameters: Mapping[str, str]) -> None:
+        """Deploy what was built, as samconfig.toml says for `local`."""
+        told = {**EMULATED, "Architecture": architecture(), **parameters}
+        overrides = [f"{name}={value}" for name, value in told.items()]
+        named = ["--stack-name", stack, "--s3-prefix", stack]
+        self._run("deploy", "--config-env", "local", *named, "--parameter-overrides", *overrides)
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """A stack's outputs."""
+        said = self._run("list", "stack-outputs", "--stack-name", stack, "--output", "json")
+        return {output["OutputKey"]: output["OutputValue"] for output in json.loads(said)}
+
+    def delete(self, stack: str) -> None:
+        """Delete a stack, and what was uploaded to deploy it."""
+        self._run("delete", "--stack-name", stack, "--region", REGION, "--no-prompts")
+
+    def invoke(self, function: str, payload: str) -> str:
+        """Run a function of the template in a container; returns its answer as JSON. `prepare` comes first."""
+        said = self._run("local", "invoke", function, "--event", "-", standard_input=payload)
+        # The last line, for what the function prints comes before it.
+        return said.strip().rpartition("\n")[2]
+
+    @contextmanager
+    def api(self, port: int, log: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """Serve the API's functions from containers, on a port of 127.0.0.1, once it answers. `prepare` comes first."""
+        process = subprocess.Popen(
+            [self.command, "local", "start-api", "--host", "127.0.0.1", "--port", str(port)],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=log,
+            stderr=log,
+            # It leaves its containers behind when it is interrupted, and Ctrl-C is for this process to handle.
+            start_new_session=True,
+        )
+
+        def answers() -> bool | None:
+            if process.poll() is not None:
+                raise SamFailed(f"sam local start-api ended with {process.returncode}")
+            try:
+                return httpx2.get(f"http://127.0.0.1:{port}/health", timeout=60, trust_env=False).is_success or None
+            except httpx2.TransportError:
+                return None
+
+        try:
+            poll(answers, FIRST_ANSWER_SECONDS, "sam local start-api does not answer")
+            yield process
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+    def _run(self, *arguments: str, standard_input: str | None = None) -> str:
+        done = subprocess.run(
+            [self.command, *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SamFailed(f"sam {' '.join(arguments[:2])} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        return done.stdout
+
+
+@contextmanager
+def reachable(port: int) -> Iterator[str]:
+    """The URL at which containers reach what listens on a port of 127.0.0.1, for as long as it is needed.
+
+    Docker's own desktop has a name for it. On Linux it is passed on from Docker's bridge; ROLLCALL_BRIDGE names the
+    bridge's address where it is not 172.17.0.1.
+    """
+    host = (os.environ.get("ROLLCALL_BRIDGE") or BRIDGE) if sys.platform == "linux" else "host.docker.internal"
+    with relay(host, port) if sys.platform == "linux" else nullcontext():
+        yield f"http://{host}:{port}"
+
+
+def prepare(client: Any, outputs: Mapping[str, str], endpoint: str) -> None:
+    """Write what `sam local` needs besides the built template: the variables of a stack's functions, as deployed.
+
+    SAM resolves no reference to a table or queue, and sets no variable that the template does not name: so the
+    template is copied with those that lead to the local AWS, which `endpoint` is the URL of, as containers see it.
+    """
+    here = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": CREDENTIAL,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    built = yaml_parse((BUILT / "template.yaml").read_text())
+    functions = [
+        name for name, resource in built["Resources"].items() if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    deployed = {
+        name: client("lambda").get_function_configuration(FunctionName=outputs[f"{name}Name"])["Environment"]
+        for name in functions
+    }
+    variables = {name: environment["Variables"] | here for name, environment in deployed.items()}
+    VARIABLES.write_text(json.dumps(variables, indent=2))
+    built["Globals"]["Function"]["Environment"]["Variables"] |= dict.fromkeys(here, "")
+    built["Parameters"]["Architecture"]["Default"] = architecture()
+    LOCAL_TEMPLATE.write_text(json.dumps(built, indent=2))
+
+
+def main() -> None:
+    """Build, and serve the API from containers until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="that the API is served on (%(default)s)")
+    port = parser.parse_args().port
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        stack = stacks.find(None)
+        at = stacks.port_of(os.environ)
+        sam = Sam(f"http://127.0.0.1:{at}")
+        print("Building", file=sys.stderr)
+        sam.build()
+        with reachable(at) as endpoint:
+            prepare(stack.client, stack.outputs, endpoint)
+            with sam.api(port) as process:
+                print(f"API  http://127.0.0.1:{port}")
+                print(f"Try  {sam.command} local invoke IngestFunction -e events/ingest.json")
+                print("Ctrl-C stops it.", flush=True)
+                process.wait()
+    except KeyboardInterrupt:
+        pass
+    except (SamFailed, stacks.NoStack, OSError, TimeoutError) as error:
+        sys.exit(f"sam-local: {error}")
+
+
+if __name__ == "__main__":
+    main()
