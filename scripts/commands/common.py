@@ -16,6 +16,7 @@ from scripts import local, stacks
 from scripts.api import Api, ApiError
 from scripts.audit import CannotRepair
 from scripts.ministack import MiniStackError
+from scripts.smoke import Wrong
 
 # A pipe has no width; a table is cut nowhere that a reader would mind.
 PIPE_WIDTH = 200
@@ -47,6 +48,7 @@ TOLD = (
     UnknownKey,
     MiniStackError,
     Unavailable,
+    Wrong,
     local.CannotStart,
     local.NotRunning,
     stacks.NoStack,

@@ -1,0 +1,32 @@
+"""`rollcall smoke`."""
+
+import os
+from datetime import timedelta
+
+from rollcall.apikeys import ApiKeys
+from rollcall.dynamo import Dynamo
+from scripts import smoke as smoking
+from scripts import stacks
+from scripts.api import PATIENCE_SECONDS
+from scripts.commands.common import KeyText, StackName, api, say
+
+SOURCE = "smoke"
+
+
+def smoke(stack: StackName = None, key: KeyText = None) -> None:
+    """Try a stack out: send a few events of a day of 1970, upload some, and read them back.
+
+    Without --key or ROLLCALL_KEY it makes a key and revokes it at the end. The file that it uploads is removed again.
+    The events stay, and so do their counts on their day. Exits with 1 at the first step that fails, and names it.
+    """
+    found = stacks.find(stack)
+    text = key or os.environ.get("ROLLCALL_KEY")
+    if text:
+        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), say)
+        return
+    keys = ApiKeys(Dynamo(found.client("dynamodb")), found.output("AccessTableName"))
+    made, text = keys.create("smoke test", ["ingest", "read"], SOURCE, lifetime=timedelta(days=1))
+    try:
+        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), say)
+    finally:
+        keys.revoke(made.key_id)

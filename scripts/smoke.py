@@ -1,0 +1,127 @@
+"""Tries a deployed stack out: a few events in at both doors, and the answers about them read back.
+
+Events are stored and counted for ever, so those sent here are of a day of 1970, whose numbers nobody asks for, and of
+users and ids that no other run has. Every answer is compared with what it was before, so a day may be used again.
+"""
+
+import csv
+import io
+import random
+import secrets
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from rollcall.rows import Row
+from scripts.api import Api
+from scripts.importing import HttpImport, Report, UploadImport, report_of
+from scripts.stacks import Stack
+from scripts.waiting import poll
+
+EVENT_TYPE = "smoke test"
+FIRST_DAY, DAYS = date(1970, 1, 1), 365
+COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
+ANSWER_SECONDS = 30
+
+
+class Wrong(Exception):
+    """The stack does not do what it has to; the text names the step, and what was expected and found."""
+
+
+class Answers(NamedTuple):
+    """What the stack answers about a day."""
+
+    daily_actives: int
+    events: int
+    cohort: int
+    came_back: int
+    """Of the cohort, on the day after."""
+
+
+Raw = dict[str, str]
+
+
+def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = ANSWER_SECONDS) -> None:
+    """Send events and read them back, telling of each step that is done; the uploaded file is removed again.
+
+    `patience` is for how many seconds the stats may lag behind the receipts.
+
+    Raises `Wrong`, `scripts.api.ApiError` and `TimeoutError`.
+    """
+    health = api.request("GET", "/healthz", transient=())
+    if not health.is_success:
+        raise Wrong(f"health: {health.status_code}, {health.text}")
+    tell("health: every table, queue and bucket answers")
+
+    day = FIRST_DAY + timedelta(days=random.randrange(DAYS))  # noqa: S311 - no secret
+    span = {"from": day.isoformat(), "to": day.isoformat()}
+    zone = ZoneInfo(api.get("/stats/dau", span)["timezone"])
+    ann, bob, cid, dan, eve = _events(day, zone, 5)
+    back = {**_events(day + timedelta(days=1), zone, 1)[0], "user_id": ann["user_id"]}
+    before = _answers(api, day)
+
+    _expect("events", _send(api, [ann, bob, cid, back]), inserted=4)
+    tell("events: 4 were accepted, and their receipts say that they are counted")
+    _expect("an event sent again", _send(api, [ann, dan]), inserted=1, duplicates=1)
+    tell("an event sent again: not counted a second time")
+    _expect("upload", _upload(stack, api, [bob, eve]), inserted=1, duplicates=1)
+    tell("upload: a CSV file was imported, and the event in it that had been sent was not counted again")
+
+    expected = Answers(*(then + more for then, more in zip(before, (5, 5, 5, 1), strict=True)))
+
+    def answered() -> Answers | None:
+        found = _answers(api, day)
+        return found if found == expected else None
+
+    try:
+        poll(answered, patience, "")
+    except TimeoutError:
+        raise Wrong(f"stats of {day}: expected {expected}, found {_answers(api, day)}") from None
+    tell(f"stats: daily actives, top events and retention of {day} have what was sent, once")
+
+
+def _events(day: date, zone: ZoneInfo, count: int) -> list[Raw]:
+    """New events of new users, at noon of a day of the reporting timezone."""
+    noon = datetime.combine(day, time(12), zone).astimezone(UTC).isoformat()
+    tags = [secrets.token_hex(8) for _ in range(count)]
+    return [dict(zip(COLUMNS, (f"smoke-{tag}", noon, f"smoke-{tag}", EVENT_TYPE), strict=True)) for tag in tags]
+
+
+def _send(api: Api, events: Sequence[Raw]) -> Report:
+    rows = (Row(line, "", event) for line, event in enumerate(events, 1))
+    return HttpImport(api, None, len(events)).run(rows, lambda _reject: None)
+
+
+def _upload(stack: Stack, api: Api, events: Sequence[Raw]) -> Report:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(events)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "smoke-test.csv"
+        file.write_text(text.getvalue())
+        status = UploadImport(api).run(file, lambda _bytes: None, lambda _status: None)
+    stack.client("s3").delete_object(Bucket=stack.output("UploadBucketName"), Key=status["key"])
+    return report_of(status)
+
+
+def _expect(step: str, report: Report, inserted: int, duplicates: int = 0) -> None:
+    rows = inserted + duplicates
+    expected = Report(rows=rows, accepted=rows, inserted=inserted, duplicates=duplicates)
+    if report != expected:
+        raise Wrong(f"{step}: expected {expected}, found {report}")
+
+
+def _answers(api: Api, day: date) -> Answers:
+    span = {"from": day.isoformat(), "to": day.isoformat()}
+    types = api.get("/stats/top-events", {**span, "limit": 1_000})["data"]
+    retention = api.get("/stats/retention", {"start_date": day.isoformat(), "windows": 1})
+    return Answers(
+        daily_actives=api.get("/stats/dau", span)["data"][0]["dau"],
+        events=sum(row["count"] for row in types if row["event_type"] == EVENT_TYPE),
+        cohort=retention["cohort_size"],
+        came_back=retention["retention"][0]["retained_users"],
+    )

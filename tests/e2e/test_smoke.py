@@ -1,0 +1,91 @@
+"""`rollcall smoke`, on a stack that works and through a door that does not."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from scripts import smoke, stacks
+from scripts.api import Api
+from scripts.deploy import ROOT
+from tests.e2e.conftest import DeployedStack
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+def test_a_stack_that_works_passes_and_the_key_and_the_file_are_taken_back(stack: DeployedStack) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "smoke", "--stack", "rollcall"],
+        cwd=ROOT,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^[\w ]+(?=:)", done.stderr, re.MULTILINE)[:4] == [
+        "health",
+        "events",
+        "an event sent again",
+        "upload",
+    ]
+    keys = [key for key in stack.api_keys.all() if key.name == "smoke test"]
+    assert keys
+    assert all(key.revoked_at for key in keys)
+    listing = stack.client("s3").list_objects_v2(Bucket=stack.outputs["UploadBucketName"], Prefix="uploads/")
+    assert [each["Key"] for each in listing.get("Contents", []) if "smoke-test" in each["Key"]] == []
+
+
+Send = Callable[[httpx2.Request], httpx2.Response]
+
+
+def unwell(request: httpx2.Request, send: Send) -> httpx2.Response:
+    """Says of itself that a dependency is down."""
+    return httpx2.Response(503, text="queue: down") if request.url.path.endswith("/healthz") else send(request)
+
+
+def forgetful(request: httpx2.Request, send: Send) -> httpx2.Response:
+    """Loses the last one of the events that it is sent."""
+    if not request.url.path.endswith("/events"):
+        return send(request)
+    headers = {"X-API-Key": request.headers["X-API-Key"], "Host": request.headers["Host"]}
+    return send(httpx2.Request("POST", request.url, headers=headers, json=json.loads(request.read())[:-1]))
+
+
+def doubling(request: httpx2.Request, send: Send) -> httpx2.Response:
+    """Counts every user twice."""
+    answer = send(request)
+    if not request.url.path.endswith("/stats/dau"):
+        return answer
+    said = json.loads(answer.read())
+    for day in said["data"]:
+        day["dau"] *= 2
+    return httpx2.Response(200, json=said)
+
+
+class Door(httpx2.HTTPTransport):
+    """Does something to what passes it."""
+
+    def __init__(self, tamper: Callable[[httpx2.Request, Send], httpx2.Response]) -> None:
+        super().__init__()
+        self._tamper = tamper
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        return self._tamper(request, super().handle_request)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "step"), [(unwell, "health: 503"), (forgetful, "events: "), (doubling, "stats of 19")]
+)
+def test_a_stack_that_does_not_work_fails_at_the_step_that_shows_it(
+    stack: DeployedStack, tamper: Callable[[httpx2.Request, Send], httpx2.Response], step: str
+) -> None:
+    deployed = stacks.Stack("rollcall", stack.client, stack.outputs, {})
+    api = Api(str(stack.http.base_url).removesuffix("/"), stack.key, transport=Door(tamper))
+    with pytest.raises(smoke.Wrong, match=f"^{step}"):
+        smoke.run(deployed, api, lambda _step: None, patience=1)
