@@ -77,7 +77,7 @@ class Sam:
         found = shutil.which(command, path=self._environment["PATH"])
         if found is None:
             raise SamFailed(f"there is no {command}: make .venv/.sam installs it")
-        self.command = found
+        self._command = found
 
     def build(self) -> None:
         """Build template.yaml for this machine's processors."""
@@ -109,7 +109,7 @@ class Sam:
     def api(self, port: int, log: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
         """Serve the API's functions from containers, on a port of 127.0.0.1, once it answers. `prepare` comes first."""
         process = subprocess.Popen(
-            [self.command, "local", "start-api", "--host", "127.0.0.1", "--port", str(port)],
+            [self._command, "local", "start-api", "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env=self._environment,
             stdout=log,
@@ -135,7 +135,7 @@ class Sam:
 
     def _run(self, *arguments: str, standard_input: str | None = None) -> str:
         done = subprocess.run(
-            [self.command, *arguments],
+            [self._command, *arguments],
             cwd=ROOT,
             env=self._environment,
             input=standard_input,
@@ -203,7 +203,7 @@ def main() -> None:
             prepare(stack.client, stack.outputs, endpoint)
             with sam.api(port) as process:
                 print(f"API  http://127.0.0.1:{port}")
-                print(f"Try  {sam.command} local invoke IngestFunction -e events/ingest.json")
+                print(f"Try  {VENV.relative_to(ROOT)}/bin/sam local invoke IngestFunction -e events/ingest.json")
                 print("Ctrl-C stops it.", flush=True)
                 process.wait()
     except KeyboardInterrupt:

@@ -3,12 +3,14 @@
 import os
 from datetime import timedelta
 
+import typer
+
 from rollcall.apikeys import ApiKeys
 from rollcall.dynamo import Dynamo
 from scripts import smoke as smoking
 from scripts import stacks
 from scripts.api import PATIENCE_SECONDS
-from scripts.commands.common import KeyText, StackName, api, say
+from scripts.commands.common import KeyText, StackName, api
 
 SOURCE = "smoke"
 
@@ -22,11 +24,11 @@ def smoke(stack: StackName = None, key: KeyText = None) -> None:
     found = stacks.find(stack)
     text = key or os.environ.get("ROLLCALL_KEY")
     if text:
-        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), say)
+        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), typer.echo)
         return
     keys = ApiKeys(Dynamo(found.client("dynamodb")), found.output("AccessTableName"))
     made, text = keys.create("smoke test", ["ingest", "read"], SOURCE, lifetime=timedelta(days=1))
     try:
-        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), say)
+        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), typer.echo)
     finally:
         keys.revoke(made.key_id)

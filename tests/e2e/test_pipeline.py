@@ -116,8 +116,9 @@ def test_rejected_rows_of_an_upload_are_kept_with_line_and_reason(stack: Deploye
     content = header + b"ok,2018-01-01T00:00:00Z,row-1,open\nbad,2018-01-01,row-2,open\n"
     upload(stack, "some bad.csv", content)
     s3, bucket = stack.client("s3"), stack.outputs["UploadBucketName"]
-    wait_until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix="rejects/").get("KeyCount"))
-    body = s3.get_object(Bucket=bucket, Key="rejects/uploads/some bad.csv.csv")["Body"].read().decode()
+    kept = "rejects/uploads/some bad.csv.csv"
+    wait_until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=kept).get("KeyCount"))
+    body = s3.get_object(Bucket=bucket, Key=kept)["Body"].read().decode()
     (row,) = csv.DictReader(io.StringIO(body, newline=""))
     assert (row["line"], row["code"], row["row"]) == ("3", "invalid_occurred_at", "bad,2018-01-01,row-2,open")
     wait_until(lambda: stack.get("/stats/dau", **{"from": "2018-01-01", "to": "2018-01-01"})["data"][0]["dau"] == 1)

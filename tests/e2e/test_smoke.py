@@ -28,7 +28,7 @@ def test_a_stack_that_works_passes_and_the_key_and_the_file_are_taken_back(stack
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^[\w ]+(?=:)", done.stderr, re.MULTILINE)[:4] == [
+    assert re.findall(r"^[\w ]+(?=:)", done.stdout, re.MULTILINE)[:4] == [
         "health",
         "events",
         "an event sent again",
@@ -86,6 +86,6 @@ def test_a_stack_that_does_not_work_fails_at_the_step_that_shows_it(
     stack: DeployedStack, tamper: Callable[[httpx2.Request, Send], httpx2.Response], step: str
 ) -> None:
     deployed = stacks.Stack("rollcall", stack.client, stack.outputs, {})
-    api = Api(str(stack.http.base_url).removesuffix("/"), stack.key, transport=Door(tamper))
-    with pytest.raises(smoke.Wrong, match=f"^{step}"):
-        smoke.run(deployed, api, lambda _step: None, patience=1)
+    url = str(stack.http.base_url).removesuffix("/")
+    with Door(tamper) as door, pytest.raises(smoke.Wrong, match=f"^{step}"):
+        smoke.run(deployed, Api(url, stack.key, transport=door), lambda _step: None, patience=1)
