@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -146,9 +146,8 @@ def stack(request: pytest.FixtureRequest, target: str) -> Iterator[DeployedStack
         deployed.http.close()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("targets"):
         if item.config.getoption("--target") not in marker.args:
             pytest.skip(marker.kwargs["reason"])
-    return (yield)
