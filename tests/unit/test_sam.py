@@ -47,7 +47,8 @@ def shouting() -> Iterator[int]:
 def ask(host: str, port: int, text: bytes) -> bytes:
     with socket.create_connection((host, port), timeout=30) as connection:
         connection.sendall(text)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the other side may have hung up already
+            connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
