@@ -152,7 +152,10 @@ class Stack:
         functions = _of_type(template, "AWS::Serverless::Function")
         memory = template["Globals"]["Function"]["MemorySize"]
         return cls(
-            memory={name: properties.get("MemorySize", memory) for name, properties in functions.items()},
+            memory={
+                name: int(_default(properties.get("MemorySize", memory), defaults))
+                for name, properties in functions.items()
+            },
             consumers=int(defaults["ConsumerConcurrency"]),
             counter_shards=int(defaults["CounterShards"]),
             upload_days=int(defaults["UploadRetentionDays"]),
@@ -168,6 +171,11 @@ class Stack:
             ),
             dashboards=len(_of_type(template, "AWS::CloudWatch::Dashboard")),
         )
+
+
+def _default(value: Any, defaults: Mapping[str, Any]) -> Any:
+    """A value of the template, parameters at their defaults."""
+    return defaults[value["Ref"]] if isinstance(value, dict) else value
 
 
 def _of_type(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:

@@ -38,6 +38,7 @@ app = create_app(
     uploads=Uploads(aws.later(aws.s3), settings.upload_bucket, log),
     receipts=Receipts(dynamo, tables),
     idempotency_keys=IdempotencyKeys(dynamo, tables),
+    hot_days=settings.hot_days,
 )
 answer = serve(app, who_may.cors_origins)
 

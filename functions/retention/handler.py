@@ -6,11 +6,12 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from rollcall import access, aws
+from rollcall.asking import build as build_segments
 from rollcall.dayusers import DayUsers, KeptDays
 from rollcall.dynamo import Dynamo
 from rollcall.http import retention
 from rollcall.http.app import create_app, serve
-from rollcall.settings import AccessSettings, RetentionSettings
+from rollcall.settings import AccessSettings, AskSettings, RetentionSettings
 from rollcall.stats import Stats
 
 logger = Logger()
@@ -19,12 +20,14 @@ who_may = AccessSettings.read(os.environ)
 tables, calendar = settings.stats.tables, settings.stats.calendar
 dynamo = Dynamo(aws.dynamodb())
 kept = KeptDays(aws.later(aws.s3), settings.bucket)
+segments = build_segments(AskSettings.read(os.environ))
 app = create_app(
     retention.router,
     logger=logger,
     gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
     stats=Stats(dynamo, tables, calendar, DayUsers(dynamo, tables, kept)),
     calendar=calendar,
+    segments=segments,
 )
 answer = serve(app, who_may.cors_origins)
 

@@ -7,6 +7,7 @@ from aws_lambda_powertools import Logger
 
 from rollcall import access, aws
 from rollcall.apikeys import ApiKeys
+from rollcall.asking import build as build_segments
 from rollcall.dynamo import Dynamo
 from rollcall.health import Health
 from rollcall.http import batches, meta
@@ -14,7 +15,7 @@ from rollcall.http import stats as stats_routes
 from rollcall.http.app import create_app, serve
 from rollcall.monitor import Monitor
 from rollcall.receipts import Receipts
-from rollcall.settings import AccessSettings, HealthSettings, StatsSettings
+from rollcall.settings import AccessSettings, AskSettings, HealthSettings, StatsSettings
 from rollcall.stats import Stats
 
 logger = Logger()
@@ -25,6 +26,7 @@ dynamodb, sqs = aws.dynamodb(), aws.sqs()
 dynamo = Dynamo(dynamodb)
 stats = Stats(dynamo, settings.tables, settings.calendar)
 api_keys = ApiKeys(dynamo, who_may.table)
+segments = build_segments(AskSettings.read(os.environ))
 app = create_app(
     stats_routes.router,
     batches.router,
@@ -33,6 +35,7 @@ app = create_app(
     gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
     stats=stats,
     calendar=settings.calendar,
+    segments=segments,
     receipts=Receipts(dynamo, settings.tables),
     health=Health(watched, dynamodb, sqs, aws.s3()),
     monitor=Monitor(stats, api_keys, sqs, aws.cloudwatch(), watched.queue_url, watched.dead_letter_queue_url),

@@ -1,6 +1,7 @@
 import asyncio
 import importlib.util
 import io
+import json
 import os
 import re
 import uuid
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import botocore.loaders
@@ -20,6 +21,7 @@ from moto import mock_aws
 from starlette.types import Receive, Scope, Send
 
 from rollcall.apikeys import SCOPES, ApiKeys
+from rollcall.asking import Segments
 from rollcall.batch import Batch, decode
 from rollcall.dynamo import Dynamo
 from rollcall.http.headers import with_headers
@@ -174,6 +176,12 @@ def load_handler(
         "REPORTING_TIMEZONE": "UTC",
         "DEAD_LETTER_QUEUE_URL": queue.url,
         "UPLOAD_BUCKET": "uploads",
+        "ARCHIVE": "true",
+        "ARCHIVE_BUCKET": "archive",
+        "HOT_DAYS": "0",
+        "SEGMENTS_FUNCTION": "segments",
+        "MEMORY_MEGABYTES": "512",
+        "STORAGE_MEGABYTES": "512",
         "ACCESS_TABLE": access_table,
         "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
         "KEY_RATE": "50",
@@ -235,7 +243,18 @@ class WholeApi:
 def whole_api(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]) -> WholeApi:
     """Every function as its handler composes it, on an AWS in this process that has nothing but its tables."""
     aws_clients["s3"].create_bucket(Bucket="uploads")
-    return WholeApi({name: load_handler(name).app for name in ("auth", "ingest", "retention", "stats")})
+    apps = {name: load_handler(name).app for name in ("auth", "ingest", "retention", "stats")}
+    for name in ("retention", "stats"):
+        apps[name].state.segments = Segments(cast(Any, EmptyArchive()), "segments")
+    return WholeApi(apps)
+
+
+class EmptyArchive:
+    """Lambda, with a function that answers from an archive of nothing."""
+
+    def invoke(self, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
+        answer: Any = (0, []) if json.loads(Payload)["question"] == "retention" else []
+        return {"Payload": io.BytesIO(json.dumps({"as_of": "2025-09-01T00:00:00Z", "answer": answer}).encode())}
 
 
 def _load(function: str) -> ModuleType:

@@ -108,7 +108,7 @@ def client(queue: Queue, client_of: Callable[..., TestClient]) -> TestClient:
     return client_of(queue.client)
 
 
-def api(intake: object, logger: Logger) -> TestClient:
+def api(intake: object, logger: Logger, hot_days: int = 0) -> TestClient:
     app = create_app(
         ingest.router,
         logger=logger,
@@ -116,6 +116,7 @@ def api(intake: object, logger: Logger) -> TestClient:
         gate=cast(Gate, OpenGate()),
         intake=intake,
         receipts=StubReceipts(),
+        hot_days=hot_days,
     )
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 

@@ -77,7 +77,8 @@ def health() -> StubHealth:
 @pytest.fixture
 def app(asked: StubStats, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, meta.router)
-    return create_app(*routers, logger=logger, gate=cast(Gate, OpenGate()), stats=asked, calendar=KYIV, health=health)
+    services = {"stats": asked, "segments": None, "calendar": KYIV, "health": health}
+    return create_app(*routers, logger=logger, gate=cast(Gate, OpenGate()), **services)
 
 
 @pytest.fixture
@@ -459,10 +460,10 @@ def test_every_reference_of_the_description_leads_somewhere(client: TestClient) 
 @pytest.mark.parametrize(
     ("path", "names"),
     [
-        ("/stats/dau", {"from", "to", "from_date", "to_date"}),
-        ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit"}),
-        ("/stats/retention", {"start_date", "windows", "period", "cohort"}),
-        ("/stats/cohort", {"start_date", "window"}),
+        ("/stats/dau", {"from", "to", "from_date", "to_date", "segment"}),
+        ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit", "segment"}),
+        ("/stats/retention", {"start_date", "windows", "period", "cohort", "segment"}),
+        ("/stats/cohort", {"start_date", "window", "segment"}),
     ],
 )
 def test_the_description_lists_every_parameter(client: TestClient, path: str, names: set[str]) -> None:

@@ -65,6 +65,7 @@ class Stack:
                 intake=Intake(self.queue, Calendar("UTC")),
                 receipts=self.receipts,
                 idempotency_keys=self.keys,
+                hot_days=0,
             ),
             headers={"X-API-Key": "key"},
         )

@@ -154,8 +154,8 @@ def test_the_stack_is_read_from_the_template() -> None:
     assert stack.memory["ConsumerFunction"] == 512
     assert stack.memory["IngestFunction"] == 1024
     assert (stack.polled_queues, stack.dashboards, stack.upload_days) == (2, 1, 30)
-    # Four alarms on a metric, one on the throttles of seven functions, one on a share.
-    assert stack.alarm_metrics == 4 + 7 + 2
+    # Five alarms on a metric, one on the throttles of nine functions, one on a share.
+    assert stack.alarm_metrics == 5 + 9 + 2
 
 
 def test_prices_have_a_date_a_region_and_each_a_unit_and_a_page() -> None:

@@ -33,6 +33,12 @@ def loaded_by(code: str) -> set[str]:
         "QUEUE_URL": "http://127.0.0.1:9/queue",
         "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
         "UPLOAD_BUCKET": "uploads",
+        "ARCHIVE": "true",
+        "ARCHIVE_BUCKET": "archive",
+        "HOT_DAYS": "0",
+        "SEGMENTS_FUNCTION": "segments",
+        "MEMORY_MEGABYTES": "512",
+        "STORAGE_MEGABYTES": "512",
         "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",
         "ACCESS_TABLE": "access",
         "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
@@ -64,7 +70,7 @@ def loaded_by(code: str) -> set[str]:
     return {module.partition(".")[0] for module in done.stdout.split()}
 
 
-@pytest.mark.parametrize("module", ["answers", "counters", "days", "events", "keys", "limits", "settings"])
+@pytest.mark.parametrize("module", ["answers", "counters", "days", "events", "keys", "limits", "segments", "settings"])
 def test_the_domain_loads_the_standard_library_only(module: str) -> None:
     loaded = loaded_by(f"import rollcall.{module}") - sys.stdlib_module_names
 
@@ -79,6 +85,8 @@ def test_the_domain_loads_the_standard_library_only(module: str) -> None:
         ("consumer", "import rollcall.layout\nrollcall.layout.hold_layout = lambda *_: None"),
         ("import_csv", ""),
         ("import_part", ""),
+        ("compact", ""),
+        ("segments", ""),
     ],
 )
 def test_functions_behind_no_api_load_no_web_framework(function: str, code: str) -> None:
@@ -86,6 +94,8 @@ def test_functions_behind_no_api_load_no_web_framework(function: str, code: str)
 
     assert {"rollcall", "boto3", "aws_lambda_powertools"} <= loaded
     assert not WEB & loaded
+    # It is larger than all else together.
+    assert ("duckdb" in loaded) is (function in ("compact", "segments"))
 
 
 @pytest.mark.parametrize("function", ["auth", "ingest", "stats", "retention"])

@@ -329,6 +329,7 @@ def client_that_takes(taken: Taken, metrics: Metrics, logger: Logger) -> TestCli
         gate=cast(Gate, OpenGate()),
         intake=cast(Intake, StubIntake(taken)),
         receipts=StubReceipts(),
+        hot_days=0,
     )
     return TestClient(app, headers={"X-API-Key": "key"})
 

@@ -7,12 +7,15 @@ from rollcall.limits import Limit
 from rollcall.settings import (
     AccessSettings,
     AccountSettings,
+    ArchiveSettings,
+    AskSettings,
     BadSetting,
     ConsumerSettings,
     HealthSettings,
     ImportSettings,
     IngestSettings,
     PlanSettings,
+    SegmentsSettings,
     StatsSettings,
 )
 
@@ -37,16 +40,37 @@ ENVIRONMENT = {
     "ADDRESS_BURST": "20",
     "LOGINS_PER_MINUTE": "3",
     "LOGIN_BURST": "10",
+    "ARCHIVE": "true",
+    "ARCHIVE_BUCKET": "archive",
+    "HOT_DAYS": "0",
+    "SEGMENTS_FUNCTION": "segments",
+    "MEMORY_MEGABYTES": "1769",
+    "STORAGE_MEGABYTES": "2048",
 }
 TABLES = Tables("events", "stats", 16, 4)
 OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
+OF_ARCHIVE = ("ARCHIVE_BUCKET", "STATS_TABLE", "MEMORY_MEGABYTES")
 
 Read = Callable[[Mapping[str, str]], object]
 NEEDED: list[tuple[Read, tuple[str, ...]]] = [
-    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "UPLOAD_BUCKET")),
+    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "UPLOAD_BUCKET", "HOT_DAYS")),
     (PlanSettings.read, ("IMPORT_QUEUE_URL", "STATS_TABLE")),
     (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "STATS_TABLE")),
-    (ConsumerSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE", "DEAD_LETTER_QUEUE_URL", "REMEMBERED_USER_DAYS")),
+    (
+        ConsumerSettings.read,
+        (
+            *OF_TABLES,
+            "REPORTING_TIMEZONE",
+            "DEAD_LETTER_QUEUE_URL",
+            "REMEMBERED_USER_DAYS",
+            "ARCHIVE",
+            "ARCHIVE_BUCKET",
+            "HOT_DAYS",
+        ),
+    ),
+    (ArchiveSettings.read, OF_ARCHIVE),
+    (SegmentsSettings.read, (*OF_ARCHIVE, "STORAGE_MEGABYTES")),
+    (AskSettings.read, ("ARCHIVE", "SEGMENTS_FUNCTION")),
     (StatsSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE")),
     (HealthSettings.read, (*OF_TABLES, "ACCESS_TABLE", "QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "UPLOAD_BUCKET")),
     (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST")),
@@ -74,6 +98,40 @@ def test_the_consumer_reads_its_settings() -> None:
     assert read.calendar.name == "Europe/Kyiv"
     assert read.dead_letter_queue_url == "http://dead-letters"
     assert read.remembered_user_days == 100_000
+
+
+def test_the_consumer_archives_unless_told_otherwise() -> None:
+    assert ConsumerSettings.read(ENVIRONMENT).archive_bucket == "archive"
+    assert ConsumerSettings.read({**ENVIRONMENT, "ARCHIVE": "false", "ARCHIVE_BUCKET": ""}).archive_bucket is None
+
+
+@pytest.mark.parametrize(("value", "days"), [("0", 0), ("40", 40), ("400", 400)])
+def test_events_stay_for_ever_or_for_longer_than_a_batch_may_come_again(value: str, days: int) -> None:
+    environment = {**ENVIRONMENT, "HOT_DAYS": value}
+    assert ConsumerSettings.read(environment).hot_days == IngestSettings.read(environment).hot_days == days
+
+
+@pytest.mark.parametrize("read", [ConsumerSettings.read, IngestSettings.read])
+@pytest.mark.parametrize("value", ["1", "39"])
+def test_a_window_in_which_a_batch_may_come_again_is_refused(read: Read, value: str) -> None:
+    with pytest.raises(BadSetting, match=r"HOT_DAYS has to be 0 or at least 40"):
+        read({**ENVIRONMENT, "HOT_DAYS": value})
+
+
+def test_events_do_not_expire_where_they_are_not_archived() -> None:
+    with pytest.raises(BadSetting, match="HOT_DAYS is 40 and ARCHIVE is false"):
+        ConsumerSettings.read({**ENVIRONMENT, "HOT_DAYS": "40", "ARCHIVE": "false"})
+
+
+def test_those_who_read_the_archive_read_their_settings() -> None:
+    archive = ArchiveSettings("archive", "stats", 1769)
+    assert ArchiveSettings.read(ENVIRONMENT) == archive
+    assert SegmentsSettings.read(ENVIRONMENT) == SegmentsSettings(archive, 2048)
+
+
+def test_segments_are_asked_of_nobody_where_there_is_no_archive() -> None:
+    assert AskSettings.read(ENVIRONMENT).segments_function == "segments"
+    assert AskSettings.read({"ARCHIVE": "false"}).segments_function is None
 
 
 def test_the_readers_read_their_settings() -> None:

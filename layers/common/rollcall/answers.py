@@ -1,7 +1,9 @@
 """What the stats answer, whatever they are read from."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+_Answer = TypeVar("_Answer")
 
 
 class DailyActives(NamedTuple):
@@ -35,3 +37,11 @@ class Retention(NamedTuple):
 
     cohort_size: int
     windows: list[Window]
+
+
+class AsOf(NamedTuple, Generic[_Answer]):
+    """An answer that is read from the archive."""
+
+    as_of: str
+    """UTC, RFC 3339: what was counted until then is in it, and what was counted while it was read may be."""
+    answer: _Answer

@@ -11,6 +11,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_lambda import LambdaClient
     from types_boto3_s3 import S3Client
     from types_boto3_sqs import SQSClient
     from types_boto3_ssm import SSMClient
@@ -21,6 +22,8 @@ _QUICK = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout
 _BARE = Config(parameter_validation=False, max_pool_connections=32, user_agent="rollcall")
 # The queue's sender tries again by itself.
 _ONCE = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=2, read_timeout=5)
+# A function that is waited for, for as long as API Gateway waits for who asks it; asking again would take too long.
+_WAITING = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=2, read_timeout=25)
 # An object is read as fast as its rows are taken in.
 _PATIENT = Config(
     retries={"mode": "standard", "max_attempts": 4},
@@ -118,6 +121,11 @@ def s3() -> "S3Client":
 def ssm() -> "SSMClient":
     """A client of the parameter store."""
     return boto3.client("ssm", config=_QUICK)
+
+
+def functions() -> "LambdaClient":
+    """A client that invokes functions and waits for their answers."""
+    return boto3.client("lambda", config=_WAITING)
 
 
 def cloudwatch() -> "CloudWatchClient":

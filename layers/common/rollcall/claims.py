@@ -52,11 +52,23 @@ class Receipt(NamedTuple):
         return cls(*(int(item[name]["N"]) for name in cls._fields))
 
 
+def is_last(part: Item) -> bool:
+    """Whether a part of a receipt is the last one: then the batch is counted whole."""
+    return "applied" in part and part["applied"] == part["total"]
+
+
 class DeadLetters(Protocol):
     """Where events go that can never be stored."""
 
     def send(self, batch: Batch, reason: str) -> None:
         """Keep a batch with the reason; raises where it cannot be kept."""
+
+
+class Archive(Protocol):
+    """Where the events that batches own are kept besides."""
+
+    def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
+        """Keep the events of a batch, each with its day, in place of what was kept of it; raises where it cannot."""
 
 
 @dataclass
@@ -69,7 +81,11 @@ class Applied:
 
 
 class Claims:
-    """Stores batches and counts them. One instance serves one warm consumer; `remember` bounds its memory in pairs."""
+    """Stores batches and counts them. One instance serves one warm consumer; `remember` bounds its memory in pairs.
+
+    Without an `archive` the events are in the table alone. With `hot_days` they expire there so many days after they
+    were received, 0 for never; from then on their ids are free again.
+    """
 
     def __init__(
         self,
@@ -79,8 +95,12 @@ class Claims:
         dead_letters: DeadLetters,
         remember: int = 100_000,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        archive: Archive | None = None,
+        hot_days: int = 0,
     ) -> None:
         self._now = now
+        self._archive = archive
+        self._hot_days = hot_days
         self._dynamo = dynamo
         self._tables = tables
         self._calendar = calendar
@@ -141,6 +161,9 @@ class Claims:
             # No receipt: a redrive of what is in the dead-letter queue must come this far again.
             self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch.batch_id, REFUSED, receipt))
             return Applied(receipt, repeated=False)
+        if self._archive and owned:
+            # Before the receipt too: whoever finds that finds the events. Every try that comes this far owns the same.
+            self._archive.keep(batch, owned, days)
         types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
         milliseconds = batch.age(self._now()) // timedelta(milliseconds=1)
         increments = tally(types, (day for day, _ in pairs), batch.source, milliseconds)
@@ -155,14 +178,15 @@ class Claims:
         self, batch: Batch, events: Sequence[Event]
     ) -> tuple[list[Event], int, int, list[tuple[Event, str]]]:
         """Insert the events that are absent; returns those this batch owns, by whichever try, and the others."""
-        unmet, refused = self._dynamo.execute(
-            f"INSERT INTO \"{self._tables.events}\" VALUE {{'event_id':?,'occurred_at':?,'user_id':?,'event_type':?,"
-            "'properties':?,'received_at':?,'source':?,'batch':?,'fingerprint':?}",
-            [
-                [{"S": text} for text in (*event, batch.received_at, batch.source, batch.batch_id, event.fingerprint())]
-                for event in events
-            ],
-        )
+        names = [*Event._fields, "received_at", "source", "batch", "fingerprint"]
+        common = [batch.received_at, batch.source, batch.batch_id]
+        rows = [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events]
+        if self._hot_days:
+            names.append("expires_at")
+            expiry = {"N": str(self._expires_at(batch))}
+            rows = [[*row, expiry] for row in rows]
+        values = ",".join(f"'{name}':?" for name in names)
+        unmet, refused = self._dynamo.execute(f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}', rows)
         standing = read_owners(self._dynamo, self._tables, (events[position].event_id for position in unmet))
         owned, duplicates, conflicts = [], 0, 0
         for position, event in enumerate(events):
@@ -179,6 +203,11 @@ class Claims:
             else:
                 conflicts += 1
         return owned, duplicates, conflicts, [(events[position], reason) for position, reason in refused.items()]
+
+    def _expires_at(self, batch: Batch) -> int:
+        """When the events of a batch expire, in seconds since the epoch."""
+        now = self._now()
+        return int((now - batch.age(now)).timestamp()) + self._hot_days * 86_400
 
     def _claim_pairs(self, batch: Batch, pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
         """Insert the (day, user) pairs that are absent; returns those this batch owns, by whichever try.
@@ -365,7 +394,7 @@ def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dic
 
 def _done(first: Item | None) -> Applied | None:
     """What a receipt of one part says."""
-    if first is None or first["applied"] != first["total"]:
+    if first is None or not is_last(first):
         return None
     return Applied(Receipt.of_item(first), repeated=True)
 

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from rollcall import aws
+from rollcall.archive import Archive
 from rollcall.batch import Batch, UndecodableBatch, decode, encode
 from rollcall.claims import Applied, Claims
 from rollcall.dynamo import Dynamo
@@ -125,5 +126,13 @@ def build(settings: ConsumerSettings, logger: Logger, metrics: Metrics) -> Consu
     dynamo = Dynamo(aws.dynamodb())
     hold_layout(dynamo, settings.tables, settings.calendar)
     dead_letters = DeadLetterQueue(aws.sqs(), settings.dead_letter_queue_url)
-    claims = Claims(dynamo, settings.tables, settings.calendar, dead_letters, settings.remembered_user_days)
+    claims = Claims(
+        dynamo,
+        settings.tables,
+        settings.calendar,
+        dead_letters,
+        settings.remembered_user_days,
+        archive=Archive(aws.later(aws.s3), settings.archive_bucket) if settings.archive_bucket else None,
+        hot_days=settings.hot_days,
+    )
     return Consumer(claims, dynamo, dead_letters, logger, metrics)

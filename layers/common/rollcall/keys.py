@@ -14,6 +14,10 @@ REFUSED = "refused"
 _TYPE_PREFIX = "#"
 _SOURCE_PREFIX = "@"
 API_KEYS_KEY = "keys"
+BATCHES = "batches/"
+_BATCH_SUFFIX = ".json.gz"
+ARCHIVED_DAYS = "events/day="
+_DAY_SUFFIX = "/events.parquet"
 
 
 class Tables(NamedTuple):
@@ -103,6 +107,26 @@ def import_batches_key(import_id: str) -> str:
 def day_users_object(day: str, count: int) -> str:
     """Key of the object that holds the users of a day, of which there are `count`."""
     return f"day-users/{day}/{count}"
+
+
+def batch_object(batch_id: str) -> str:
+    """Key of the archive's object of the events that a batch owns."""
+    return f"{BATCHES}{batch_id}{_BATCH_SUFFIX}"
+
+
+def batch_of_object(key: str) -> str:
+    """The batch of one of the archive's objects under `BATCHES`."""
+    return key.removeprefix(BATCHES).removesuffix(_BATCH_SUFFIX)
+
+
+def day_object(day: str) -> str:
+    """Key of the archive's object of the events of a day."""
+    return f"{ARCHIVED_DAYS}{day}{_DAY_SUFFIX}"
+
+
+def day_of_object(key: str) -> str:
+    """The day of one of the archive's objects under `ARCHIVED_DAYS`."""
+    return key.removeprefix(ARCHIVED_DAYS).removesuffix(_DAY_SUFFIX)
 
 
 def type_attribute(event_type: str) -> str:

@@ -2,16 +2,16 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rollcall.batch import Batch
-from rollcall.claims import Receipt, read_owners
-from rollcall.dynamo import Dynamo
+from rollcall.claims import Receipt, is_last, read_owners
+from rollcall.dynamo import Dynamo, Item
 from rollcall.keys import PENDING, REFUSED, Tables, receipt_key
+from rollcall.settings import LONGEST_WAY_DAYS
 
-# Longer than any queue keeps a message, the dead-letter queue and one redrive included.
-PENDING_SECONDS = 40 * 86_400
+PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 
@@ -65,18 +65,12 @@ class Receipts:
         """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`."""
         if not _BATCH_ID.fullmatch(batch_id):
             raise UnknownBatch(batch_id)
-        pages = self._dynamo.query(
-            TableName=self._tables.stats,
-            KeyConditionExpression="pk = :batch",
-            ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
-            ConsistentRead=True,
-        )
-        items = {item["sk"]["S"]: item for page in pages for item in page}
+        items = {item["sk"]["S"]: item for item in _read_parts(self._dynamo, self._tables.stats, batch_id)}
         if not items:
             raise UnknownBatch(batch_id)
         refused = items.pop(REFUSED, None)
         items.pop(PENDING, None)
-        if any(item["applied"] == item["total"] for item in items.values()):
+        if any(map(is_last, items.values())):
             receipt = items["0"]
         elif refused and not items:
             receipt = refused
@@ -113,3 +107,26 @@ class Receipts:
                 elif owner:
                     found.conflicts.append(event.event_id)
         return found
+
+
+def finished(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> set[str]:
+    """Those of some batches that are counted whole: a read unit each, and one more for what has several parts."""
+    keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}} for batch_id in batch_ids]
+    attributes = ["pk", "applied", "total"]
+    found = set()
+    for first in dynamo.get(stats_table, keys, attributes, consistent=True):
+        batch_id = first["pk"]["S"].removeprefix(receipt_key(""))
+        if is_last(first) or any(map(is_last, _read_parts(dynamo, stats_table, batch_id))):
+            found.add(batch_id)
+    return found
+
+
+def _read_parts(dynamo: Dynamo, stats_table: str, batch_id: str) -> Iterator[Item]:
+    """All that is kept of a batch beside its events."""
+    pages = dynamo.query(
+        TableName=stats_table,
+        KeyConditionExpression="pk = :batch",
+        ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
+        ConsistentRead=True,
+    )
+    return (item for page in pages for item in page)

@@ -8,6 +8,9 @@ from rollcall.days import Calendar
 from rollcall.keys import Tables
 from rollcall.limits import Limit
 
+# Longer than any queue keeps a message, the dead-letter queue and one redrive included.
+LONGEST_WAY_DAYS = 40
+
 
 class BadSetting(ValueError):
     """A setting that is missing or cannot be used; the text names it."""
@@ -20,6 +23,8 @@ class IngestSettings:
     queue_url: str
     calendar: Calendar
     upload_bucket: str
+    hot_days: int
+    """Days for which an event's id is known to be taken, 0 for ever."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "IngestSettings":
@@ -28,6 +33,7 @@ class IngestSettings:
             queue_url=_text(environment, "QUEUE_URL"),
             calendar=_calendar(environment),
             upload_bucket=_text(environment, "UPLOAD_BUCKET"),
+            hot_days=_hot_days(environment),
         )
 
 
@@ -72,15 +78,24 @@ class ConsumerSettings:
     calendar: Calendar
     dead_letter_queue_url: str
     remembered_user_days: int
+    archive_bucket: str | None
+    """None where there is no archive."""
+    hot_days: int
+    """Days after which an event leaves the table, 0 for never."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "ConsumerSettings":
         """Raises `BadSetting`."""
+        archived, hot_days = _is_archived(environment), _hot_days(environment)
+        if hot_days and not archived:
+            raise BadSetting(f"HOT_DAYS is {hot_days} and ARCHIVE is false: events that expire would be nowhere")
         return cls(
             tables=_tables(environment),
             calendar=_calendar(environment),
             dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
             remembered_user_days=_integer(environment, "REMEMBERED_USER_DAYS", least=0),
+            archive_bucket=_text(environment, "ARCHIVE_BUCKET") if archived else None,
+            hot_days=hot_days,
         )
 
 
@@ -108,6 +123,55 @@ class RetentionSettings:
     def read(cls, environment: Mapping[str, str]) -> "RetentionSettings":
         """Raises `BadSetting`."""
         return cls(stats=StatsSettings.read(environment), bucket=_text(environment, "UPLOAD_BUCKET"))
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """Of those who read the archive: compaction and segments."""
+
+    bucket: str
+    stats_table: str
+    memory_megabytes: int
+    """Of the function."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "ArchiveSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            bucket=_text(environment, "ARCHIVE_BUCKET"),
+            stats_table=_text(environment, "STATS_TABLE"),
+            memory_megabytes=_integer(environment, "MEMORY_MEGABYTES", least=512),
+        )
+
+
+@dataclass(frozen=True)
+class SegmentsSettings:
+    """Of the function that answers from the archive."""
+
+    archive: ArchiveSettings
+    storage_megabytes: int
+    """Of the function's disk, which it keeps files of the archive on."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "SegmentsSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            archive=ArchiveSettings.read(environment),
+            storage_megabytes=_integer(environment, "STORAGE_MEGABYTES", least=512),
+        )
+
+
+@dataclass(frozen=True)
+class AskSettings:
+    """Of those who have segments answered."""
+
+    segments_function: str | None
+    """None where there is no archive."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "AskSettings":
+        """Raises `BadSetting`."""
+        return cls(_text(environment, "SEGMENTS_FUNCTION") if _is_archived(environment) else None)
 
 
 @dataclass(frozen=True)
@@ -202,6 +266,17 @@ def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, boo
     if value not in choices:
         raise BadSetting(f"{name} has to be {' or '.join(choices)}, not {value!r}")
     return choices[value]
+
+
+def _is_archived(environment: Mapping[str, str]) -> bool:
+    return _choice(environment, "ARCHIVE", {"true": True, "false": False})
+
+
+def _hot_days(environment: Mapping[str, str]) -> int:
+    days = _integer(environment, "HOT_DAYS", least=0)
+    if 0 < days < LONGEST_WAY_DAYS:
+        raise BadSetting(f"HOT_DAYS has to be 0 or at least {LONGEST_WAY_DAYS}: so late a batch may come again")
+    return days
 
 
 def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rollcall.access import Principal
 from rollcall.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
@@ -64,6 +64,9 @@ class EventsTaken(BaseModel):
     accepted: int
     rejected: list[RejectedEvent]
     duplicates_in_request: int
+    dedupe_days: int | None = Field(
+        default=None, description="Days for which an `event_id` is known to be taken; for ever where this is left out"
+    )
 
 
 class EventsStored(EventsTaken):
@@ -166,7 +169,8 @@ async def post_events(
         accepted=taken.accepted,
         rejected=[RejectedEvent(**asdict(rejection)) for rejection in taken.rejected],
         duplicates_in_request=taken.duplicates,
-    )
+        **({"dedupe_days": state.hot_days} if state.hot_days else {}),
+    ).model_dump(exclude_unset=True)
     try:
         outcome = _outcome(state.receipts, taken, wait_seconds)
     except (BotoCoreError, ClientError, Unavailable):
@@ -174,9 +178,8 @@ async def post_events(
         state.logger.exception("the receipts cannot be reached")
         outcome = None
     if outcome is None:
-        return JSONResponse(answer.model_dump(), _status(taken))
-    stored = EventsStored(**answer.model_dump(), **outcome._asdict())
-    return JSONResponse(stored.model_dump(), headers={"Preference-Applied": f"wait={wait_seconds}"})
+        return JSONResponse(answer, _status(taken))
+    return JSONResponse({**answer, **outcome._asdict()}, headers={"Preference-Applied": f"wait={wait_seconds}"})
 
 
 def _outcome(receipts: Receipts, taken: Taken, wait_seconds: int) -> Outcome | None:

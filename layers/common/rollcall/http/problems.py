@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from rollcall.asking import SegmentsBusy, SegmentsFailed, SegmentsSlow
 from rollcall.dynamo import Unavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -82,6 +83,17 @@ def install(app: FastAPI, logger: Logger) -> None:
             error.status, error.code, error.message, parameter=error.parameter, headers=error.headers
         )
 
+    @app.exception_handler(SegmentsBusy)
+    async def busy(_: Request, error: Exception) -> JSONResponse:
+        return problem_response(503, "busy", f"{error}; try again", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    @app.exception_handler(SegmentsSlow)
+    async def slow(_: Request, error: Exception) -> JSONResponse:
+        logger.error("the archive answers too late", exc_info=error)
+        message = "the archive does not answer this in time; ask for fewer days, or query it by rollcall query"
+        return problem_response(504, "too_slow", message)
+
+    @app.exception_handler(SegmentsFailed)
     @app.exception_handler(BotoCoreError)
     @app.exception_handler(ClientError)
     @app.exception_handler(Unavailable)

@@ -11,6 +11,7 @@ from rollcall.answers import Retention
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DAY, read_day, refuse
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.segments import STATUSES, Segment
 
 MAX_WINDOWS = {"day": 90, "week": 52}
 WINDOW_DAYS = {"day": 1, "week": 7}
@@ -22,7 +23,7 @@ router = APIRouter(
     prefix="/stats",
     tags=["stats"],
     dependencies=[Security(admitted, scopes=["read"])],
-    responses={**REFUSALS, **problem_responses(422)},
+    responses={**REFUSALS, **problem_responses(422, *STATUSES)},
 )
 
 
@@ -55,6 +56,10 @@ class RetentionAnswer(BaseModel):
     windows: int
     timezone: str
     retention: list[DayWindow | WeekWindow]
+    segment: list[str] | None = None
+    """Of which events it is, where not of all."""
+    as_of: str | None = None
+    """Of a segment: what was counted until then is in it."""
 
 
 _StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
@@ -64,6 +69,7 @@ _StartDate = Annotated[str, Query(description="The cohort's day", examples=["202
 def retention(
     request: Request,
     start_date: _StartDate,
+    segment: Segment,
     windows: Annotated[
         int,
         Query(
@@ -77,7 +83,7 @@ def retention(
     ] = "active",
 ) -> JSONResponse:
     """How many of a day's users came back, and when."""
-    return _answer(request, start_date, "windows", windows, period, cohort)
+    return _answer(request, start_date, "windows", windows, period, cohort, segment)
 
 
 @router.get(
@@ -88,6 +94,7 @@ def retention(
 def cohort(
     request: Request,
     start_date: _StartDate,
+    segment: Segment,
     window: Annotated[
         int,
         Query(
@@ -97,24 +104,32 @@ def cohort(
     ] = 8,
 ) -> JSONResponse:
     """How many of the users first seen on a day came back in each of the weeks after it."""
-    return _answer(request, start_date, "window", window, "week", "new")
+    return _answer(request, start_date, "window", window, "week", "new", segment)
 
 
 def _answer(
-    request: Request, start_date: str, parameter: str, windows: int, period: Period, cohort: Cohort
+    request: Request,
+    start_date: str,
+    parameter: str,
+    windows: int,
+    period: Period,
+    cohort: Cohort,
+    segment: list[str],
 ) -> JSONResponse:
     state = request.app.state
     start = read_day("start_date", start_date)
     if not 1 <= windows <= MAX_WINDOWS[period]:
         raise refuse(parameter, f"has to be from 1 to {MAX_WINDOWS[period]} for period={period}")
+    asked = (start, windows, WINDOW_DAYS[period])
+    users = {"new_users": cohort == "new", "today": state.calendar.today(datetime.now(UTC))}
+    found: Retention
+    of_segment: dict[str, object] = {}
     try:
-        found: Retention = state.stats.retention(
-            start,
-            windows,
-            WINDOW_DAYS[period],
-            new_users=cohort == "new",
-            today=state.calendar.today(datetime.now(UTC)),
-        )
+        if segment:
+            as_of, found = state.segments.retention(*asked, **users, segment=segment)
+            of_segment = {"segment": segment, "as_of": as_of}
+        else:
+            found = state.stats.retention(*asked, **users)
     except OverflowError:
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
     return JSONResponse(
@@ -135,6 +150,7 @@ def _answer(
                 }
                 for window in found.windows
             ],
+            **of_segment,
         }
     )
 

@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DayRange, day_range
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.segments import STATUSES, Segment
 
 router = APIRouter(
     prefix="/stats",
     tags=["stats"],
     dependencies=[Security(admitted, scopes=["read"])],
-    responses={**REFUSALS, **problem_responses(422)},
+    responses={**REFUSALS, **problem_responses(422, *STATUSES)},
 )
 
 
@@ -24,6 +25,10 @@ class _Answer(BaseModel):
     first: str = Field(alias="from")
     last: str = Field(alias="to")
     timezone: str
+    segment: list[str] | None = None
+    """Of which events it is, where not of all."""
+    as_of: str | None = None
+    """Of a segment: what was counted until then is in it."""
 
 
 class DayActives(BaseModel):
@@ -53,30 +58,43 @@ class TopEventsAnswer(_Answer):
     data: list[TypeCount]
 
 
-@router.get("/dau", summary="Daily active users")
-def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)]) -> DauAnswer:
+@router.get("/dau", summary="Daily active users", response_model_exclude_none=True)
+def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)], segment: Segment) -> DauAnswer:
     """Distinct users of each day, in the stack's reporting timezone."""
     state = request.app.state
+    if segment:
+        as_of, actives = state.segments.daily_actives(*days, segment)
+    else:
+        as_of, actives = None, state.stats.daily_actives(*days)
     return DauAnswer(
         first=days.first,
         last=days.last,
         timezone=state.calendar.name,
-        data=[DayActives(**day._asdict()) for day in state.stats.daily_actives(*days)],
+        segment=segment or None,
+        as_of=as_of,
+        data=[DayActives(**day._asdict()) for day in actives],
     )
 
 
-@router.get("/top-events", summary="Most frequent event types")
+@router.get("/top-events", summary="Most frequent event types", response_model_exclude_none=True)
 def top_events(
     request: Request,
     days: Annotated[DayRange, Depends(day_range)],
+    segment: Segment,
     limit: Annotated[int, Query(ge=1, le=1000, description="Event types to list")] = 10,
 ) -> TopEventsAnswer:
     """Event types by their number of events in the range; equals in alphabetical order."""
     state = request.app.state
+    if segment:
+        as_of, counts = state.segments.top_events(*days, limit, segment)
+    else:
+        as_of, counts = None, state.stats.top_events(*days, limit)
     return TopEventsAnswer(
         first=days.first,
         last=days.last,
         limit=limit,
         timezone=state.calendar.name,
-        data=[TypeCount(**asdict(count)) for count in state.stats.top_events(*days, limit)],
+        segment=segment or None,
+        as_of=as_of,
+        data=[TypeCount(**asdict(count)) for count in counts],
     )

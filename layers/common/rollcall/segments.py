@@ -1,0 +1,47 @@
+"""Segments: which events a question is asked of, as a caller writes it."""
+
+import json
+from typing import NamedTuple
+
+MAX_CONDITIONS = 5
+_PROPERTIES = "properties."
+
+
+class BadSegment(ValueError):
+    """A segment that cannot be read; the text says why."""
+
+
+class Condition(NamedTuple):
+    """What an event has to be: of a type, or with a value of a property."""
+
+    property: str | None
+    """A name at the top of `properties`, or None for the event type."""
+    value: str
+
+    def pointer(self) -> str:
+        """The property as a JSON pointer (RFC 6901)."""
+        return "/" + (self.property or "").replace("~", "~0").replace("/", "~1")
+
+    def number(self) -> float | None:
+        """The value as a number with a fraction or an exponent, or None where it is none: 118.640 is 118.64."""
+        try:
+            number = json.loads(self.value, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            return None
+        return number if isinstance(number, float) else None
+
+
+def parse_segment(text: str) -> Condition:
+    """Read `event_type:VALUE` or `properties.NAME:VALUE`; raises `BadSegment`.
+
+    A name goes up to the first colon. A property has a value as its text: a string as it is, a whole number, `true` and
+    `false` as JSON writes them, any other number by its value. Objects, arrays and null have none.
+    """
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise BadSegment("has to be event_type:VALUE or properties.NAME:VALUE")
+    if name == "event_type" and value:
+        return Condition(None, value)
+    if name.startswith(_PROPERTIES) and name != _PROPERTIES:
+        return Condition(name.removeprefix(_PROPERTIES), value)
+    raise BadSegment("has to be event_type:VALUE or properties.NAME:VALUE, with a name and a value")

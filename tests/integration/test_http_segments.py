@@ -1,0 +1,182 @@
+"""Questions about segments as the API answers them, on a Lambda that is played."""
+
+import io
+import json
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError, ReadTimeoutError
+from fastapi.testclient import TestClient
+
+from rollcall.access import Gate
+from rollcall.asking import Segments
+from rollcall.days import Calendar
+from rollcall.http import retention, stats
+from rollcall.http.app import create_app
+from tests.support import OpenGate, assert_problem
+
+AS_OF = "2025-09-01T00:00:00Z"
+DAYS = {"from": "2025-08-01", "to": "2025-08-02"}
+
+
+@dataclass
+class PlayedLambda:
+    """Answers what it was made with, and keeps what it was asked."""
+
+    answer: Any = field(default_factory=list)
+    error: str = ""
+    raised: Exception | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def invoke(self, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
+        assert FunctionName == "segments"
+        self.asked.append(json.loads(Payload))
+        if self.raised:
+            raise self.raised
+        said = {"errorType": "Failure", "errorMessage": self.error} if self.error else self.answer
+        failed = {"FunctionError": "Unhandled"} if self.error else {}
+        return {**failed, "Payload": io.BytesIO(json.dumps(said).encode())}
+
+
+@pytest.fixture
+def played() -> PlayedLambda:
+    return PlayedLambda()
+
+
+def client_of(segments: Segments | None, logger: Logger) -> TestClient:
+    services = {"stats": None, "segments": segments, "calendar": Calendar("UTC")}
+    app = create_app(stats.router, retention.router, logger=logger, gate=cast(Gate, OpenGate()), **services)
+    return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
+
+
+@pytest.fixture
+def client(played: PlayedLambda, logger: Logger) -> TestClient:
+    return client_of(Segments(cast(Any, played), "segments"), logger)
+
+
+def test_daily_actives_of_a_segment_say_which_and_as_of_when(client: TestClient, played: PlayedLambda) -> None:
+    played.answer = {"as_of": AS_OF, "answer": [["2025-08-01", 2], ["2025-08-02", 0]]}
+
+    answer = client.get("/stats/dau", params={**DAYS, "segment": ["event_type:purchase", "properties.country:UA"]})
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        **DAYS,
+        "timezone": "UTC",
+        "segment": ["event_type:purchase", "properties.country:UA"],
+        "as_of": AS_OF,
+        "data": [{"date": "2025-08-01", "dau": 2}, {"date": "2025-08-02", "dau": 0}],
+    }
+    assert played.asked == [
+        {
+            "question": "daily_actives",
+            "asked": {"first": "2025-08-01", "last": "2025-08-02"},
+            "segment": ["event_type:purchase", "properties.country:UA"],
+        }
+    ]
+
+
+def test_top_events_of_a_segment_are_answered(client: TestClient, played: PlayedLambda) -> None:
+    played.answer = {"as_of": AS_OF, "answer": [["login", 7]]}
+
+    answer = client.get("/stats/top-events", params={**DAYS, "segment": "properties.country:UA", "limit": 3}).json()
+
+    assert (answer["as_of"], answer["limit"], answer["data"]) == (AS_OF, 3, [{"event_type": "login", "count": 7}])
+    assert played.asked[0]["asked"]["limit"] == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "window_days", "new_users"),
+    [
+        ("/stats/retention", {"windows": 1}, 1, False),
+        ("/stats/retention", {"windows": 1, "period": "week", "cohort": "new"}, 7, True),
+        ("/stats/cohort", {"window": 1}, 7, True),
+    ],
+)
+def test_retention_of_a_segment_is_answered(
+    client: TestClient,
+    played: PlayedLambda,
+    path: str,
+    parameters: dict[str, Any],
+    window_days: int,
+    new_users: bool,
+) -> None:
+    played.answer = {"as_of": AS_OF, "answer": [3, [[1, "2025-08-08", 2, True]]]}
+
+    asked = {"start_date": "2025-08-01", "segment": "event_type:a", **parameters}
+    answer = client.get(path, params=asked).json()
+
+    assert (answer["cohort_size"], answer["as_of"], answer["segment"]) == (3, AS_OF, ["event_type:a"])
+    assert [(window["retained_users"], window["retention_rate"]) for window in answer["retention"]] == [(2, 66.67)]
+    assert (played.asked[0]["asked"]["window_days"], played.asked[0]["asked"]["new_users"]) == (window_days, new_users)
+
+
+@pytest.mark.parametrize("segment", ["purchase", "user_id:7", "properties.:x", ["event_type:a"] * 6])
+@pytest.mark.parametrize(
+    ("path", "parameters"), [("/stats/dau", DAYS), ("/stats/retention", {"start_date": "2025-08-01"})]
+)
+def test_a_segment_that_cannot_be_read_is_a_422_that_names_it(
+    client: TestClient, played: PlayedLambda, path: str, parameters: dict[str, str], segment: Any
+) -> None:
+    problem = assert_problem(client.get(path, params={**parameters, "segment": segment}), 422, "invalid_parameter")
+
+    assert problem["parameter"] == "segment"
+    assert played.asked == []
+
+
+def test_a_stack_without_an_archive_refuses_segments_and_names_its_parameter(logger: Logger) -> None:
+    answer = client_of(None, logger).get("/stats/dau", params={**DAYS, "segment": "event_type:a"})
+
+    problem = assert_problem(answer, 409, "no_archive")
+    assert "parameter Archive is false" in problem["message"]
+
+
+def test_windows_past_the_end_of_the_calendar_are_refused_before_anything_is_asked(
+    client: TestClient, played: PlayedLambda
+) -> None:
+    asked = {"start_date": "9999-12-31", "segment": "event_type:a"}
+
+    problem = assert_problem(client.get("/stats/retention", params=asked), 422, "invalid_parameter")
+
+    assert problem["parameter"] == "start_date"
+    assert played.asked == []
+
+
+def test_an_archive_that_is_compacted_just_now_is_a_503_to_be_tried_again(
+    client: TestClient, played: PlayedLambda
+) -> None:
+    played.answer = {"busy": "the archive changed 5 times while it was read"}
+
+    answer = client.get("/stats/dau", params={**DAYS, "segment": "event_type:a"})
+
+    assert assert_problem(answer, 503, "busy")["message"].endswith("try again")
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("raised", [True, False], ids=["no answer", "timed out"])
+def test_an_answer_that_takes_too_long_is_a_504(client: TestClient, played: PlayedLambda, raised: bool) -> None:
+    if raised:
+        played.raised = ReadTimeoutError(endpoint_url="https://lambda")
+    else:
+        played.error = "2025-09-01 8f5f0d52 Task timed out after 25.00 seconds"
+
+    problem = assert_problem(client.get("/stats/dau", params={**DAYS, "segment": "event_type:a"}), 504, "too_slow")
+
+    assert "fewer days" in problem["message"]
+
+
+@pytest.mark.parametrize("throttled", [True, False])
+def test_a_function_that_fails_is_a_503_that_tells_nothing_of_it(
+    client: TestClient, played: PlayedLambda, throttled: bool
+) -> None:
+    if throttled:
+        played.raised = ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke")
+    else:
+        played.error = "secret"
+
+    answer = client.get("/stats/dau", params={**DAYS, "segment": "event_type:a"})
+
+    assert_problem(answer, 503, "unavailable")
+    assert "secret" not in answer.text

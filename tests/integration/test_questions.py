@@ -1,0 +1,244 @@
+"""Answers from the archive against a recount of the same events in plain Python, and against the counters."""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollcall.answers import DailyActives, EventCount
+from rollcall.archive import Archive
+from rollcall.batch import cut
+from rollcall.claims import Claims
+from rollcall.compaction import Compactor
+from rollcall.days import Calendar, add_days, days_between
+from rollcall.dynamo import Dynamo
+from rollcall.events import Event, parse_event
+from rollcall.keys import Tables
+from rollcall.questions import Questions
+from rollcall.segments import parse_segment
+from rollcall.snapshots import Snapshots
+from rollcall.stats import Stats
+from scripts import sample
+from scripts.ministack import MiniStack
+from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables
+
+CALENDAR = Calendar("America/New_York")
+FIRST, LAST = "2025-07-31", "2025-08-31"
+TODAY = "2025-08-20"
+ODD = {
+    "country": "UA",
+    "nul\0": "a\0b",
+    "a/b~c": "x",
+    "quote'\"": "o'clock",
+    "yes": True,
+    "no": False,
+    "none": None,
+    "list": ["UA"],
+    "object": {"country": "UA"},
+    "whole": 7,
+    "long": 12345678901234567890123,
+    "fraction": 118.64,
+    "large": 1e22,
+    "small": 1e-7,
+    "digits": "7",
+    "empty": "",
+}
+SEGMENTS = [
+    [],
+    ["event_type:purchase"],
+    ["event_type:nothing"],
+    ["event_type:#\0🦄"],
+    ["properties.country:UA"],
+    ["properties.country:UA", "event_type:purchase"],
+    ["properties.country:UA", "properties.country:PL"],
+    ["properties.country:' OR 1=1 --"],
+    ["properties.nul\0:a\0b"],
+    ["properties.a/b~c:x"],
+    ["properties.quote'\":o'clock"],
+    ["properties.yes:true"],
+    ["properties.no:false"],
+    ["properties.none:null"],
+    ['properties.list:["UA"]'],
+    ['properties.object:{"country":"UA"}'],
+    ["properties.object.country:UA"],
+    ["properties.whole:7"],
+    ["properties.whole:7.0"],
+    ["properties.long:12345678901234567890123"],
+    ["properties.long:12345678901234567890124"],
+    ["properties.fraction:118.640"],
+    ["properties.large:1e+22"],
+    ["properties.small:1e-07"],
+    ["properties.digits:7"],
+    ["properties.empty:"],
+    ["properties.absent:"],
+]
+NOWHERE = (
+    "event_type:nothing",
+    "country:PL",
+    "' OR 1=1",
+    "none:",
+    "list:",
+    "object:",
+    "object.country:",
+    "whole:7.0",
+    "124",
+    "absent:",
+)
+
+
+@dataclass
+class Stack:
+    events: list[Event]
+    stats: Stats
+    questions: Questions
+    compactor: Compactor
+
+
+@pytest.fixture(scope="module")
+def stack(ministack: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    dynamodb, s3 = ministack.client("dynamodb"), ministack.client("s3")
+    tables: Tables = create_tables(dynamodb)
+    bucket = f"archive-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=bucket)
+    archive, dynamo = Archive(s3, bucket), Dynamo(dynamodb)
+    now = datetime(2025, 9, 1, tzinfo=UTC)
+    raws: list[Any] = sample.generate(3_000, 90, 31, date(2025, 8, 31), 7)
+    odd = {"user_id": "odd 'user'\0", "event_type": "#\0🦄", "properties": ODD}
+    raws += [{**odd, "event_id": f"odd-{day}", "occurred_at": f"2025-08-{day:02}T02:00:00Z"} for day in (1, 3, 4, 9)]
+    events = [parse_event(raw, now) for raw in raws]
+    claims = Claims(dynamo, tables, CALENDAR, KeptDeadLetters(), archive=archive)
+    compactor = Compactor(archive, dynamo, tables.stats, 200)
+    middle = len(events) // 2
+    for batch, _ in cut(events[:middle], "test", RECEIVED_AT):
+        claims.apply(batch)
+    # Half of them are compacted, the others are not; some of these come to days that are.
+    compactor.run(lambda: 900_000)
+    for batch, _ in cut([*events[middle:], *events[:200]], "other", RECEIVED_AT):
+        claims.apply(batch)
+    snapshots = Snapshots(archive, dynamo, tables.stats, tmp_path_factory.mktemp("archive"), 100)
+    yield Stack(events, Stats(dynamo, tables, CALENDAR), Questions(snapshots, 200), compactor)
+    delete_tables(dynamodb, tables)
+
+
+def has(properties: dict[str, Any], name: str, text: str) -> bool:
+    value = properties.get(name)
+    if isinstance(value, str):
+        return value == text
+    if isinstance(value, bool | int):
+        return json.dumps(value) == text
+    if isinstance(value, float):
+        return (
+            text.replace(".", "").replace("e", "").replace("+", "").replace("-", "").isdigit() and float(text) == value
+        )
+    return False
+
+
+def meets(event: Event, segment: list[str]) -> bool:
+    for condition in segment:
+        field, _, value = condition.partition(":")
+        if field == "event_type":
+            met = event.event_type == value
+        else:
+            met = has(json.loads(event.properties), field.removeprefix("properties."), value)
+        if not met:
+            return False
+    return True
+
+
+@dataclass
+class Recount:
+    actives: dict[str, set[str]]
+    types: Counter[str]
+
+    @classmethod
+    def of(cls, events: list[Event], segment: list[str]) -> "Recount":
+        recount = cls({}, Counter())
+        for event in events:
+            if meets(event, segment):
+                recount.actives.setdefault(CALENDAR.day_of(event.occurred_at), set()).add(event.user_id)
+                recount.types[event.event_type] += 1
+        return recount
+
+    def retained(self, day: str, windows: int, window_days: int, new_users: bool) -> tuple[int, list[int]]:
+        cohort = set(self.actives.get(day, ()))
+        if new_users:
+            cohort -= {user for before, users in self.actives.items() if before < day for user in users}
+        counts = []
+        for number in range(1, windows + 1):
+            start = add_days(day, number * window_days)
+            days = days_between(start, min(TODAY, add_days(start, window_days - 1)))
+            counts.append(len(cohort & {user for one in days for user in self.actives.get(one, ())}))
+        return len(cohort), counts
+
+
+@pytest.fixture(scope="module", params=["half compacted", "compacted"])
+def asked(request: pytest.FixtureRequest, stack: Stack) -> Stack:
+    if request.param == "compacted":
+        stack.compactor.run(lambda: 900_000)
+    return stack
+
+
+@pytest.mark.parametrize("segment", SEGMENTS, ids=" ".join)
+def test_a_segment_s_answers_equal_a_recount(asked: Stack, segment: list[str]) -> None:
+    conditions = [parse_segment(text) for text in segment]
+    recount = Recount.of(asked.events, segment)
+    assert bool(recount.types) is not any(text in condition for text in NOWHERE for condition in segment)
+
+    _, actives = asked.questions.daily_actives(FIRST, LAST, conditions)
+    _, types = asked.questions.top_events(FIRST, LAST, 1_000, conditions)
+
+    assert actives == [DailyActives(day, len(recount.actives.get(day, ()))) for day in days_between(FIRST, LAST)]
+    ranked = sorted(recount.types.items(), key=lambda entry: (-entry[1], entry[0]))
+    assert types == [EventCount(*entry) for entry in ranked]
+
+
+@pytest.mark.parametrize("new_users", [False, True], ids=["active", "new"])
+@pytest.mark.parametrize(("windows", "window_days"), [(5, 1), (3, 7)], ids=["days", "weeks"])
+@pytest.mark.parametrize("segment", [[], ["event_type:purchase"], ["properties.country:UA"]], ids=" ".join)
+def test_a_segment_s_retention_equals_a_recount(
+    asked: Stack, segment: list[str], windows: int, window_days: int, new_users: bool
+) -> None:
+    recount = Recount.of(asked.events, segment)
+    day = "2025-08-02"
+
+    _, found = asked.questions.retention(
+        day,
+        windows,
+        window_days,
+        new_users=new_users,
+        today=TODAY,
+        conditions=[parse_segment(text) for text in segment],
+    )
+
+    size, retained = recount.retained(day, windows, window_days, new_users)
+    assert (found.cohort_size, [window.retained_users for window in found.windows]) == (size, retained)
+    assert size
+
+
+def test_with_no_segment_the_archive_answers_what_the_counters_do(asked: Stack) -> None:
+    assert asked.questions.daily_actives(FIRST, LAST, []).answer == asked.stats.daily_actives(FIRST, LAST)
+    assert asked.questions.top_events(FIRST, LAST, 3, []).answer == asked.stats.top_events(FIRST, LAST, 3)
+    for new_users in (False, True):
+        for windows, window_days in ((10, 1), (4, 7)):
+            cohort = ("2025-08-05", windows, window_days)
+            counted = asked.stats.retention(*cohort, new_users=new_users, today=TODAY)
+            archived = asked.questions.retention(*cohort, new_users=new_users, today=TODAY, conditions=[])
+            assert archived.answer == counted
+
+
+def test_an_empty_archive_answers_with_nothing(ministack: MiniStack, tmp_path: Path) -> None:
+    s3, bucket = ministack.client("s3"), f"archive-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=bucket)
+    snapshots = Snapshots(Archive(s3, bucket), Dynamo(ministack.client("dynamodb")), "no-table", tmp_path, 1)
+    questions = Questions(snapshots, 100)
+
+    assert questions.daily_actives(FIRST, FIRST, []).answer == [DailyActives(FIRST, 0)]
+    assert questions.top_events(FIRST, LAST, 5, [parse_segment("event_type:x")]).answer == []
+    found = questions.retention(FIRST, 1, 1, new_users=True, today=TODAY, conditions=[]).answer
+    assert (found.cohort_size, found.windows[0].retained_users) == (0, 0)
