@@ -42,7 +42,7 @@ class Api:
             base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=trusting, transport=transport
         )
 
-    def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Any:
+    def get(self, path: str, parameters: Mapping[str, str | int | list[str]] | None = None) -> Any:
         """The JSON of an answer; raises `ApiError` unless it is a success."""
         return checked(self.request("GET", path, params=dict(parameters or {}))).json()
 

@@ -1,24 +1,26 @@
 """Recounts the stored events and compares with the counters; finishes batches that nobody will deliver again.
 
-Reads both tables whole. Memory holds each (day, user), (day, event type) and first day, and the events of unfinished
-batches.
+Reads both tables whole, and the archive where there is one: it has to hold each event that is counted. Where events
+expire, they are recounted there. Memory holds each (day, user), (day, event type) and first day, and the events of
+unfinished batches.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from rollcall.batch import Batch
-from rollcall.claims import Claims
+from rollcall.claims import Claims, is_last
 from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo, Item
 from rollcall.events import Event
 from rollcall.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
 from rollcall.monitor import queue_depth
-from rollcall.settings import StatsSettings
+from rollcall.settings import ConsumerSettings
+from scripts.archives import Figures, StackArchive
 from scripts.stacks import Stack
 
 # Sooner than this a batch may still be on its way, though the queues seem empty.
@@ -42,16 +44,6 @@ class Drift(NamedTuple):
 
 
 @dataclass
-class Figures:
-    """What there is of each thing, by day and name."""
-
-    actives: Counter[str] = field(default_factory=Counter)
-    types: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
-    first_days: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
 class Audit:
     """What was found."""
 
@@ -65,10 +57,20 @@ class Audit:
 
 
 class Auditor:
-    """Audits a stack, whose consumers work for `consumer_seconds` at most."""
+    """Audits a stack, whose consumers work for `consumer_seconds` at most, and whose events expire after `hot_days`."""
 
-    def __init__(self, client: Any, tables: Tables, calendar: Calendar, consumer_seconds: float) -> None:
+    def __init__(
+        self,
+        client: Any,
+        tables: Tables,
+        calendar: Calendar,
+        consumer_seconds: float,
+        archive: StackArchive | None = None,
+        hot_days: int = 0,
+    ) -> None:
         self._consumer_seconds = consumer_seconds
+        self._archive = archive
+        self._hot_days = hot_days
         self._client = client
         self.tables = tables
         self._calendar = calendar
@@ -97,12 +99,11 @@ class Auditor:
         for item in self._scan(self.tables.stats):
             self._count_item(item, counted)
             pk, _, batch_id = item["pk"]["S"].partition("#")
-            if pk == "batch" and "applied" in item and item["applied"] == item["total"]:
+            if pk == "batch" and is_last(item):
                 finished.add(batch_id)
         stored = Figures()
         users: set[tuple[str, str]] = set()
         unfinished: dict[str, list[str]] = {}
-        events = 0
         for item in self._scan(
             self.tables.events, "event_id", "occurred_at", "user_id", "event_type", "source", "batch"
         ):
@@ -110,14 +111,25 @@ class Auditor:
             stored.first_days[user_id] = min(event_day, stored.first_days.get(user_id, event_day))
             if item["batch"]["S"] not in finished:
                 unfinished.setdefault(item["batch"]["S"], []).append(item["event_id"]["S"])
-            if day is not None and event_day != day:
-                continue
-            events += 1
             users.add((event_day, user_id))
             stored.types[event_day, item["event_type"]["S"]] += 1
             stored.sources[event_day, item["source"]["S"]] += 1
         stored.actives.update(event_day for event_day, _ in users)
-        return Audit(events, len(stored.actives), sorted(_drifts(counted, stored, day), key=str), unfinished)
+        drifts: list[Drift] = []
+        if self._archive:
+            archived = self._archive.figures()
+            if self._hot_days:
+                stored = archived
+            else:
+                drifts += _differences("archived events of type", counted.types, archived.types)
+        drifts += _drifts(counted, stored)
+        days = {event_day for event_day in stored.actives if day in (None, event_day)}
+        return Audit(
+            sum(count for (event_day, _), count in stored.types.items() if event_day in days),
+            len(days),
+            sorted((drift for drift in drifts if day in (None, drift.day, drift.counted)), key=str),
+            unfinished,
+        )
 
     def repair(self, found: Audit, wait: Callable[[float], None] = time.sleep, now: datetime | None = None) -> int:
         """Count the unfinished batches; returns how many. Raises `CannotRepair`.
@@ -126,7 +138,15 @@ class Auditor:
         waited for that may have begun before, and what is stored is read again.
         """
         now = now or datetime.now(UTC)
-        claims = Claims(Dynamo(self._client), self.tables, self._calendar, _NoDeadLetters())
+        archive = self._archive.archive if self._archive else None
+        claims = Claims(
+            Dynamo(self._client),
+            self.tables,
+            self._calendar,
+            _NoDeadLetters(),
+            archive=archive,
+            hot_days=self._hot_days,
+        )
         batches = [self._stored_batch(batch_id, event_ids) for batch_id, event_ids in found.unfinished.items()]
         young = sum(batch.age(now) < LEAST_AGE for batch in batches)
         if young:
@@ -179,8 +199,16 @@ class Auditor:
 def of_stack(stack: Stack) -> Auditor:
     """The auditor of a deployed stack, by its functions' own settings."""
     consumer = stack.client("lambda").get_function_configuration(FunctionName=stack.output("ConsumerFunctionName"))
-    settings = StatsSettings.read(consumer["Environment"]["Variables"])
-    return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar, consumer["Timeout"])
+    settings = ConsumerSettings.read(consumer["Environment"]["Variables"])
+    archive = StackArchive.of(stack) if settings.archive_bucket else None
+    return Auditor(
+        stack.client("dynamodb"),
+        settings.tables,
+        settings.calendar,
+        consumer["Timeout"],
+        archive,
+        settings.hot_days,
+    )
 
 
 def refuse_deliverable(stack: Stack) -> None:
@@ -202,21 +230,19 @@ class _NoDeadLetters:
         raise RuntimeError(f"a stored event of batch {batch.batch_id} cannot be stored: {reason}")
 
 
-def _drifts(counted: Figures, stored: Figures, day: str | None) -> Iterator[Drift]:
-    def within(other: str) -> bool:
-        return day is None or other == day
-
-    for event_day in counted.actives.keys() | stored.actives.keys():
-        if within(event_day) and counted.actives[event_day] != stored.actives[event_day]:
-            yield Drift("daily actives", event_day, counted.actives[event_day], stored.actives[event_day])
-    for what, ours, theirs in (
-        ("event type", counted.types, stored.types),
-        ("source", counted.sources, stored.sources),
-    ):
-        for event_day, name in ours.keys() | theirs.keys():
-            if within(event_day) and ours[event_day, name] != theirs[event_day, name]:
-                yield Drift(f"{what} {name}", event_day, ours[event_day, name], theirs[event_day, name])
+def _drifts(counted: Figures, stored: Figures) -> Iterator[Drift]:
+    for day in counted.actives.keys() | stored.actives.keys():
+        if counted.actives[day] != stored.actives[day]:
+            yield Drift("daily actives", day, counted.actives[day], stored.actives[day])
+    yield from _differences("event type", counted.types, stored.types)
+    yield from _differences("source", counted.sources, stored.sources)
     for user_id in counted.first_days.keys() | stored.first_days.keys():
-        ours_first, theirs_first = counted.first_days.get(user_id), stored.first_days.get(user_id)
-        if ours_first != theirs_first and (within(ours_first or "") or within(theirs_first or "")):
-            yield Drift(f"first day of user {user_id}", theirs_first or ours_first or "", ours_first, theirs_first)
+        ours, theirs = counted.first_days.get(user_id), stored.first_days.get(user_id)
+        if ours != theirs:
+            yield Drift(f"first day of user {user_id}", theirs or ours or "", ours, theirs)
+
+
+def _differences(what: str, counted: Counter[tuple[str, str]], stored: Counter[tuple[str, str]]) -> Iterator[Drift]:
+    for day, name in counted.keys() | stored.keys():
+        if counted[day, name] != stored[day, name]:
+            yield Drift(f"{what} {name}", day, counted[day, name], stored[day, name])

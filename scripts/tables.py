@@ -194,6 +194,17 @@ def drifts(found: Sequence[Drift]) -> Table:
     return table
 
 
+def rows(columns: Sequence[str], found: Sequence[Sequence[object]]) -> Table:
+    """The answer to a query, numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        numeric = bool(found) and all(isinstance(row[number], int | float) for row in found)
+        table.add_column(shown(column), justify="right" if numeric else "left")
+    for row in found:
+        table.add_row(*(shown("" if value is None else str(value)) for value in row))
+    return table
+
+
 def costs(found: Estimate, title: str = "A month on AWS") -> Table:
     """Of `rollcall cost`."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)

@@ -11,7 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from rollcall.apikeys import BadKey, KeyChanged, KeyRevoked, UnknownKey
+from rollcall.archive import ArchiveError
+from rollcall.compaction import Contended
 from rollcall.dynamo import Unavailable
+from rollcall.snapshots import Moving
 from scripts import local, stacks
 from scripts.api import Api, ApiError
 from scripts.audit import CannotRepair
@@ -41,12 +44,15 @@ class Failed(Exception):
 TOLD = (
     Failed,
     ApiError,
+    ArchiveError,
     BadKey,
     CannotRepair,
+    Contended,
     KeyChanged,
     KeyRevoked,
     UnknownKey,
     MiniStackError,
+    Moving,
     Unavailable,
     Wrong,
     local.CannotStart,

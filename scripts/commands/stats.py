@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,6 +16,8 @@ from scripts.commands.events import day_option
 
 RANGE_DAYS = 30
 
+Asked = dict[str, str | int | list[str]]
+
 app = typer.Typer(help="Answers: daily active users, top events, retention.", no_args_is_help=True)
 
 First = Annotated[
@@ -24,6 +26,10 @@ First = Annotated[
 ]
 Last = Annotated[
     date | None, typer.Option("--to", parser=day_option, metavar="DAY", help="Last day; today (UTC) without it.")
+]
+Segment = Annotated[
+    list[str] | None,
+    typer.Option("--segment", help="Of these events alone: event_type:VALUE or properties.NAME:VALUE; may come again."),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -46,13 +52,16 @@ class Cohort(StrEnum):
 def dau(
     first: First = None,
     last: Last = None,
+    segment: Segment = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
     """Show the users active on each day."""
-    _answer("/stats/dau", _range(first, last), tables.daily_actives, "data", (as_json, as_csv), (stack, key))
+    _answer(
+        "/stats/dau", _range(first, last) | _of(segment), tables.daily_actives, "data", (as_json, as_csv), (stack, key)
+    )
 
 
 @app.command("top-events")
@@ -60,13 +69,14 @@ def top_events(
     first: First = None,
     last: Last = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="Event types to list.")] = 10,
+    segment: Segment = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
     """Show the most frequent event types."""
-    asked = _range(first, last) | {"limit": limit}
+    asked = _range(first, last) | {"limit": limit} | _of(segment)
     _answer("/stats/top-events", asked, tables.top_events, "data", (as_json, as_csv), (stack, key))
 
 
@@ -80,6 +90,7 @@ def retention(
     cohort: Annotated[
         Cohort, typer.Option(help="Everyone active on the day, or those first seen on it.")
     ] = Cohort.active,
+    segment: Segment = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     stack: StackName = None,
@@ -87,18 +98,19 @@ def retention(
 ) -> None:
     """Show how many users of a day came back, and when."""
     start = start_date or _today() - timedelta(days=RANGE_DAYS - 1)
-    asked: dict[str, str | int] = {
+    asked: Asked = {
         "start_date": start.isoformat(),
         "windows": windows,
         "period": period.value,
         "cohort": cohort.value,
+        **_of(segment),
     }
     _answer("/stats/retention", asked, tables.retention, "retention", (as_json, as_csv), (stack, key))
 
 
 def _answer(
     path: str,
-    asked: Mapping[str, str | int],
+    asked: Asked,
     table: Callable[[dict[str, Any]], Table],
     rows: str,
     forms: tuple[bool, bool],
@@ -121,7 +133,11 @@ def _answer(
         show(table(answer))
 
 
-def _range(first: date | None, last: date | None) -> dict[str, str | int]:
+def _of(segment: list[str] | None) -> Asked:
+    return {"segment": segment} if segment else {}
+
+
+def _range(first: date | None, last: date | None) -> Asked:
     end = last or _today()
     start = first or end - timedelta(days=RANGE_DAYS - 1)
     return {"from": start.isoformat(), "to": end.isoformat()}

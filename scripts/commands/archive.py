@@ -1,0 +1,63 @@
+"""`rollcall compact` and `rollcall query`."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import typer
+
+from scripts import stacks, tables
+from scripts.archives import StackArchive
+from scripts.commands.common import AsJson, Failed, StackName, say, show, show_json
+
+
+def compact(stack: StackName = None, as_json: AsJson = False) -> None:
+    """Compact the archive now, rather than when it is scheduled."""
+    done = StackArchive.of(stacks.find(stack)).compact()
+    if as_json:
+        show_json(vars(done))
+        return
+    typer.echo(f"{done.batches:,} batches compacted: {done.rows:,} events, {done.days:,} files of a day written")
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL of DuckDB over the views events and user_days.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where fetched files are kept; the user's cache without it.")
+    ] = None,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the archive anything, in SQL: every event that was counted.
+
+    `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day;
+    `user_days` has day and user_id. Files that were fetched before are not fetched again.
+    """
+    if as_csv + as_json + (parquet is not None) > 1:
+        raise typer.BadParameter("--csv, --json and --parquet exclude each other")
+    archive = StackArchive.of(stacks.find(stack), cache)
+    with archive.opened() as connection:
+        try:
+            if parquet:
+                rows = connection.sql(sql)
+                rows.write_parquet(str(parquet), compression="zstd")
+                ((count,),) = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(parquet)]).fetchall()
+                say(f"{count:,} rows written to {parquet}")
+                return
+            answer = connection.execute(sql)
+            columns = [column[0] for column in answer.description or ()]
+            found = answer.fetchall()
+        except duckdb.Error as error:
+            raise Failed(str(error).partition("\n\n")[0]) from error
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([columns, *found])
+    elif as_json:
+        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in found], indent=2, default=str))
+    else:
+        show(tables.rows(columns, found))
