@@ -40,8 +40,8 @@ def test_its_make_commands_exist() -> None:
 
 
 def test_its_parameters_are_those_of_the_template() -> None:
-    table = README.partition("Parameters:\n")[2].partition("\n* ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", table, re.MULTILINE)
+    table = README.partition("Parameters:\n\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", table, re.MULTILINE)
     parameters = template()["Parameters"]
     assert [(name, default, text) for name, default, text in rows] == [
         (name, str(parameter["Default"]) or "(none)", parameter["Description"])

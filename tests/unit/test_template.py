@@ -3,6 +3,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from rollcall import settings
+from rollcall.duck import connect, load_batches, merge_day
+from rollcall.keys import day_object
 from scripts.deploy import template
 
 ROOT = Path(__file__).parents[2]
@@ -454,3 +457,24 @@ def test_the_api_has_no_stage_but_the_throttled_one() -> None:
     # SAM adds one named Stage unless the version of OpenAPI is said.
     assert RESOURCES["Api"]["Properties"]["OpenApiVersion"] == "2.0"
     assert RESOURCES["Api"]["Properties"]["StageName"] == "v1"
+
+
+def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_is_wanted(tmp_path: Path) -> None:
+    table = RESOURCES["ArchiveTable"]["Properties"]["TableInput"]
+    file = tmp_path / "events.parquet"
+    with closing(connect(tmp_path, 100)) as connection:
+        load_batches(connection, "fresh", [])
+        connection.execute("INSERT INTO fresh (event_id, occurred_at, day) VALUES ('e', '2025-08-01', '2025-08-01')")
+        assert merge_day(connection, "fresh", "2025-08-01", None, file) == 1
+        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
+    types = {"VARCHAR": "string", "TIMESTAMP": "timestamp"}
+
+    columns = table["StorageDescriptor"]["Columns"]
+    assert [(one["Name"], one["Type"]) for one in columns] == [(name, types[kind]) for name, kind, *_ in described]
+    assert table["PartitionKeys"] == [{"Name": "day", "Type": "string"}]
+    location = table["Parameters"]["storage.location.template"]["Fn::Sub"]
+    bucket, _, key = location.removeprefix("s3://").replace("${!day}", "2025-08-01").partition("/")
+    assert (bucket, f"{key}/events.parquet") == ("${ArchiveBucket}", day_object("2025-08-01"))
+    for name in ("ArchiveDatabase", "ArchiveTable"):
+        assert RESOURCES[name]["Condition"] == "WithAthena"
+    assert PARAMETERS["Athena"]["Default"] == "false"

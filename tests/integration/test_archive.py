@@ -1,0 +1,292 @@
+"""What the consumer archives and for how long it keeps it besides, what compaction leaves, and what the audit finds."""
+
+import gzip
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollcall.archive import Archive
+from rollcall.batch import Batch, make_batch
+from rollcall.claims import Claims
+from rollcall.compaction import ATTEMPTS, Compactor, Contended
+from rollcall.days import Calendar
+from rollcall.dynamo import Dynamo
+from rollcall.events import Event
+from rollcall.keys import batch_object, day_object
+from rollcall.snapshots import Moving, Snapshots
+from scripts.archives import StackArchive
+from scripts.audit import LEAST_AGE, Auditor
+from scripts.ministack import MiniStack
+from tests.integration.test_audit import Killed, Killing
+from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables, pass_over, scan
+
+CALENDAR = Calendar("Europe/Kyiv")
+RECEIVED = datetime.fromisoformat(RECEIVED_AT)
+NO_HURRY = 900_000
+
+
+class Stack:
+    def __init__(self, stack: MiniStack, folder: Path) -> None:
+        self.client, self.s3 = stack.client("dynamodb"), stack.client("s3")
+        self.tables = create_tables(self.client)
+        self.bucket = f"archive-{uuid.uuid4().hex[:12]}"
+        self.s3.create_bucket(Bucket=self.bucket)
+        self.archive = Archive(self.s3, self.bucket)
+        self.compactor = Compactor(self.archive, Dynamo(self.client), self.tables.stats, 200)
+        self.whole = StackArchive(self.archive, Dynamo(self.client), self.tables.stats, folder / "cache")
+
+    def claims(self, client: Any = None, hot_days: int = 0, archive: bool = True) -> Claims:
+        return Claims(
+            Dynamo(client or self.client),
+            self.tables,
+            CALENDAR,
+            KeptDeadLetters(),
+            now=lambda: RECEIVED + timedelta(seconds=5),
+            archive=self.archive if archive else None,
+            hot_days=hot_days,
+        )
+
+    def auditor(self, hot_days: int = 0, archive: bool = True) -> Auditor:
+        return Auditor(self.client, self.tables, CALENDAR, 60, self.whole if archive else None, hot_days)
+
+    def compact(self) -> tuple[int, int, int]:
+        done = self.compactor.run(lambda: NO_HURRY)
+        return done.batches, done.rows, done.days
+
+    def keys(self) -> list[str]:
+        return [one["Key"] for one in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", ())]
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        with self.whole.opened() as connection:
+            return connection.execute(f"SELECT {', '.join(columns)} FROM events ORDER BY ALL").fetchall()
+
+    def expire(self, *event_ids: str) -> None:
+        for event_id in event_ids:
+            self.client.delete_item(TableName=self.tables.events, Key={"event_id": {"S": event_id}})
+
+
+@pytest.fixture
+def stack(ministack: MiniStack, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(ministack, tmp_path)
+    yield made
+    delete_tables(made.client, made.tables)
+
+
+def event(number: int, hour: int = 12, user: str = "u") -> Event:
+    return Event(f"e{number}", f"2025-08-01T{hour:02}:00:00Z", user, "open", '{"a":"\\n"}')
+
+
+def batch(*events: Event, source: str = "test") -> Batch:
+    return make_batch(events, source, RECEIVED_AT)
+
+
+def test_a_batch_s_object_holds_what_it_owns_with_the_day_in_the_reporting_timezone(stack: Stack) -> None:
+    stack.claims().apply(batch(event(1)))
+    late = batch(event(1), event(2, hour=21))
+
+    stack.claims().apply(late)
+
+    stored = stack.s3.get_object(Bucket=stack.bucket, Key=batch_object(late.batch_id))["Body"].read()
+    (row,) = [json.loads(line) for line in gzip.decompress(stored).splitlines()]
+    assert row == {
+        **event(2, hour=21)._asdict(),
+        "received_at": RECEIVED_AT,
+        "source": "test",
+        "batch": late.batch_id,
+        "day": "2025-08-02",
+    }
+
+
+def test_a_batch_that_owns_nothing_is_not_archived(stack: Stack) -> None:
+    stack.claims().apply(batch(event(1)))
+    before = stack.keys()
+
+    stack.claims().apply(batch(event(1), source="other"))
+
+    assert stack.keys() == before
+
+
+def test_nothing_is_archived_where_it_is_switched_off(stack: Stack) -> None:
+    stack.claims(archive=False).apply(batch(event(1)))
+
+    assert stack.keys() == []
+    assert stack.auditor(archive=False).audit().drifts == []
+
+
+def test_a_batch_is_not_counted_before_it_is_archived(stack: Stack) -> None:
+    class Refusing:
+        def keep(self, *_: object) -> None:
+            raise OSError("the bucket is gone")
+
+    claims = Claims(Dynamo(stack.client), stack.tables, CALENDAR, KeptDeadLetters(), archive=Refusing())
+    with pytest.raises(OSError, match="gone"):
+        claims.apply(batch(event(1)))
+
+    assert not [item for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("batch#")]
+
+
+def test_compaction_leaves_a_file_for_each_day_and_no_finished_batch(stack: Stack) -> None:
+    stack.claims().apply(batch(event(1), event(2, hour=21), event(3)))
+    assert stack.compact() == (1, 3, 2)
+    stack.claims().apply(batch(event(4)))
+    with pytest.raises(Killed):
+        stack.claims(Killing(stack.client, 4, after=False)).apply(batch(event(5), event(6)))
+
+    assert stack.compact() == (1, 1, 1)
+
+    unfinished = batch(event(5), event(6))
+    assert stack.keys() == [
+        batch_object(unfinished.batch_id),
+        day_object("2025-08-01"),
+        day_object("2025-08-02"),
+    ]
+    assert [row[0] for row in stack.rows("event_id")] == ["e1", "e2", "e3", "e4"]
+    assert stack.compact() == (0, 0, 0)
+
+
+def test_an_object_that_a_late_twin_puts_again_is_merged_away(stack: Stack) -> None:
+    late = batch(event(1))
+    stack.claims().apply(late)
+    stack.compact()
+
+    stack.archive.keep(late._replace(received_at="2025-09-02T00:00:00Z"), late.events, ["2025-08-01"])
+
+    assert stack.rows("event_id", "received_at") == [("e1", RECEIVED.replace(tzinfo=None))]
+    assert stack.compact() == (1, 0, 0)
+    assert stack.keys() == [day_object("2025-08-01")]
+
+
+def test_a_time_of_arrival_that_is_none_is_kept_as_none(stack: Stack) -> None:
+    stack.claims().apply(make_batch([event(1)], "test", "yesterday"))
+    stack.compact()
+
+    assert stack.rows("event_id", "received_at", "properties") == [("e1", None, '{"a":"\\n"}')]
+
+
+def test_compaction_begins_nothing_without_the_time_to_end_it(stack: Stack) -> None:
+    stack.claims().apply(batch(event(1)))
+
+    done = stack.compactor.run(lambda: 1_000)
+
+    assert (done.complete, done.batches) == (False, 0)
+    assert len(stack.keys()) == 1
+
+
+def test_compaction_merges_anew_what_another_one_wrote_meanwhile_and_gives_up_at_last(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.claims().apply(batch(event(1)))
+    replace = Archive.replace_day
+    lost = iter([True, False])
+
+    def lose(archive: Archive, day: str, path: Path, etag: str) -> bool:
+        if next(lost, always):
+            return replace(archive, day, path, '"another"')
+        return replace(archive, day, path, etag)
+
+    monkeypatch.setattr(Archive, "replace_day", lose)
+    always = True
+    done = stack.compactor.run(lambda: NO_HURRY)
+    assert (done.rows, done.conflicts) == (1, 1)
+
+    stack.claims().apply(batch(event(2)))
+    with pytest.raises(Contended, match=f"2025-08-01 was replaced by others {ATTEMPTS} times"):
+        stack.compactor.run(lambda: NO_HURRY)
+    assert [row[0] for row in stack.rows("event_id")] == ["e1", "e2"]
+
+
+def test_a_reader_gives_up_on_an_archive_that_never_stands_still(stack: Stack, tmp_path: Path) -> None:
+    class Restless(Archive):
+        number = 0
+
+        def days(self, first: str = "", last: str = "~") -> dict[str, Any]:
+            Restless.number += 1
+            return {"2025-08-01": self.number} if self.number % 2 == 0 else {}
+
+    restless = Restless(stack.s3, stack.bucket)
+    with pytest.raises(Moving):
+        Snapshots(restless, Dynamo(stack.client), stack.tables.stats, tmp_path, 1).take()
+
+
+def test_files_that_are_not_asked_for_are_removed_beyond_the_limit(stack: Stack, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        stack.claims().apply(batch(Event(f"e{number}", f"2025-08-0{number}T12:00:00Z", "u", "open", "{}")))
+    stack.compact()
+    folder = tmp_path / "small"
+    snapshots = Snapshots(stack.archive, Dynamo(stack.client), stack.tables.stats, folder, 0)
+
+    for day in ("2025-08-01", "2025-08-02", "2025-08-03"):
+        snapshot = snapshots.take(day, day)
+        assert [path.parent.name for path in snapshot.days] == [f"day={day}"]
+        assert [path for path in folder.rglob("*") if path.is_file()] == list(snapshot.days)
+
+
+def test_events_expire_so_many_days_after_they_were_received(stack: Stack) -> None:
+    stack.claims(hot_days=40).apply(batch(event(1)))
+    stack.claims().apply(batch(event(2)))
+
+    expiry = {item["event_id"]: item.get("expires_at") for item in scan(stack.client, stack.tables.events)}
+
+    assert expiry == {"e1": str(int((RECEIVED + timedelta(days=40)).timestamp())), "e2": None}
+
+
+def test_an_event_that_comes_again_after_it_expired_is_counted_again_and_archived_again(stack: Stack) -> None:
+    claims, first = stack.claims(hot_days=40), batch(event(1))
+    claims.apply(first)
+    stack.compact()
+    stack.expire("e1")
+
+    assert claims.apply(first).repeated
+    claims.apply(batch(event(1), event(2)))
+
+    assert [row[0] for row in stack.rows("event_id")] == ["e1", "e1", "e2"]
+    assert stack.auditor(hot_days=40).audit().drifts == []
+    stack.compact()
+    assert stack.auditor(hot_days=40).audit().drifts == []
+
+
+def test_where_events_expire_the_audit_recounts_the_archive(stack: Stack) -> None:
+    stack.claims(hot_days=40).apply(batch(event(1), event(2, hour=21), event(3, user="v")))
+    stack.expire("e1", "e2")
+
+    found = stack.auditor(hot_days=40).audit()
+
+    assert (found.events, found.days, found.drifts) == (3, 2, [])
+    assert {drift.what for drift in stack.auditor().audit().drifts} >= {"event type open", "source test"}
+
+
+def test_an_event_that_is_counted_and_not_archived_is_drift(stack: Stack) -> None:
+    stack.claims(archive=False).apply(batch(event(1)))
+    stack.claims().apply(batch(event(2), event(3, hour=21)))
+
+    (drift,) = stack.auditor().audit().drifts
+
+    assert drift == ("archived events of type open", "2025-08-01", 2, 1)
+    assert stack.auditor().audit(day="2025-08-02").drifts == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_a_repair_counts_it_archives(stack: Stack, after: bool) -> None:
+    died = 0
+    for call in range(1, 40):
+        first = call * 100
+        message = batch(*(event(number) for number in range(first, first + 40)))
+        try:
+            stack.claims(Killing(stack.client, call, after)).apply(message)
+        except Killed:
+            died += 1
+        else:
+            break
+        auditor = stack.auditor()
+        auditor.repair(auditor.audit(), pass_over, RECEIVED + LEAST_AGE + timedelta(seconds=1))
+        assert auditor.audit().drifts == []
+        stack.claims().apply(message)
+        assert auditor.audit().drifts == []
+    assert died >= 5
+    stack.compact()
+    assert stack.auditor().audit().drifts == []
