@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import boto3
@@ -35,6 +35,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 
 from rollcall import aws
+from rollcall.archive import Archive
 from rollcall.batch import cut, decode
 from rollcall.claims import Claims
 from rollcall.dynamo import Dynamo
@@ -92,6 +93,8 @@ class CpuCosts:
     """Of one round."""
     literal_events: int
     consumer: float
+    consumer_unarchived: float
+    """Where the archive is switched off."""
     consumer_unremembered: float
     """With a consumer that remembers no (day, user) pair and has to read them all."""
     literal: float
@@ -174,6 +177,9 @@ class Socket:
         operation = event_name.rpartition(".")[2]
         self.requests[operation] += 1
         sent = request.body
+        if operation == "PutObject":
+            # With its checksum as a trailer, which is made as it is read.
+            sent = b"".join(cast(Iterable[bytes], sent))
         if not isinstance(sent, bytes):
             raise AssertionError(f"botocore sends {operation} as {type(sent).__name__}")
         body = _ANSWERS[operation](sent)
@@ -228,6 +234,7 @@ _ANSWERS: dict[str, Callable[[bytes], bytes]] = {
     "BatchWriteItem": lambda _: b'{"UnprocessedItems":{}}',
     "GetItem": lambda _: b"{}",
     "PutItem": lambda _: b"{}",
+    "PutObject": lambda _: b"",
     "SendMessageBatch": _send_message_batch,
     "TransactWriteItems": lambda _: b"{}",
     "UpdateItem": lambda _: b"{}",
@@ -245,7 +252,7 @@ class Bench:
         session = boto3.DEFAULT_SESSION
         if session is None:
             raise AssertionError("boto3 has set no session up")
-        for service in ("dynamodb", "sqs"):
+        for service in ("dynamodb", "s3", "sqs"):
             session.events.register(f"before-send.{service}", self.socket.answer)  # type: ignore[arg-type]
         # It reads the environment and takes the session as it is now.
         from functions.ingest import handler
@@ -254,15 +261,26 @@ class Bench:
         self._ingest: Callable[[dict[str, Any], Any], dict[str, Any]] = handler.handler
         self._settings = ConsumerSettings.read(os.environ)
         self._dynamo = Dynamo(aws.dynamodb())
+        bucket = self._settings.archive_bucket
+        self._archive = Archive(aws.s3(), bucket) if bucket else None
         self._plain = boto3.client("dynamodb")
         self._rng = random.Random(11)  # noqa: S311 - made-up data
         self._requests = {size: self._api_events(size) for size in INGEST_SIZES}
         self.consumer_requests: Counter[str] = Counter()
         self.literal_requests: Counter[str] = Counter()
 
-    def consumer(self, *, remember: bool = True, profiler: cProfile.Profile | None = None) -> float:
-        """Read, store and count batches, one event in ten with a new (day, user) pair."""
-        claims = self._claims(self._settings.remembered_user_days if remember else 0)
+    def consumer(
+        self, *, remember: bool = True, archive: bool = True, profiler: cProfile.Profile | None = None
+    ) -> float:
+        """Read, store, archive and count batches, one event in ten with a new (day, user) pair."""
+        claims = Claims(
+            self._dynamo,
+            self._settings.tables,
+            self._settings.calendar,
+            NoDeadLetters(),
+            self._settings.remembered_user_days if remember else 0,
+            archive=self._archive if archive else None,
+        )
         for start in range(0, KNOWN_USERS, EVENTS_PER_BATCH):
             users = [f"known-{number}" for number in range(start, start + EVENTS_PER_BATCH)]
             claims.apply(decode(self._message(users)))
@@ -316,9 +334,6 @@ class Bench:
         events = profiler.runcall(work) if profiler else work()
         took = time.process_time() - started - (self.socket.seconds - left_out)
         return 1_000_000 * took / events
-
-    def _claims(self, remember: int) -> Claims:
-        return Claims(self._dynamo, self._settings.tables, self._settings.calendar, NoDeadLetters(), remember)
 
     def _messages(self, count: int) -> list[str]:
         return [self._message(self._users()) for _ in range(count)]
@@ -391,6 +406,7 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
     bench = Bench(batches)
     measurements: dict[object, Callable[[], float]] = {
         "consumer_unremembered": partial(bench.consumer, remember=False),
+        "consumer_unarchived": partial(bench.consumer, archive=False),
         "consumer": bench.consumer,
         "literal": bench.literal,
         "json_dumps": bench.json_dumps,
@@ -416,6 +432,7 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
         consumer_events=batches * EVENTS_PER_BATCH,
         literal_events=bench.literal_batches * EVENTS_PER_BATCH,
         consumer=median(took["consumer"]),
+        consumer_unarchived=median(took["consumer_unarchived"]),
         consumer_unremembered=median(took["consumer_unremembered"]),
         literal=median(took["literal"]),
         ingest=[IngestCost(size, median(took[size])) for size in INGEST_SIZES],

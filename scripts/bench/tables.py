@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
+from scripts.bench.archive import ArchiveCosts
 from scripts.bench.cold import ColdStarts
 from scripts.bench.cpu import CpuCosts, ProfileLine
 from scripts.bench.imports import ImportMemory
@@ -196,6 +197,25 @@ def cohorts(found: Sequence[CohortCost]) -> Table:
                 f"{answer.items:,}",
                 f"{answer.read_units:,.1f}",
             )
+    return table
+
+
+def archive_costs(found: ArchiveCosts) -> Table:
+    """Of `rollcall bench archive`."""
+    table = _table(f"Archive of {found.events:,} events")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for what, figure in (
+        ("bytes an event, as batches", f"{found.batch_bytes:.1f}"),
+        ("bytes an event, compacted", f"{found.parquet_bytes:.1f}"),
+        (f"compaction of {found.batches:,} batches", f"{found.compaction_seconds:.1f} s"),
+        ("  peak resident set", f"{found.compaction_peak_mb:.0f} MB"),
+        ("daily actives of a segment, 30 days, from the start", f"{found.cold_ms:.0f} ms"),
+        ("  again, p50", f"{found.warm_p50_ms:.0f} ms"),
+        ("  again, p95", f"{found.warm_p95_ms:.0f} ms"),
+        ("  peak resident set", f"{found.answer_peak_mb:.0f} MB"),
+    ):
+        table.add_row(what, figure)
     return table
 
 

@@ -11,6 +11,7 @@ import typer
 
 from scripts import deploy
 from scripts.bench import tables
+from scripts.bench.archive import archive_costs
 from scripts.bench.calling import settings_of
 from scripts.bench.cold import cold, environment, functions
 from scripts.bench.cpu import cpu
@@ -116,6 +117,17 @@ def imports(
     _tell(_imports(megabytes or [2, 20, 200]), as_json=as_json, into=into)
 
 
+@app.command("archive")
+def archive(
+    events: Annotated[int, typer.Option(min=1, help="Events to archive.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=1, help="Users they are of.")] = 10_000,
+    as_json: AsJson = False,
+    into: Into = None,
+) -> None:
+    """Measure what the archive takes: bytes, time and memory to compact it, and how long a segment's answer takes."""
+    _tell(_archive(events, users), as_json=as_json, into=into)
+
+
 @app.command("all")
 def everything(
     into: Annotated[Path, typer.Option(help="Folder to write the reports into.")] = Path(".local/figures"),
@@ -130,6 +142,7 @@ def everything(
         ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50)),
         ("retention", lambda: _retention([1_000, 10_000, 100_000], 3)),
         ("imports", lambda: _imports([2, 20, 200])),
+        ("the archive", lambda: _archive(1_000_000, 10_000)),
         ("dollars", comparison),
     ]
     targets: list[Target] = []
@@ -219,3 +232,8 @@ def _imports(megabytes: list[int]) -> Report:
             file.unlink()
     figures = [asdict(one) for one in found]
     return Report.of("import", "rollcall bench import", figures, [], tables.import_memory(found))
+
+
+def _archive(events: int, users: int) -> Report:
+    found = archive_costs(events, users)
+    return Report.of("archive", "rollcall bench archive", found.figures(), [], tables.archive_costs(found))

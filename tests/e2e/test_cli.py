@@ -6,13 +6,16 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from rollcall.batch import Batch, encode, make_batch
 from rollcall.events import Event
+from scripts import sample
 from scripts.deploy import ROOT
 from scripts.ministack import api_url, free_port
 from tests.e2e.conftest import DeployedStack, wait_until
@@ -40,9 +43,9 @@ def run(arguments: tuple[Any, ...], environment: dict[str, str]) -> Done:
 
 
 @pytest.fixture
-def environment(stack: DeployedStack) -> dict[str, str]:
+def environment(stack: DeployedStack, cache: Path) -> dict[str, str]:
     """Of an operator who has a key."""
-    return {**stack.environment, "ROLLCALL_KEY": stack.key}
+    return {**stack.environment, "ROLLCALL_KEY": stack.key, "XDG_CACHE_HOME": str(cache)}
 
 
 @pytest.fixture
@@ -81,6 +84,53 @@ def test_a_file_imported_again_changes_no_number(stack: DeployedStack, rollcall:
         again = figures(rollcall("import", generated, "--batch-size", batch_size))
         assert again == {**first, "inserted": 0, "duplicate": 1_200}
     assert [stack.get(f"/stats/{each}", **march) for each in ("dau", "top-events")] == answers
+
+
+def test_the_archive_answers_segments_and_sql_before_and_after_it_is_compacted(
+    stack: DeployedStack, rollcall: Rollcall, tmp_path: Path
+) -> None:
+    made = sample.generate(900, 40, 10, date(2011, 7, 10), 5)
+    for start in range(0, len(made), 300):
+        assert stack.http.post("/events?wait=10", json=made[start : start + 300]).status_code == 200
+    july = {"from": "2011-07-01", "to": "2011-07-10"}
+    users: dict[str, set[str]] = {}
+    for event in made:
+        if event["properties"]["country"] == "UA":
+            users.setdefault(event["occurred_at"][:10], set()).add(event["user_id"])
+    days = [(f"2011-07-{day:02}", len(users.get(f"2011-07-{day:02}", ()))) for day in range(1, 11)]
+    assert sum(count for _, count in days) > 20
+    options = ("--from", july["from"], "--to", july["to"], "--segment", "properties.country:UA")
+    sql = (
+        "SELECT CAST(day AS VARCHAR) AS day, count(DISTINCT user_id) AS users FROM events "
+        "WHERE properties ->> 'country' = 'UA' AND day BETWEEN '2011-07-01' AND '2011-07-10' GROUP BY ALL ORDER BY ALL"
+    )
+
+    for compacted in (False, True):
+        if compacted:
+            done = json.loads(rollcall("compact", "--json").stdout)
+            assert done["complete"]
+            assert done["rows"] >= 900
+        answer = stack.get("/stats/dau", **july, segment="properties.country:UA")
+        assert [(day["date"], day["dau"]) for day in answer["data"]] == days
+        assert answer["as_of"]
+        assert json.loads(rollcall("stats", "dau", *options, "--json").stdout)["data"] == answer["data"]
+        found = json.loads(rollcall("query", sql, "--json").stdout)
+        assert [(row["day"], row["users"]) for row in found] == [day for day in days if day[1]]
+    assert rollcall("compact").stdout.startswith("0 batches compacted")
+
+    as_csv = rollcall("query", sql, "--csv").stdout.splitlines()
+    assert as_csv[:2] == ["day,users", ",".join(map(str, next(day for day in days if day[1])))]
+    out = tmp_path / "july.parquet"
+    assert rollcall("query", sql, "--parquet", out).returncode == 0
+    assert duckdb.connect().execute("SELECT sum(users) FROM read_parquet(?)", [str(out)]).fetchall() == [
+        (sum(count for _, count in days),)
+    ]
+    assert "user_days" in rollcall("query", "SELECT 1 AS user_days").stdout
+    broken = rollcall("query", "SELECT nothing FROM events")
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("rollcall: Binder Error")
+    assert broken.stderr.count("\n") == 1
+    assert rollcall("query", sql, "--csv", "--json").returncode == 2
 
 
 @pytest.mark.parametrize("command", ["dau", "top-events", "retention"])

@@ -64,3 +64,10 @@ def test_the_message_with_a_part_of_an_upload_takes_it_in(stack: DeployedStack) 
     put = stack.client("s3").put_object(Bucket=task["bucket"], Key=task["key"], Body=content)
     assert invoke(stack, "ImportFunction", "import_part", put["ETag"].strip('"')) is None
     wait_until(lambda: stack.get("/stats/dau", **{"from": "2008-01-01", "to": "2008-01-01"})["data"][0]["dau"] == 1)
+
+
+def test_the_schedule_compacts_the_archive_and_the_question_is_answered_from_it(stack: DeployedStack) -> None:
+    assert invoke(stack, "CompactFunctionName", "compact") is None
+    answered = invoke(stack, "SegmentsFunctionName", "segments")
+    assert answered["as_of"]
+    assert [day for day, _ in answered["answer"]] == [f"2025-08-{day:02}" for day in range(1, 32)]

@@ -173,6 +173,16 @@ def test_import_measures_a_file(bench: Callable[..., str]) -> None:
     assert found["import_peak_mb"] > 0
 
 
+def test_archive_measures_what_a_million_events_or_fewer_take(bench: Callable[..., str]) -> None:
+    found = json.loads(bench("archive", "--events", "1200", "--users", "50", "--json"))["figures"]
+
+    assert (found["events"], found["batches"], found["rows"]) == (1_200, 3, 1_200)
+    assert found["users"] > 0
+    assert found["parquet_bytes"] > 0
+    assert found["batch_bytes"] > 0
+    assert found["compaction_peak_mb"] > 0
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.85, 0.99])
 @pytest.mark.parametrize(("events", "days"), [(100_000, 30), (10_000, 1)])
 def test_users_are_as_many_as_make_the_share_of_new_user_days(events: int, days: int, share: float) -> None:

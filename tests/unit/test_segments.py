@@ -37,3 +37,20 @@ def test_a_property_is_a_json_pointer(name: str, pointer: str) -> None:
 )
 def test_a_value_with_a_fraction_or_an_exponent_is_a_number(value: str, number: float | None) -> None:
     assert Condition("p", value).number() == number
+
+
+@pytest.mark.parametrize(
+    ("value", "literals"),
+    [
+        ("UA", ['"UA"']),
+        ('a"\0', ['"a\\"\\u0000"']),
+        ("true", ['"true"', "true"]),
+        ("-7", ['"-7"', "-7"]),
+        ("007", ['"007"']),
+        ("1.5", ['"1.5"']),
+        ("null", ['"null"']),
+        ("[1]", ['"[1]"']),
+    ],
+)
+def test_a_value_is_looked_for_as_json_writes_it(value: str, literals: list[str]) -> None:
+    assert Condition("p", value).literals() == literals

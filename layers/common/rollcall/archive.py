@@ -45,7 +45,7 @@ class Archive:
 
     def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
         """Put the events that a batch owns, each with its day, in place of what was put of it before; a PUT."""
-        body = gzip.compress(encode(batch, events, days), 1, mtime=0)
+        body = encode(batch, events, days)
         self._s3.put_object(Bucket=self._bucket, Key=batch_object(batch.batch_id), Body=body)
 
     def batches(self) -> Iterator[Stored]:
@@ -120,7 +120,7 @@ class ArchiveError(Exception):
 
 
 def encode(batch: Batch, events: Sequence[Event], days: Sequence[str]) -> bytes:
-    """The rows of a batch's events, one of JSON a line; the same batch and events always make the same bytes."""
+    """The rows of a batch's events, one of JSON a line, gzip; the same batch and events always make the same bytes."""
     # Only its strings are left to the encoder: to make an object of each event takes eight times as long.
     common = (
         f'"received_at":{_quote(batch.received_at)},"source":{_quote(batch.source)},"batch":{_quote(batch.batch_id)}'
@@ -130,7 +130,8 @@ def encode(batch: Batch, events: Sequence[Event], days: Sequence[str]) -> bytes:
         f'"event_type":{_quote(event_type)},"properties":{_quote(properties)},{common},"day":{_quote(day)}}}\n'
         for (event_id, occurred_at, user_id, event_type, properties), day in zip(events, days, strict=True)
     ]
-    return "".join(lines).encode()
+    # Level 1: it takes half the time of the default one, for a tenth more bytes that are soon compacted.
+    return gzip.compress("".join(lines).encode(), 1, mtime=0)
 
 
 def _code(error: ClientError) -> str:

@@ -1,10 +1,13 @@
 """Segments: which events a question is asked of, as a caller writes it."""
 
 import json
+import re
 from typing import NamedTuple
 
 MAX_CONDITIONS = 5
 _PROPERTIES = "properties."
+_PLAIN = re.compile(r"true|false|-?(?:0|[1-9]\d*)", re.ASCII)
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class BadSegment(ValueError):
@@ -21,6 +24,17 @@ class Condition(NamedTuple):
     def pointer(self) -> str:
         """The property as a JSON pointer (RFC 6901)."""
         return "/" + (self.property or "").replace("~", "~0").replace("/", "~1")
+
+    def literals(self) -> list[str]:
+        """The value as JSON writes it: as a string, and where it is one, as a whole number, `true` or `false`."""
+        texts = [_to_json(self.value)]
+        if _PLAIN.fullmatch(self.value):
+            texts.append(self.value)
+        return texts
+
+    def member(self) -> str:
+        """How the property begins where it is in `properties`, which are written in one way."""
+        return f"{_to_json(self.property or '')}:"
 
     def number(self) -> float | None:
         """The value as a number with a fraction or an exponent, or None where it is none: 118.640 is 118.64."""

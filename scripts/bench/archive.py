@@ -1,0 +1,212 @@
+"""What the archive takes: bytes of an event, time and memory of compaction, and how long a segment's answer takes.
+
+    python -m scripts.bench.archive compact FOLDER         compact the batches of a folder, as the function does
+    python -m scripts.bench.archive ask FOLDER QUESTIONS   ask for the daily actives of a segment, at first with nothing
+                                                           at hand, then so many times more
+
+The bucket is a folder and every batch is finished, so that what is measured is the functions' own: on AWS each object
+takes a request besides. Each step is a process of its own.
+"""
+
+import hashlib
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from rollcall.archive import Archive, Stored, encode
+from rollcall.batch import MAX_EVENTS, make_batch
+from rollcall.dynamo import Dynamo
+from rollcall.events import parse_event
+from rollcall.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
+from scripts import sample
+from scripts.bench.cold import environment
+from scripts.bench.load import RECEIVED_AT
+
+DAYS = 30
+LAST_DAY = date(2025, 8, 31)
+SEGMENT = "properties.country:UA"
+WARM_QUESTIONS = 20
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ArchiveCosts:
+    """What so many events took, on `DAYS` days."""
+
+    events: int
+    batches: int
+    batch_bytes: float
+    """An event, in the objects of batches."""
+    parquet_bytes: float
+    """An event, in the days' files."""
+    compaction_seconds: float
+    compaction_peak_mb: float
+    rows: int
+    """That compaction wrote."""
+    cold_ms: float
+    """A segment's daily actives of all days, from the start of a process with nothing at hand."""
+    warm_p50_ms: float
+    warm_p95_ms: float
+    answer_peak_mb: float
+    users: int
+    """That the answer counts, over all days."""
+
+    def figures(self) -> dict[str, Any]:
+        """All of it as data."""
+        return asdict(self)
+
+
+def archive_costs(events: int, users: int) -> ArchiveCosts:
+    """Archive made-up events in batches of 500, compact them, and ask."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        batches, batch_bytes = write_batches(folder, events, users)
+        compacted = _run("compact", folder)
+        parquet_bytes = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+        asked = _run("ask", folder, str(WARM_QUESTIONS))
+    first, *warm = asked["milliseconds"]
+    return ArchiveCosts(
+        events=events,
+        batches=batches,
+        batch_bytes=batch_bytes / events,
+        parquet_bytes=parquet_bytes / events,
+        compaction_seconds=compacted["seconds"],
+        compaction_peak_mb=compacted["peak_mb"],
+        rows=compacted["rows"],
+        cold_ms=first,
+        warm_p50_ms=median(warm),
+        warm_p95_ms=quantiles(warm, n=20)[-1],
+        answer_peak_mb=asked["peak_mb"],
+        users=asked["users"],
+    )
+
+
+def write_batches(folder: Path, events: int, users: int) -> tuple[int, int]:
+    """Write made-up events as the consumer archives them; returns how many batches and bytes they are."""
+    now = datetime(2025, 9, 1, tzinfo=UTC)
+    made = (parse_event(raw, now) for raw in sample.stream(events, users, DAYS, LAST_DAY, 1))
+    (folder / BATCHES).mkdir(parents=True)
+    count = size = 0
+    while chunk := list(islice(made, MAX_EVENTS)):
+        batch = make_batch(chunk, "bench", RECEIVED_AT)
+        body = encode(batch, chunk, [event.occurred_at[:10] for event in chunk])
+        (folder / batch_object(batch.batch_id)).write_bytes(body)
+        count, size = count + 1, size + len(body)
+    return count, size
+
+
+def _run(step: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "scripts.bench.archive", step, str(folder), *arguments]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment("compact", "segments")
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+class FolderArchive(Archive):
+    """An archive in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def batches(self) -> Iterator[Stored]:
+        """All objects of batches."""
+        return map(self._stored, sorted((self._folder / BATCHES).glob("*")))
+
+    def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
+        """The objects of days."""
+        found = map(self._stored, sorted(self._folder.glob(f"{ARCHIVED_DAYS}*/*")))
+        return {day: one for one in found if first <= (day := day_of_object(one.key)) <= last}
+
+    def fetch(self, key: str, path: Path, etag: str = "") -> str:  # noqa: ARG002
+        """Copy an object; nothing changes here meanwhile."""
+        source = self._folder / key
+        if not source.exists():
+            return ""
+        shutil.copyfile(source, path)
+        return self._stored(source).etag
+
+    def replace_day(self, day: str, path: Path, etag: str) -> bool:  # noqa: ARG002
+        """Put a day's file; nobody else does."""
+        target = self._folder / day_object(day)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        return True
+
+    def drop(self, batches: Sequence[Stored]) -> None:
+        """Delete objects of batches."""
+        for stored in batches:
+            (self._folder / stored.key).unlink()
+
+    def _stored(self, path: Path) -> Stored:
+        stat = path.stat()
+        etag = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+        return Stored(str(path.relative_to(self._folder)), etag, stat.st_size)
+
+
+class _Finished:
+    """A table in which every batch has its receipt."""
+
+    def get(self, _table: str, keys: Sequence[Any], *_: object, **__: object) -> Iterator[Any]:
+        for key in keys:
+            yield {"pk": key["pk"], "applied": {"N": "1"}, "total": {"N": "1"}}
+
+
+def compact(folder: Path) -> dict[str, Any]:
+    """Compact the batches of a folder."""
+    from rollcall.compaction import OTHER_MEGABYTES, Compactor
+
+    megabytes = _memory("CompactionMemory") - OTHER_MEGABYTES
+    compactor = Compactor(FolderArchive(folder), cast(Dynamo, _Finished()), "stats", megabytes)
+    done = compactor.run(lambda: 900_000)
+    return {"rows": done.rows}
+
+
+def ask(folder: Path, questions: int, started: float) -> dict[str, Any]:
+    """Ask for a segment's daily actives, the first time with nothing at hand."""
+    from rollcall.questions import OTHER_MEGABYTES, Questions
+    from rollcall.segments import parse_segment
+    from rollcall.snapshots import Snapshots
+
+    milliseconds: list[float] = []
+    users = 0
+    with TemporaryDirectory() as cache:
+        snapshots = Snapshots(FolderArchive(folder), cast(Dynamo, _Finished()), "stats", Path(cache), 2_048)
+        asking = Questions(snapshots, _memory("SegmentsMemory") - OTHER_MEGABYTES)
+        for _ in range(1 + questions):
+            answer = asking.daily_actives("2025-08-02", LAST_DAY.isoformat(), [parse_segment(SEGMENT)]).answer
+            users = sum(day.dau for day in answer)
+            ended = time.perf_counter()
+            milliseconds.append(1000 * (ended - started))
+            started = ended
+    return {"milliseconds": milliseconds, "users": users}
+
+
+def _memory(parameter: str) -> int:
+    from scripts.deploy import template
+
+    return int(template()["Parameters"][parameter]["Default"])
+
+
+def main(step: str, folder: Path, *arguments: str) -> None:
+    """Do one step and print what it took."""
+    started = time.perf_counter()
+    result = compact(folder) if step == "compact" else ask(folder, int(arguments[0]), started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"peak_mb": peak, "seconds": time.perf_counter() - started, **result}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
