@@ -2,7 +2,8 @@
 
 Units are worked out from what the code does, named where they are taken from; what cannot be read from the code is a
 constant that says why. Left out, as each is less than a fiftieth of the rest under a steady load: data transfer of the
-answers, storage of the logs, cold starts, retries, logins. Every event is new, and a batch is of one day.
+answers, storage of the logs, cold starts, retries, logins, reads of the archive. The archive is on, every event is new,
+and a batch is of one day.
 """
 
 import json
@@ -42,6 +43,10 @@ POLLS_A_MINUTE = 3
 # CPU on a whole core; that of ingest was measured as 14 on x86_64, for 500 events of JSON, checked, cut and encoded.
 INGEST_MICROSECONDS = 20.0
 CONSUMER_MICROSECONDS = 40.0
+# Compaction reads an event once, at 15, and sorts and writes it anew in each of a day's hours to come, at 2.5 (measured
+# on x86_64). A run that finds nothing starts, lists and ends.
+COMPACTION_MICROSECONDS = 45.0
+COMPACTION_RUN_SECONDS = 2.0
 # FastAPI and Mangum, for a request of any size: a guess on the high side.
 REQUEST_CPU_MICROSECONDS = 3_000.0
 # A function of so many MB has a whole core, one of fewer its share (AWS Lambda Developer Guide, memory).
@@ -61,9 +66,9 @@ BATCH_LINE_BYTES = 600
 CONSUMER_METRICS_BYTES = 680
 # START, END and REPORT, which Lambda writes for each invocation.
 LAMBDA_LINES_BYTES = 350
-# The names that a stack in use emits: ingest's 2, and the consumer's 8 of a batch that went well. All have one
-# dimension. CloudWatch bills the hours in which a metric comes, so that an idle stack pays for none.
-METRICS_IN_USE = 10
+# The names that a stack in use emits: ingest's 2, the consumer's 8 of a batch that went well, and compaction's 4. All
+# have one dimension. CloudWatch bills the hours in which a metric comes, so that an idle stack pays for none.
+METRICS_IN_USE = 14
 
 # Items as they are stored, measured on sample events; DynamoDB adds 100 bytes to each (Developer Guide, item sizes).
 ITEM_OVERHEAD_BYTES = 100
@@ -72,6 +77,8 @@ USER_DAY_BYTES = 64
 FIRST_DAY_BYTES = 47
 RECEIPT_BYTES = 118
 PENDING_BYTES = 66
+# Of an event in the archive once it is compacted (`rollcall bench archive`).
+ARCHIVED_BYTES = 36
 # The day's counters besides the event types: its key, the actives, the time to count, the source.
 OTHER_COUNTERS_BYTES = 100
 TYPE_NAME_BYTES = 16
@@ -303,6 +310,10 @@ def _intake(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield line("DynamoDB", "writes", units.write_units, "dynamodb_write_units")
     yield line("DynamoDB", "reads", units.read_units, "dynamodb_read_units")
     yield line("CloudWatch Logs", "ingestion", units.log_bytes / GB, "log_ingestion")
+    # claims.py: an object for each message.
+    yield line("S3", "archive", len(_messages(load.batch_size)), "s3_puts")
+    compaction = load.batch_size * _seconds(COMPACTION_MICROSECONDS, 0, stack.memory["CompactFunction"])
+    yield line("Lambda", "compaction", compaction * stack.memory["CompactFunction"] / KB, "lambda_gb_seconds")
 
 
 def batch_units(load: Load, stack: Stack) -> BatchUnits:
@@ -411,6 +422,8 @@ def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield Line("DynamoDB", "recovery", Part.STORAGE, stored, prices["dynamodb_recovery"])
     kept = load.uploaded_gb * stack.upload_days
     yield Line("S3", "uploads", Part.STORAGE, kept, prices["s3_storage"])
+    archived = load.events * DAYS_A_MONTH * ARCHIVED_BYTES / GB
+    yield Line("S3", "archive", Part.STORAGE, archived, prices["s3_storage"])
     # The parts of a file that comes packed are put anew, unpacked; that all do is the dearest case.
     pieces = load.uploaded_gb * DAYS_A_MONTH * GB / PIECE_BYTES
     yield Line("S3", "requests", Part.STORAGE, pieces, prices["s3_puts"])
@@ -419,6 +432,8 @@ def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
 def _standing(stack: Stack, prices: Prices) -> Iterator[Line]:
     polls = stack.polled_queues * POLLERS * POLLS_A_MINUTE * MINUTES_A_MONTH
     yield Line("SQS", "polling by Lambda", Part.STANDING, polls, prices["sqs_requests"])
+    runs = DAYS_A_MONTH * 24 * COMPACTION_RUN_SECONDS * stack.memory["CompactFunction"] / KB
+    yield Line("Lambda", "compaction, each hour", Part.STANDING, runs, prices["lambda_gb_seconds"])
     yield Line("CloudWatch", "alarms", Part.STANDING, stack.alarm_metrics, prices["alarm_metrics"])
     yield Line("CloudWatch", "dashboard", Part.STANDING, stack.dashboards, prices["dashboards"])
 

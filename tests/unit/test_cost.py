@@ -27,7 +27,7 @@ from scripts.cost import (
 
 PRICES = Prices.read()
 STACK = Stack(
-    memory={"IngestFunction": 1024, "ConsumerFunction": 512, "StatsFunction": 1024},
+    memory={"IngestFunction": 1024, "ConsumerFunction": 512, "StatsFunction": 1024, "CompactFunction": 1769},
     consumers=10,
     counter_shards=4,
     upload_days=30,
@@ -116,7 +116,16 @@ def test_an_idle_stack_has_what_stands_and_nothing_else() -> None:
     assert {line.part for line in found.lines} == {Part.STANDING}
     # Two queues polled by five every 20 seconds, 13 metrics of alarms, a dashboard.
     polls = 2 * 5 * 3 * 60 * 24 * DAYS_A_MONTH
-    assert found.dollars() == pytest.approx(polls * 0.4 / MILLION + 13 * 0.10 + 3)
+    # And the archive, looked at each hour.
+    compaction = 24 * DAYS_A_MONTH * cost.COMPACTION_RUN_SECONDS * 1769 / 1024 * 0.0000133334
+    assert found.dollars() == pytest.approx(polls * 0.4 / MILLION + compaction + 13 * 0.10 + 3)
+
+
+def test_each_batch_is_a_put_of_the_archive() -> None:
+    for size, puts in ((1, MILLION), (500, 2_000), (1_000, 2_000)):
+        found = cost.of_batch_size(size, STACK, PRICES)
+        (line,) = [one for one in found.lines if (one.service, one.what, one.part) == ("S3", "archive", Part.INTAKE)]
+        assert line.quantity / found.events * MILLION == pytest.approx(puts)
 
 
 def test_larger_requests_cost_less_an_event() -> None:
