@@ -287,6 +287,20 @@ def test_what_is_not_rfc_3339_with_an_offset_is_rejected(occurred_at: object) ->
 
 
 @pytest.mark.parametrize(
+    ("occurred_at", "reason"),
+    [
+        ("2025-08-01", "has to be RFC 3339 with an offset"),
+        ("2025-08-01T24:00:00Z", "has to be RFC 3339 with an offset"),
+        ("2025-04-31T00:00:00Z", "is not a time that exists"),
+        ("2025-04-31T00:00:00+03:00", "is not a time that exists"),
+        ("0001-01-01T00:00:00Z", "is before 0001-01-03"),
+    ],
+)
+def test_a_time_in_another_form_is_told_from_one_that_does_not_exist(occurred_at: str, reason: str) -> None:
+    assert refusal(raw(occurred_at=occurred_at)).message.startswith(f"occurred_at {reason}")
+
+
+@pytest.mark.parametrize(
     ("sent", "kept"),
     [
         ("2025-08-03T12:05:00Z", "2025-08-03T12:05:00Z"),

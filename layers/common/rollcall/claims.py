@@ -178,15 +178,16 @@ class Claims:
         self, batch: Batch, events: Sequence[Event]
     ) -> tuple[list[Event], int, int, list[tuple[Event, str]]]:
         """Insert the events that are absent; returns those this batch owns, by whichever try, and the others."""
-        names = [*Event._fields, "received_at", "source", "batch", "fingerprint"]
-        common = [batch.received_at, batch.source, batch.batch_id]
-        rows = [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events]
-        if self._hot_days:
-            names.append("expires_at")
-            expiry = {"N": str(self._expires_at(batch))}
-            rows = [[*row, expiry] for row in rows]
+        names = (*Event._fields, "received_at", "source", "batch", "fingerprint")
+        common = (batch.received_at, batch.source, batch.batch_id)
         values = ",".join(f"'{name}':?" for name in names)
-        unmet, refused = self._dynamo.execute(f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}', rows)
+        if self._hot_days:
+            # The same for the whole batch, and the only number.
+            values += f",'expires_at':{self._expires_at(batch)}"
+        unmet, refused = self._dynamo.execute(
+            f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}',
+            [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events],
+        )
         standing = read_owners(self._dynamo, self._tables, (events[position].event_id for position in unmet))
         owned, duplicates, conflicts = [], 0, 0
         for position, event in enumerate(events):

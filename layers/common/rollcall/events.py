@@ -25,6 +25,8 @@ _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", re.ASCII)
+# What most clients send, and what needs no change.
+_CANONICAL_SECOND = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_SPELLINGS = re.compile(
     r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12}(?(1)\})",
@@ -136,18 +138,14 @@ def _event_id(value: object) -> str:
 def _occurred_at(value: object, now: datetime) -> str:
     if not isinstance(value, str):
         raise InvalidEvent("invalid_occurred_at", f"occurred_at has to be a string, not {_kind(value)}")
-    match = _RFC_3339.fullmatch(value)
-    if match is None:
+    canonical = _CANONICAL_SECOND.fullmatch(value) is not None
+    parts = None if canonical else _RFC_3339.fullmatch(value)
+    if parts is None and not canonical:
         raise InvalidEvent(
             "invalid_occurred_at", "occurred_at has to be RFC 3339 with an offset, such as 2025-08-01T09:30:00+03:00"
         )
-    date, minute, second, fraction, offset = match.groups()
-    if second == "60":
-        # A leap second stays in its own minute, as POSIX clocks have it.
-        second = "59"
     try:
-        moment = datetime.fromisoformat(f"{date}T{minute}:{second}{(fraction or '')[:7]}{offset.upper()}")
-        moment = moment.astimezone(UTC)
+        moment = _moment(parts) if parts else datetime.fromisoformat(value)
     except (ValueError, OverflowError):
         raise InvalidEvent("invalid_occurred_at", "occurred_at is not a time that exists") from None
     if moment < EARLIEST:
@@ -155,7 +153,17 @@ def _occurred_at(value: object, now: datetime) -> str:
     if moment > now + CLOCK_SKEW:
         minutes = int(CLOCK_SKEW.total_seconds() // 60)
         raise InvalidEvent("occurred_in_future", f"occurred_at is more than {minutes} minutes in the future")
-    return moment.isoformat().removesuffix("+00:00") + "Z"
+    return value if canonical else moment.isoformat().removesuffix("+00:00") + "Z"
+
+
+def _moment(parts: re.Match[str]) -> datetime:
+    """A time in any form that is accepted, in UTC; raises `ValueError` and `OverflowError` where there is no such."""
+    date, minute, second, fraction, offset = parts.groups()
+    if second == "60":
+        # A leap second stays in its own minute, as POSIX clocks have it.
+        second = "59"
+    moment = datetime.fromisoformat(f"{date}T{minute}:{second}{(fraction or '')[:7]}{offset.upper()}")
+    return moment.astimezone(UTC)
 
 
 def _user_id(value: object) -> str:
