@@ -15,14 +15,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urlsplit
 
 import httpx2
 from samtranslator.yaml_helper import yaml_parse
 
 from scripts import stacks
-from scripts.deploy import EMULATED, ROOT
+from scripts.deploy import EMULATED, ROOT, ClientFactory
 from scripts.ministack import CREDENTIAL, REGION
 from scripts.relay import relay
 from scripts.waiting import poll
@@ -114,7 +114,7 @@ class Sam:
             env=self._environment,
             stdout=log,
             stderr=log,
-            # It leaves its containers behind when it is interrupted, and Ctrl-C is for this process to handle.
+            # Ctrl-C is for this process to handle; SAM is told by a SIGTERM, which ends its containers too.
             start_new_session=True,
         )
 
@@ -131,7 +131,11 @@ class Sam:
             yield process
         finally:
             process.terminate()
-            process.wait(STOP_SECONDS)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _run(self, *arguments: str, standard_input: str | None = None) -> str:
         done = subprocess.run(
@@ -160,7 +164,7 @@ def reachable(port: int) -> Iterator[str]:
         yield f"http://{host}:{port}"
 
 
-def prepare(client: Any, outputs: Mapping[str, str], endpoint: str) -> None:
+def prepare(client: ClientFactory, outputs: Mapping[str, str], endpoint: str) -> None:
     """Write what `sam local` needs besides the built template: the variables of a stack's functions, as deployed.
 
     SAM resolves no reference to a table or queue, and sets no variable that the template does not name: so the
@@ -205,7 +209,7 @@ def main() -> None:
                 print(f"API  http://127.0.0.1:{port}")
                 print(f"Try  {VENV.relative_to(ROOT)}/bin/sam local invoke IngestFunction -e events/ingest.json")
                 print("Ctrl-C stops it.", flush=True)
-                process.wait()
+                sys.exit(process.wait())
     except KeyboardInterrupt:
         pass
     except (SamFailed, stacks.NoStack, OSError, TimeoutError) as error:
