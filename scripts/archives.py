@@ -1,5 +1,7 @@
 """The archive of a stack from an operator's machine: compaction, and SQL over everything that was ever counted."""
 
+import gzip
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,8 +15,11 @@ import duckdb
 
 from rollcall.archive import Archive
 from rollcall.compaction import Compacted, Compactor
-from rollcall.duck import connect, load_snapshot
+from rollcall.days import Calendar
+from rollcall.duck import COLUMNS, connect, load_snapshot
 from rollcall.dynamo import Dynamo
+from rollcall.receipts import finished
+from rollcall.settings import ConsumerSettings
 from rollcall.snapshots import Snapshots
 from scripts.stacks import Stack
 
@@ -57,8 +62,26 @@ class StackArchive:
 
     def compact(self) -> Compacted:
         """Compact all that is finished; raises `rollcall.compaction.Contended`."""
-        compactor = Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
-        return compactor.run(lambda: NO_HURRY_MILLISECONDS)
+        return self._compactor().run(lambda: NO_HURRY_MILLISECONDS)
+
+    def backfill(self, events_table: str, calendar: Calendar, done: Compacted) -> None:
+        """Add what is counted and in the table and not in the archive: of before there was one.
+
+        Reads the table whole; the disk has to hold its events. Raises `rollcall.compaction.Contended`.
+        """
+        counted: dict[str, bool] = {}
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "rows.json.gz"
+            with gzip.open(file, "wt", 1, encoding="utf-8") as lines:
+                for page in self._dynamo.client.get_paginator("scan").paginate(TableName=events_table):
+                    rows = [{name: item[name]["S"] for name in COLUMNS} for item in page["Items"]]
+                    unknown = sorted({row["batch"] for row in rows} - counted.keys())
+                    whole = finished(self._dynamo, self._stats_table, unknown)
+                    counted |= {batch: batch in whole for batch in unknown}
+                    for row in rows:
+                        if counted[row["batch"]]:
+                            lines.write(json.dumps({**row, "day": calendar.day_of(row["occurred_at"])}) + "\n")
+            self._compactor().merge([file], done)
 
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -70,6 +93,9 @@ class StackArchive:
         with TemporaryDirectory() as folder, closing(connect(Path(folder), MEMORY_MEGABYTES)) as connection:
             load_snapshot(connection, snapshot)
             yield connection
+
+    def _compactor(self) -> Compactor:
+        return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
 
     def figures(self) -> Figures:
         """A recount of all of it."""
@@ -84,6 +110,12 @@ class StackArchive:
                 sources=_by_day(rows("CAST(day AS VARCHAR), source, count(*)", "GROUP BY day, source")),
                 first_days=dict(rows("user_id, CAST(min(day) AS VARCHAR)", "GROUP BY user_id")),
             )
+
+
+def consumer_of(stack: Stack) -> tuple[ConsumerSettings, int]:
+    """The settings of a stack's consumer, and the seconds that it may work."""
+    consumer = stack.client("lambda").get_function_configuration(FunctionName=stack.output("ConsumerFunctionName"))
+    return ConsumerSettings.read(consumer["Environment"]["Variables"]), consumer["Timeout"]
 
 
 def _by_day(rows: list[tuple[Any, ...]]) -> Counter[tuple[str, str]]:

@@ -19,8 +19,7 @@ from rollcall.dynamo import Dynamo, Item
 from rollcall.events import Event
 from rollcall.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
 from rollcall.monitor import queue_depth
-from rollcall.settings import ConsumerSettings
-from scripts.archives import Figures, StackArchive
+from scripts.archives import Figures, StackArchive, consumer_of
 from scripts.stacks import Stack
 
 # Sooner than this a batch may still be on its way, though the queues seem empty.
@@ -198,17 +197,9 @@ class Auditor:
 
 def of_stack(stack: Stack) -> Auditor:
     """The auditor of a deployed stack, by its functions' own settings."""
-    consumer = stack.client("lambda").get_function_configuration(FunctionName=stack.output("ConsumerFunctionName"))
-    settings = ConsumerSettings.read(consumer["Environment"]["Variables"])
+    settings, seconds = consumer_of(stack)
     archive = StackArchive.of(stack) if settings.archive_bucket else None
-    return Auditor(
-        stack.client("dynamodb"),
-        settings.tables,
-        settings.calendar,
-        consumer["Timeout"],
-        archive,
-        settings.hot_days,
-    )
+    return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar, seconds, archive, settings.hot_days)
 
 
 def refuse_deliverable(stack: Stack) -> None:

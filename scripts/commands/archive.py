@@ -10,13 +10,25 @@ import duckdb
 import typer
 
 from scripts import stacks, tables
-from scripts.archives import StackArchive
+from scripts.archives import StackArchive, consumer_of
 from scripts.commands.common import AsJson, Failed, StackName, say, show, show_json
 
 
-def compact(stack: StackName = None, as_json: AsJson = False) -> None:
+def compact(
+    backfill: Annotated[
+        bool,
+        typer.Option("--backfill", help="Add what was counted before there was an archive, too. Scans the table."),
+    ] = False,
+    stack: StackName = None,
+    as_json: AsJson = False,
+) -> None:
     """Compact the archive now, rather than when it is scheduled."""
-    done = StackArchive.of(stacks.find(stack)).compact()
+    where = stacks.find(stack)
+    archive = StackArchive.of(where)
+    done = archive.compact()
+    if backfill:
+        settings, _ = consumer_of(where)
+        archive.backfill(settings.tables.events, settings.calendar, done)
     if as_json:
         show_json(vars(done))
         return

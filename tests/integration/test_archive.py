@@ -13,7 +13,7 @@ import pytest
 from rollcall.archive import Archive
 from rollcall.batch import Batch, make_batch
 from rollcall.claims import Claims
-from rollcall.compaction import ATTEMPTS, Compactor, Contended
+from rollcall.compaction import ATTEMPTS, Compacted, Compactor, Contended
 from rollcall.days import Calendar
 from rollcall.dynamo import Dynamo
 from rollcall.events import Event
@@ -268,6 +268,22 @@ def test_an_event_that_is_counted_and_not_archived_is_drift(stack: Stack) -> Non
 
     assert drift == ("archived events of type open", "2025-08-01", 2, 1)
     assert stack.auditor().audit(day="2025-08-02").drifts == []
+
+
+def test_what_was_counted_before_there_was_an_archive_is_added_by_a_backfill_once(stack: Stack) -> None:
+    stack.claims(archive=False).apply(batch(event(1), event(2, hour=21)))
+    stack.claims().apply(batch(event(3)))
+    with pytest.raises(Killed):
+        stack.claims(Killing(stack.client, 4, after=False), archive=False).apply(batch(event(4)))
+
+    # The one that waits to be compacted is among them, and is merged away when it is.
+    for rows in (3, 0):
+        done = Compacted()
+        stack.whole.backfill(stack.tables.events, CALENDAR, done)
+        assert done.rows == rows
+
+    assert [row[0] for row in stack.rows("event_id")] == ["e1", "e2", "e3"]
+    assert not [drift for drift in stack.auditor().audit().drifts if "archived" in drift.what]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
