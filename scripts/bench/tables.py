@@ -65,6 +65,7 @@ def cpu(found: CpuCosts) -> Table:
     for what, figure, requests in (
         ("consumer, 1 in 10 a new user-day", found.consumer, f"{consumer:,.1f}"),
         ("  with no user-day remembered", found.consumer_unremembered, ""),
+        ("  with the archive switched off", found.consumer_unarchived, ""),
         ("literal design, a request for each write", found.literal, f"{literal:,.1f}"),
         ("ingest, 500 in a request", found.ingest_of_500, ""),
         ("door to counter", found.door_to_counter, ""),
