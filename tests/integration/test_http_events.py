@@ -621,6 +621,19 @@ def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
     assert pauses == sorted(set(pauses))
 
 
+@pytest.mark.parametrize(("hot_days", "said"), [(0, {}), (40, {"dedupe_days": 40})])
+def test_for_how_long_an_id_is_taken_is_said_where_it_is_not_for_ever(
+    queue: Queue, clock: Clock, logger: Logger, hot_days: int, said: dict[str, int]
+) -> None:
+    intake = Intake(BatchQueue(queue.client, queue.url, pass_over), Calendar("UTC"), clock)
+
+    answer = api(intake, logger, hot_days).post("/events", json=[raw(1), {"event_id": None}])
+
+    assert answer.status_code == 202
+    assert {name: value for name, value in answer.json().items() if name == "dedupe_days"} == said
+    assert answer.json()["rejected"][0]["event_id"] is None
+
+
 def test_events_that_the_queue_takes_at_a_later_try_are_accepted(
     queue: Queue, client_of: Callable[..., TestClient]
 ) -> None:
