@@ -26,6 +26,41 @@ from scripts.deploy import ROOT, template
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"
 
+# What Lambda and the template tell all functions, for a test to change.
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "POWERTOOLS_SERVICE_NAME": "rollcall",
+    "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
+    "REPORTING_TIMEZONE": "UTC",
+    "QUEUE_URL": "http://127.0.0.1:9/queue",
+    "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
+    "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",
+    "UPLOAD_BUCKET": "uploads",
+    "ARCHIVE": "true",
+    "ARCHIVE_BUCKET": "archive",
+    "HOT_DAYS": "0",
+    "SEGMENTS_FUNCTION": "segments",
+    "MEMORY_MEGABYTES": "512",
+    "STORAGE_MEGABYTES": "512",
+    "EVENTS_TABLE": "events",
+    "STATS_TABLE": "stats",
+    "USER_SHARDS": "1",
+    "COUNTER_SHARDS": "1",
+    "REMEMBERED_USER_DAYS": "0",
+    "ACCESS_TABLE": "access",
+    "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
+    "KEY_RATE": "50",
+    "KEY_BURST": "100",
+    "CORS_ORIGINS": "",
+    "OPEN_REGISTRATION": "false",
+    "ADDRESS_REQUESTS_PER_MINUTE": "20",
+    "ADDRESS_BURST": "20",
+    "LOGINS_PER_MINUTE": "2",
+    "LOGIN_BURST": "10",
+}
+
 LAMBDA_CONTEXT = SimpleNamespace(
     function_name="rollcall-function",
     memory_limit_in_mb=1024,
@@ -39,6 +74,20 @@ QUEUE_ERRORS: dict[str, Exception] = {
     "unknown": ClientError({}, "SendMessageBatch"),
     "EndpointConnectionError": EndpointConnectionError(endpoint_url="https://sqs.us-east-1.amazonaws.com"),
 }
+
+
+def settings_for(tables: Tables, access_table: str, queue_url: str) -> dict[str, str]:
+    """The settings of functions whose tables and queues are there."""
+    return SETTINGS | {
+        "QUEUE_URL": queue_url,
+        "DEAD_LETTER_QUEUE_URL": queue_url,
+        "EVENTS_TABLE": tables.events,
+        "STATS_TABLE": tables.stats,
+        "USER_SHARDS": str(tables.user_shards),
+        "COUNTER_SHARDS": str(tables.counter_shards),
+        "ACCESS_TABLE": access_table,
+        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
+    }
 
 
 def create_tables(client: Any, user_shards: int = 2, counter_shards: int = 2) -> Tables:

@@ -29,7 +29,7 @@ from scripts.deploy import ROOT
 from scripts.ministack import MiniStack
 from tests.conftest import CREDENTIAL
 from tests.roles import EVENT, Watch
-from tests.support import create_access_table, create_tables, delete_tables, routes
+from tests.support import create_access_table, create_tables, delete_tables, routes, settings_for
 
 REGION = "us-east-1"
 LOADER = botocore.loaders.create_loader()
@@ -164,37 +164,10 @@ def load_handler(
     for name in list(os.environ):
         if name.startswith("AWS_ENDPOINT_URL"):
             monkeypatch.delenv(name)
-    settings = DYNAMODB_SETTINGS | {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": REGION,
-        "QUEUE_URL": queue.url,
-        "EVENTS_TABLE": tables.events,
-        "STATS_TABLE": tables.stats,
-        "USER_SHARDS": str(tables.user_shards),
-        "COUNTER_SHARDS": str(tables.counter_shards),
-        "REPORTING_TIMEZONE": "UTC",
-        "DEAD_LETTER_QUEUE_URL": queue.url,
-        "UPLOAD_BUCKET": "uploads",
-        "ARCHIVE": "true",
-        "ARCHIVE_BUCKET": "archive",
-        "HOT_DAYS": "0",
-        "SEGMENTS_FUNCTION": "segments",
-        "MEMORY_MEGABYTES": "512",
-        "STORAGE_MEGABYTES": "512",
-        "ACCESS_TABLE": access_table,
-        "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
-        "KEY_RATE": "50",
-        "KEY_BURST": "100",
-        "CORS_ORIGINS": "",
-        "OPEN_REGISTRATION": "false",
-        "ADDRESS_REQUESTS_PER_MINUTE": "600",
-        "ADDRESS_BURST": "1000",
-        "LOGINS_PER_MINUTE": "600",
-        "LOGIN_BURST": "1000",
-        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
-        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
-    }
+    settings = settings_for(tables, access_table, queue.url) | DYNAMODB_SETTINGS
+    # Tests log in as often as they like.
+    settings |= {"ADDRESS_REQUESTS_PER_MINUTE": "600", "ADDRESS_BURST": "1000"}
+    settings |= {"LOGINS_PER_MINUTE": "600", "LOGIN_BURST": "1000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     # The default session keeps the credentials that it finds first, and a new one reads all models of AWS anew.

@@ -31,7 +31,7 @@ from rollcall.limits import Limit
 from rollcall.tokens import ALGORITHM, AccessTokens, SigningKey
 from scripts.deploy import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
-from tests.support import assert_problem, create_access_table, create_tables, delete_tables, routes, scan
+from tests.support import assert_problem, create_access_table, create_tables, delete_tables, routes, scan, settings_for
 
 PASSWORD = "nine green bottles"
 SIGNING_KEY_PARAMETER = "/rollcall/signing-key"
@@ -219,31 +219,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stac
     aws_clients["s3"].create_bucket(Bucket="uploads")
     queue = Queue(sqs, sqs.create_queue(QueueName="access")["QueueUrl"])
     tables, access_table = create_tables(dynamodb), create_access_table(dynamodb)
-    settings = DYNAMODB_SETTINGS | {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": REGION,
-        "QUEUE_URL": queue.url,
-        "DEAD_LETTER_QUEUE_URL": queue.url,
-        "UPLOAD_BUCKET": "uploads",
-        "EVENTS_TABLE": tables.events,
-        "STATS_TABLE": tables.stats,
-        "USER_SHARDS": str(tables.user_shards),
-        "COUNTER_SHARDS": str(tables.counter_shards),
-        "REPORTING_TIMEZONE": "UTC",
-        "ACCESS_TABLE": access_table,
-        "SIGNING_KEY_PARAMETER": SIGNING_KEY_PARAMETER,
-        "KEY_RATE": "1",
-        "KEY_BURST": str(KEY_BURST),
-        "CORS_ORIGINS": "",
-        "OPEN_REGISTRATION": "false",
-        "ADDRESS_REQUESTS_PER_MINUTE": "60000",
-        "ADDRESS_BURST": "10000",
-        "LOGINS_PER_MINUTE": "60000",
-        "LOGIN_BURST": "10000",
-        "POWERTOOLS_SERVICE_NAME": uuid.uuid4().hex,
-        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
-    }
+    settings = settings_for(tables, access_table, queue.url) | DYNAMODB_SETTINGS
+    settings |= {"KEY_RATE": "1", "KEY_BURST": str(KEY_BURST), "SIGNING_KEY_PARAMETER": SIGNING_KEY_PARAMETER}
+    settings |= {"ADDRESS_REQUESTS_PER_MINUTE": "60000", "ADDRESS_BURST": "10000"}
+    settings |= {"LOGINS_PER_MINUTE": "60000", "LOGIN_BURST": "10000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     functions = [folder.name for folder in (ROOT / "functions").iterdir() if routes(folder.name)]

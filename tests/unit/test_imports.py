@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import lock
+from tests.support import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers/common/rollcall"
@@ -21,41 +22,7 @@ REQUIREMENTS = sorted({*ROOT.glob("*requirements*.txt"), *ROOT.glob("*/*requirem
 def loaded_by(code: str) -> set[str]:
     """The top-level packages that a fresh Python loads by running the code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COV_"))}
-    environment |= {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "POWERTOOLS_SERVICE_NAME": "rollcall",
-        "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
-        "REPORTING_TIMEZONE": "UTC",
-        "QUEUE_URL": "http://127.0.0.1:9/queue",
-        "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
-        "UPLOAD_BUCKET": "uploads",
-        "ARCHIVE": "true",
-        "ARCHIVE_BUCKET": "archive",
-        "HOT_DAYS": "0",
-        "SEGMENTS_FUNCTION": "segments",
-        "MEMORY_MEGABYTES": "512",
-        "STORAGE_MEGABYTES": "512",
-        "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",
-        "ACCESS_TABLE": "access",
-        "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
-        "KEY_RATE": "50",
-        "KEY_BURST": "100",
-        "CORS_ORIGINS": "",
-        "OPEN_REGISTRATION": "false",
-        "ADDRESS_REQUESTS_PER_MINUTE": "20",
-        "ADDRESS_BURST": "20",
-        "LOGINS_PER_MINUTE": "2",
-        "LOGIN_BURST": "10",
-        "EVENTS_TABLE": "events",
-        "STATS_TABLE": "stats",
-        "USER_SHARDS": "1",
-        "COUNTER_SHARDS": "1",
-        "REMEMBERED_USER_DAYS": "0",
-    }
+    environment |= {**SETTINGS, "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     program = f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))"
     done = subprocess.run(
         [sys.executable, "-c", program],
