@@ -67,7 +67,7 @@ def test_the_message_with_a_part_of_an_upload_takes_it_in(stack: DeployedStack) 
 
 
 def test_the_schedule_compacts_the_archive_and_the_question_is_answered_from_it(stack: DeployedStack) -> None:
-    assert invoke(stack, "CompactFunctionName", "compact") is None
-    answered = invoke(stack, "SegmentsFunctionName", "segments")
+    assert invoke(stack, "CompactFunction", "compact") is None
+    answered = invoke(stack, "SegmentsFunction", "segments")
     assert answered["as_of"]
     assert [day for day, _ in answered["answer"]] == [f"2025-08-{day:02}" for day in range(1, 32)]

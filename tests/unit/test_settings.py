@@ -72,7 +72,18 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
     (SegmentsSettings.read, (*OF_ARCHIVE, "STORAGE_MEGABYTES")),
     (AskSettings.read, ("ARCHIVE", "SEGMENTS_FUNCTION")),
     (StatsSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE")),
-    (HealthSettings.read, (*OF_TABLES, "ACCESS_TABLE", "QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "UPLOAD_BUCKET")),
+    (
+        HealthSettings.read,
+        (
+            *OF_TABLES,
+            "ACCESS_TABLE",
+            "QUEUE_URL",
+            "DEAD_LETTER_QUEUE_URL",
+            "UPLOAD_BUCKET",
+            "ARCHIVE",
+            "ARCHIVE_BUCKET",
+        ),
+    ),
     (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST")),
     (
         AccountSettings.read,
@@ -141,8 +152,9 @@ def test_the_readers_read_their_settings() -> None:
 
 def test_the_dependency_check_reads_its_settings() -> None:
     assert HealthSettings.read(ENVIRONMENT) == HealthSettings(
-        TABLES, "access", "http://queue", "http://dead-letters", "uploads"
+        TABLES, "access", "http://queue", "http://dead-letters", "uploads", "archive"
     )
+    assert HealthSettings.read({**ENVIRONMENT, "ARCHIVE": "false", "ARCHIVE_BUCKET": ""}).archive_bucket is None
 
 
 def test_the_gate_reads_its_settings() -> None:

@@ -29,8 +29,11 @@ class Health:
             "dead_letter_queue": lambda: sqs.get_queue_attributes(
                 QueueUrl=settings.dead_letter_queue_url, AttributeNames=["QueueArn"]
             ),
-            "upload_bucket": lambda: s3.head_bucket(Bucket=settings.bucket),
+            "upload_bucket": lambda: s3.head_bucket(Bucket=settings.upload_bucket),
         }
+        archive_bucket = settings.archive_bucket
+        if archive_bucket:
+            self._checks["archive_bucket"] = lambda: s3.head_bucket(Bucket=archive_bucket)
 
     def check(self) -> dict[str, str | None]:
         """The reason why a dependency does not answer, or None where it does, by its name."""

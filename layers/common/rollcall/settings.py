@@ -182,7 +182,9 @@ class HealthSettings:
     access_table: str
     queue_url: str
     dead_letter_queue_url: str
-    bucket: str
+    upload_bucket: str
+    archive_bucket: str | None
+    """None where no archive is kept."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "HealthSettings":
@@ -192,7 +194,8 @@ class HealthSettings:
             access_table=_text(environment, "ACCESS_TABLE"),
             queue_url=_text(environment, "QUEUE_URL"),
             dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
-            bucket=_text(environment, "UPLOAD_BUCKET"),
+            upload_bucket=_text(environment, "UPLOAD_BUCKET"),
+            archive_bucket=_text(environment, "ARCHIVE_BUCKET") if _is_archived(environment) else None,
         )
 
 
