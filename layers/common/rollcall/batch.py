@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import NamedTuple
 
 import msgpack
@@ -101,8 +102,7 @@ def decode(body: str) -> Batch:
         events = tuple(Event(*fields) for fields in message["events"])
     except (KeyError, TypeError) as error:
         raise UndecodableBatch("the message lacks a field of a batch") from error
-    texts = (batch_id, source, received_at, *(field for event in events for field in event))
-    if not all(isinstance(text, str) for text in texts):
+    if {*map(type, (batch_id, source, received_at, *chain.from_iterable(events)))} != {str}:
         raise UndecodableBatch("a field of the batch is not text")
     batch = make_batch(events, source, received_at)
     if batch.batch_id != batch_id:

@@ -78,10 +78,10 @@ def tally(
     Which counters there are depends on nothing but the events, so that every try of a batch cuts the same list.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    for day, event_type in events:
-        counts[day, type_attribute(event_type)] += 1
-        counts[day, source_attribute(source)] += 1
-        counts[day, PROCESSING] += milliseconds
+    for (day, event_type), count in Counter(events).items():
+        counts[day, type_attribute(event_type)] += count
+        counts[day, source_attribute(source)] += count
+        counts[day, PROCESSING] += count * milliseconds
     counts.update((day, DAILY_ACTIVES) for day in new_actives)
     return [Increment(day, counter, count) for (day, counter), count in sorted(counts.items())]
 

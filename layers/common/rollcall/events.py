@@ -19,6 +19,8 @@ LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 # What clients send in place of a user they do not know.
 PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undefined", "[object object]"})
 
+# A dict is told by its class at once, another mapping by what it has.
+_OBJECT = (dict, Mapping)
 _canonical_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
 
 _RFC_3339 = re.compile(
@@ -73,20 +75,20 @@ def parse_event(raw: object, now: datetime) -> Event:
     """
     if isinstance(raw, InvalidEvent):
         raise raw
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, _OBJECT):
         raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
     event = Event(
-        event_id=_event_id(_required(raw, "event_id")),
-        occurred_at=_occurred_at(_required(raw, "occurred_at"), now),
-        user_id=_user_id(_required(raw, "user_id")),
-        event_type=_event_type(_required(raw, "event_type")),
-        properties=_properties(raw.get("properties")),
+        _event_id(_required(raw, "event_id")),
+        _occurred_at(_required(raw, "occurred_at"), now),
+        _user_id(_required(raw, "user_id")),
+        _event_type(_required(raw, "event_type")),
+        _properties(raw.get("properties")),
     )
     try:
         size = len("".join(event).encode())
     except UnicodeEncodeError:
         raise InvalidEvent("invalid_unicode", f"{_broken_field(event)} is not valid Unicode") from None
-    if len(event.user_id) > MAX_USER_ID_BYTES or len(event.user_id.encode()) > MAX_USER_ID_BYTES:
+    if _is_longer(event.user_id, MAX_USER_ID_BYTES):
         raise InvalidEvent("invalid_user_id", f"user_id is longer than {MAX_USER_ID_BYTES} bytes")
     if size > MAX_EVENT_BYTES:
         raise InvalidEvent("event_too_large", f"the event has {size} bytes, {MAX_EVENT_BYTES} are allowed")
@@ -98,9 +100,9 @@ def flaw(event: Event) -> str | None:
 
     Far less than `parse_event` asks: only what would break a key or a day.
     """
-    if not 1 <= len(event.event_id.encode(errors="replace")) <= 4 * MAX_EVENT_ID_CHARACTERS:
+    if not event.event_id or _is_longer(event.event_id, 4 * MAX_EVENT_ID_CHARACTERS):
         return "event_id is empty or too long"
-    if not 1 <= len(event.user_id.encode(errors="replace")) <= MAX_USER_ID_BYTES:
+    if not event.user_id or _is_longer(event.user_id, MAX_USER_ID_BYTES):
         return "user_id is empty or too long"
     if not 1 <= len(event.event_type) <= MAX_EVENT_TYPE_CHARACTERS:
         return "event_type is empty or too long"
@@ -110,6 +112,11 @@ def flaw(event: Event) -> str | None:
     except ValueError:
         known = False
     return None if known else "occurred_at is not a canonical time"
+
+
+def _is_longer(text: str, most: int) -> bool:
+    """Whether a text has more than so many bytes; a character has four at most."""
+    return 4 * len(text) > most and len(text.encode(errors="replace")) > most
 
 
 def _required(raw: Mapping[Any, Any], field: str) -> Any:
