@@ -8,6 +8,8 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from botocore.config import Config
+
 from rollcall import aws
 from rollcall.access import Principal
 from rollcall.apikeys import SCOPES
@@ -15,6 +17,8 @@ from rollcall.limits import Allowance, Limit
 from scripts.bench.cold import environment
 from scripts.deploy import ROOT
 from scripts.ministack import CREDENTIAL, REGION, MiniStack
+
+PATIENCE_SECONDS = 300
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -66,7 +70,9 @@ def load(folder: str, settings: Mapping[str, str]) -> ModuleType:
     if spec is None or spec.loader is None:
         raise AssertionError(f"functions/{folder} holds no handler")
     module = importlib.util.module_from_spec(spec)
-    with patch.dict(os.environ, settings):
+    # An emulator answers one query at a time, and takes longer for a page than DynamoDB ever does.
+    patient = aws._QUICK.merge(Config(read_timeout=PATIENCE_SECONDS))
+    with patch.dict(os.environ, settings), patch.object(aws, "_QUICK", patient):
         spec.loader.exec_module(module)
     module.app.state.gate = OpenGate()
     return module

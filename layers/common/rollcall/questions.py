@@ -126,16 +126,18 @@ class Segments:
             return {"busy": str(error)}
         return {"as_of": as_of, "answer": answer}
 
-    def _answer(self, question: str, asked: dict[str, Any]) -> AsOf[Any]:
-        """What JSON can say of an answer."""
+    def _answer(self, question: str, asked: dict[str, Any]) -> tuple[str, list[Any]]:
+        """An answer as lists: of a named tuple Lambda's runtime makes an object, where `json` makes a list."""
         match question:
             case "daily_actives":
-                return self._questions.daily_actives(**asked)
+                as_of, days = self._questions.daily_actives(**asked)
+                return as_of, [[day.date, day.dau] for day in days]
             case "top_events":
                 as_of, counts = self._questions.top_events(**asked)
-                return AsOf(as_of, [(one.event_type, one.count) for one in counts])
+                return as_of, [[one.event_type, one.count] for one in counts]
             case "retention":
-                return self._questions.retention(**asked)
+                as_of, (size, windows) = self._questions.retention(**asked)
+                return as_of, [size, [[*window] for window in windows]]
         raise ValueError(f"there is no question {question!r}")
 
 
