@@ -125,7 +125,8 @@ def build(settings: ConsumerSettings, logger: Logger, metrics: Metrics) -> Consu
     """The consumer of a stack; raises `rollcall.settings.BadSetting` where the stack was laid out otherwise."""
     dynamo = Dynamo(aws.dynamodb())
     hold_layout(dynamo, settings.tables, settings.calendar)
-    dead_letters = DeadLetterQueue(aws.sqs(), settings.dead_letter_queue_url)
+    # Made when something has to go there, which is hardly ever.
+    dead_letters = DeadLetterQueue(aws.later(aws.sqs), settings.dead_letter_queue_url)
     claims = Claims(
         dynamo,
         settings.tables,
