@@ -87,10 +87,10 @@ class LiteralDesign:
         return len(batch.events)
 
 
-def batches(events: Iterable[Event], most: int = EVENTS_PER_BATCH) -> Iterator[Batch]:
-    """Cut events in their order into batches of `most` events."""
+def batches(events: Iterable[Event]) -> Iterator[Batch]:
+    """Cut events in their order into batches."""
     iterator = iter(events)
-    while some := list(islice(iterator, most)):
+    while some := list(islice(iterator, EVENTS_PER_BATCH)):
         yield from (batch for batch, _ in cut(some, "bench", RECEIVED_AT))
 
 

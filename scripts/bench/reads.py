@@ -26,7 +26,7 @@ from rollcall.days import Calendar
 from rollcall.keys import Tables
 from scripts import deploy
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
-from scripts.bench.load import EVENTS_PER_BATCH, FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events
+from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events
 from scripts.bench.meter import Meter
 from scripts.bench.report import Target
 from scripts.deploy import ROOT
@@ -35,7 +35,6 @@ from scripts.ministack import MiniStack
 USERS = 2_000
 DAYS = 30
 LONG_DAYS = 365
-BATCHES_A_DAY = 12
 DAU = "/stats/dau"
 
 
@@ -110,17 +109,13 @@ def reads(stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int)
 
 
 def fill(stack: MiniStack, events: int, days: int) -> Filled:
-    """Deploy a stack and have made-up events counted in it, by the consumer's own code.
-
-    However few events there are, a batch holds those of two hours at most: nobody waits for longer to send them.
-    """
+    """Deploy a stack and have made-up events counted in it, by the consumer's own code."""
     outputs = deploy.deploy(stack.client, f"bench-{events}-{days}", {})
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
     dynamo = Uncollected(dynamodb(stack), tables.events)
     claims = Claims(dynamo, tables, Calendar("UTC"), NoDeadLetters())
-    most = max(1, min(EVENTS_PER_BATCH, events // (days * BATCHES_A_DAY)))
-    for batch in batches(made_events(events, USERS, days), most):
+    for batch in batches(made_events(events, USERS, days)):
         claims.apply(batch)
     return Filled(events, days, settings["Stats"], settings["Retention"])
 

@@ -75,7 +75,7 @@ def whole_pipeline(
 def answers(
     events: Annotated[list[int] | None, typer.Option(min=1, help="Events of a stack; may come several times.")] = None,
     long_events: Annotated[int, typer.Option(min=1, help="Events of the stack of 365 days.")] = 100_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that all is asked in turn.")] = 25,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that all is asked in turn.")] = 50,
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
@@ -139,7 +139,7 @@ def everything(
         ("CPU time", lambda: _cpu(7, 10, profile=False)),
         ("cold starts", lambda: _cold(5, ())),
         ("a whole local stack", lambda: _pipeline(100_000, 10_000, 30, 500)),
-        ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 25)),
+        ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50)),
         ("retention", lambda: _retention([1_000, 10_000, 100_000], 3)),
         ("imports", lambda: _imports([2, 20, 200])),
         ("the archive", lambda: _archive(1_000_000, 10_000)),
