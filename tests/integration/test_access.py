@@ -216,7 +216,8 @@ def shared_stack(aws_clients: dict[str, Any]) -> Iterator[Stack]:
 
 def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stack:
     dynamodb, sqs = aws_clients["dynamodb"], aws_clients["sqs"]
-    aws_clients["s3"].create_bucket(Bucket="uploads")
+    for bucket in ("uploads", "archive"):
+        aws_clients["s3"].create_bucket(Bucket=bucket)
     queue = Queue(sqs, sqs.create_queue(QueueName="access")["QueueUrl"])
     tables, access_table = create_tables(dynamodb), create_access_table(dynamodb)
     settings = settings_for(tables, access_table, queue.url) | DYNAMODB_SETTINGS
