@@ -215,7 +215,8 @@ class WholeApi:
 @pytest.fixture
 def whole_api(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]) -> WholeApi:
     """Every function as its handler composes it, on an AWS in this process that has nothing but its tables."""
-    aws_clients["s3"].create_bucket(Bucket="uploads")
+    for bucket in ("uploads", "archive"):
+        aws_clients["s3"].create_bucket(Bucket=bucket)
     apps = {name: load_handler(name).app for name in ("auth", "ingest", "retention", "stats")}
     for name in ("retention", "stats"):
         apps[name].state.segments = Segments(cast(Any, EmptyArchive()), "segments")
