@@ -76,6 +76,12 @@ QUEUE_ERRORS: dict[str, Exception] = {
 }
 
 
+def create_buckets(s3: Any) -> None:
+    """The buckets that the settings name."""
+    for name in ("UPLOAD_BUCKET", "ARCHIVE_BUCKET"):
+        s3.create_bucket(Bucket=SETTINGS[name])
+
+
 def settings_for(tables: Tables, access_table: str, queue_url: str) -> dict[str, str]:
     """The settings of functions whose tables and queues are there."""
     return SETTINGS | {

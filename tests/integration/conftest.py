@@ -29,7 +29,7 @@ from scripts.deploy import ROOT
 from scripts.ministack import MiniStack
 from tests.conftest import CREDENTIAL
 from tests.roles import EVENT, Watch
-from tests.support import create_access_table, create_tables, delete_tables, routes, settings_for
+from tests.support import create_access_table, create_buckets, create_tables, delete_tables, routes, settings_for
 
 REGION = "us-east-1"
 LOADER = botocore.loaders.create_loader()
@@ -215,8 +215,7 @@ class WholeApi:
 @pytest.fixture
 def whole_api(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]) -> WholeApi:
     """Every function as its handler composes it, on an AWS in this process that has nothing but its tables."""
-    for bucket in ("uploads", "archive"):
-        aws_clients["s3"].create_bucket(Bucket=bucket)
+    create_buckets(aws_clients["s3"])
     apps = {name: load_handler(name).app for name in ("auth", "ingest", "retention", "stats")}
     for name in ("retention", "stats"):
         apps[name].state.segments = Segments(cast(Any, EmptyArchive()), "segments")

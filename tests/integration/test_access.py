@@ -31,7 +31,16 @@ from rollcall.limits import Limit
 from rollcall.tokens import ALGORITHM, AccessTokens, SigningKey
 from scripts.deploy import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
-from tests.support import assert_problem, create_access_table, create_tables, delete_tables, routes, scan, settings_for
+from tests.support import (
+    assert_problem,
+    create_access_table,
+    create_buckets,
+    create_tables,
+    delete_tables,
+    routes,
+    scan,
+    settings_for,
+)
 
 PASSWORD = "nine green bottles"
 SIGNING_KEY_PARAMETER = "/rollcall/signing-key"
@@ -216,8 +225,7 @@ def shared_stack(aws_clients: dict[str, Any]) -> Iterator[Stack]:
 
 def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stack:
     dynamodb, sqs = aws_clients["dynamodb"], aws_clients["sqs"]
-    for bucket in ("uploads", "archive"):
-        aws_clients["s3"].create_bucket(Bucket=bucket)
+    create_buckets(aws_clients["s3"])
     queue = Queue(sqs, sqs.create_queue(QueueName="access")["QueueUrl"])
     tables, access_table = create_tables(dynamodb), create_access_table(dynamodb)
     settings = settings_for(tables, access_table, queue.url) | DYNAMODB_SETTINGS
