@@ -4,7 +4,7 @@
 
 boto3's clients serialise, sign and parse as ever; where a request would leave the process a canned answer stands ready,
 and the time that making it takes is left out. Rounds go through all measurements in turn, so that what slows a machine
-down slows all of them, and the median of each is kept.
+down slows all of them, and the median of each is kept. Ratios are taken within a round.
 """
 
 import base64
@@ -25,10 +25,10 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from operator import add, truediv
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
-from unittest.mock import patch
 
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -42,7 +42,15 @@ from rollcall.dynamo import Dynamo
 from rollcall.events import parse_event
 from rollcall.settings import ConsumerSettings
 from scripts.bench.calling import CONTEXT, OpenGate
-from scripts.bench.load import EVENT_TYPES, EVENTS_PER_BATCH, RECEIVED_AT, LiteralDesign, NoDeadLetters
+from scripts.bench.load import (
+    DAY_SECONDS,
+    EVENTS_PER_BATCH,
+    FIRST_MOMENT,
+    RECEIVED_AT,
+    LiteralDesign,
+    NoDeadLetters,
+    made_raw,
+)
 from scripts.bench.report import Target
 from scripts.deploy import ROOT
 
@@ -52,7 +60,7 @@ DOOR_SIZE = 500
 MOST_REQUESTS = 200
 DUMPS = 20_000
 PROFILE_LINES = 15
-DAY = "2025-08-01"
+DAY = FIRST_MOMENT.date().isoformat()
 # One event in so many brings a (day, user) pair that is not stored, one in so many a user that is not.
 EVENTS_PER_NEW_USER_DAY = 10
 EVENTS_PER_NEW_USER = 100
@@ -86,7 +94,7 @@ class ProfileLine:
 
 @dataclass(frozen=True)
 class CpuCosts:
-    """CPU microseconds an event; medians of several rounds."""
+    """CPU microseconds an event; medians of several rounds, ratios included: each is of one round."""
 
     rounds: int
     consumer_events: int
@@ -100,6 +108,10 @@ class CpuCosts:
     literal: float
     ingest: list[IngestCost]
     json_dumps: float
+    literal_over_consumer: float
+    """How many times as much a request for each write takes."""
+    door_to_counter_in_dumps: float
+    """Taking an event in and counting it, in calls of `json.dumps` of the event."""
     consumer_requests: dict[str, int]
     """Of one round, by operation."""
     literal_requests: dict[str, int]
@@ -116,11 +128,6 @@ class CpuCosts:
         return cls(**found)
 
     @property
-    def literal_over_consumer(self) -> float:
-        """How many times as much a request for each write takes."""
-        return self.literal / self.consumer
-
-    @property
     def ingest_of_500(self) -> float:
         """Taking an event in that comes with 499 others."""
         return next(one.microseconds for one in self.ingest if one.size == DOOR_SIZE)
@@ -129,11 +136,6 @@ class CpuCosts:
     def door_to_counter(self) -> float:
         """Taking an event in and counting it."""
         return self.ingest_of_500 + self.consumer
-
-    @property
-    def door_to_counter_in_dumps(self) -> float:
-        """The same in calls of `json.dumps` of the event."""
-        return self.door_to_counter / self.json_dumps
 
     @property
     def targets(self) -> list[Target]:
@@ -149,9 +151,7 @@ class CpuCosts:
         return {
             **asdict(self),
             "ingest": ingest,
-            "literal_over_consumer": self.literal_over_consumer,
             "door_to_counter": self.door_to_counter,
-            "door_to_counter_in_dumps": self.door_to_counter_in_dumps,
             "targets": [target.figures() for target in self.targets],
         }
 
@@ -354,19 +354,7 @@ class Bench:
         return body
 
     def _raw(self, user: str) -> dict[str, Any]:
-        rng = self._rng
-        second = rng.randrange(86_400)
-        return {
-            "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
-            "occurred_at": f"{DAY}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z",
-            "user_id": user,
-            "event_type": f"event_type_{rng.randrange(EVENT_TYPES)}",
-            "properties": {
-                "country": "UA",
-                "session_id": f"{rng.getrandbits(32):08x}",
-                "price": rng.randrange(100),
-            },
-        }
+        return made_raw(self._rng, user, self._rng.randrange(DAY_SECONDS))
 
     def _api_events(self, size: int) -> list[dict[str, Any]]:
         sample = json.loads((ROOT / "events/ingest.json").read_text())
@@ -375,10 +363,6 @@ class Bench:
             body = json.dumps([self._raw(f"known-{number}") for number in range(size)]).encode()
             made.append({**sample, "body": base64.b64encode(body).decode(), "isBase64Encoded": True})
         return made
-
-
-async def _run_here(function: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
-    return function(*arguments)
 
 
 def profile_lines(profiler: cProfile.Profile, events: int) -> list[ProfileLine]:
@@ -407,15 +391,17 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
     measurements: dict[object, Callable[[], float]] = {
         "consumer_unremembered": partial(bench.consumer, remember=False),
         "consumer_unarchived": partial(bench.consumer, archive=False),
-        "consumer": bench.consumer,
         "literal": bench.literal,
+        "consumer": bench.consumer,
         "json_dumps": bench.json_dumps,
-        **{size: partial(bench.ingest, size) for size in INGEST_SIZES},
+        # What is compared, one after the other.
+        **{size: partial(bench.ingest, size) for size in sorted(INGEST_SIZES, key=lambda size: size != DOOR_SIZE)},
     }
     took: dict[object, list[float]] = {name: [] for name in measurements}
     for _ in range(rounds):
         for name, one in measurements.items():
             took[name].append(one())
+    door_to_counter = map(add, took["consumer"], took[DOOR_SIZE])
     of_consumer, of_ingest = [], []
     consumer_requests = bench.consumer_requests
     if profile:
@@ -423,9 +409,7 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
         bench.consumer(profiler=profiler)
         of_consumer = profile_lines(profiler, batches * EVENTS_PER_BATCH)
         profiler = cProfile.Profile()
-        # A profiler sees one thread, so that the route is run in that of the event loop.
-        with patch("anyio.to_thread.run_sync", _run_here):
-            bench.ingest(DOOR_SIZE, profiler)
+        bench.ingest(DOOR_SIZE, profiler)
         of_ingest = profile_lines(profiler, batches * EVENTS_PER_BATCH)
     return CpuCosts(
         rounds=rounds,
@@ -437,6 +421,8 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
         literal=median(took["literal"]),
         ingest=[IngestCost(size, median(took[size])) for size in INGEST_SIZES],
         json_dumps=median(took["json_dumps"]),
+        literal_over_consumer=median(map(truediv, took["literal"], took["consumer"])),
+        door_to_counter_in_dumps=median(map(truediv, door_to_counter, took["json_dumps"])),
         consumer_requests=dict(sorted(consumer_requests.items())),
         literal_requests=dict(sorted(bench.literal_requests.items())),
         consumer_profile=of_consumer,

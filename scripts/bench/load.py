@@ -3,6 +3,7 @@ for each write.
 """
 
 import random
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -17,6 +18,7 @@ from rollcall.keys import Tables, counts_key, shard_of, type_attribute, users_ke
 EVENT_TYPES = 20
 EVENTS_PER_BATCH = 500
 FIRST_MOMENT = datetime(2025, 8, 1, tzinfo=UTC)
+DAY_SECONDS = 86_400
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"
 
 
@@ -87,10 +89,10 @@ class LiteralDesign:
         return len(batch.events)
 
 
-def batches(events: Iterable[Event]) -> Iterator[Batch]:
-    """Cut events in their order into batches."""
+def batches(events: Iterable[Event], most: int = EVENTS_PER_BATCH) -> Iterator[Batch]:
+    """Cut events in their order into batches of so many at most."""
     iterator = iter(events)
-    while some := list(islice(iterator, EVENTS_PER_BATCH)):
+    while some := list(islice(iterator, most)):
         yield from (batch for batch, _ in cut(some, "bench", RECEIVED_AT))
 
 
@@ -104,15 +106,20 @@ def made_events(events: int, users: int, days: int) -> Iterator[Event]:
 def made_raws(events: int, users: int, days: int) -> Iterator[dict[str, Any]]:
     """The same as clients send them."""
     rng = random.Random(11)  # noqa: S311 - made-up data
-    for moment in sorted(rng.randrange(days * 86_400) for _ in range(events)):
-        yield {
-            "event_id": f"{rng.getrandbits(128):032x}",
-            "occurred_at": (FIRST_MOMENT + timedelta(seconds=moment)).isoformat(),
-            "user_id": rng.randrange(users),
-            "event_type": f"event_type_{rng.randrange(EVENT_TYPES)}",
-            "properties": {
-                "country": "UA",
-                "session_id": f"{rng.getrandbits(32):08x}",
-                "price": rng.randrange(100),
-            },
-        }
+    for second in sorted(rng.randrange(days * DAY_SECONDS) for _ in range(events)):
+        yield made_raw(rng, rng.randrange(users), second)
+
+
+def made_raw(rng: random.Random, user_id: str | int, second: int) -> dict[str, Any]:
+    """A made-up event as a client sends it, of so many seconds after `FIRST_MOMENT`."""
+    return {
+        "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
+        "occurred_at": f"{FIRST_MOMENT + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}",
+        "user_id": user_id,
+        "event_type": f"event_type_{rng.randrange(EVENT_TYPES)}",
+        "properties": {
+            "country": "UA",
+            "session_id": f"{rng.getrandbits(32):08x}",
+            "price": rng.randrange(100),
+        },
+    }

@@ -21,7 +21,10 @@ PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undef
 
 # A dict is told by its class at once, another mapping by what it has.
 _OBJECT = (dict, Mapping)
-_canonical_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+# What was read from a body refers nowhere to itself.
+_canonical_json = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
 
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
