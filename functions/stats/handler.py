@@ -22,8 +22,8 @@ logger = Logger()
 settings = StatsSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 watched = HealthSettings.read(os.environ)
-dynamodb, sqs = aws.dynamodb(), aws.sqs()
-dynamo = Dynamo(dynamodb)
+dynamo = Dynamo(aws.dynamodb())
+sqs = aws.later(aws.sqs)
 stats = Stats(dynamo, settings.tables, settings.calendar)
 api_keys = ApiKeys(dynamo, who_may.table)
 segments = build_segments(AskSettings.read(os.environ))
@@ -37,8 +37,8 @@ app = create_app(
     calendar=settings.calendar,
     segments=segments,
     receipts=Receipts(dynamo, settings.tables),
-    health=Health(watched, dynamodb, sqs, aws.s3()),
-    monitor=Monitor(stats, api_keys, sqs, aws.cloudwatch(), watched.queue_url, watched.dead_letter_queue_url),
+    health=Health(watched, dynamo.client, sqs, aws.later(aws.s3)),
+    monitor=Monitor(stats, api_keys, sqs, aws.later(aws.cloudwatch), watched.queue_url, watched.dead_letter_queue_url),
 )
 answer = serve(app, who_may.cors_origins)
 

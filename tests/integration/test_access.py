@@ -25,7 +25,7 @@ from rollcall.accounts import TokenPair
 from rollcall.apikeys import SCOPES, ApiKeys
 from rollcall.batch import Batch
 from rollcall.dynamo import Dynamo
-from rollcall.http.meta import describe
+from rollcall.http.document import describe
 from rollcall.keys import Tables, account_key, session_key
 from rollcall.limits import Limit
 from rollcall.tokens import ALGORITHM, AccessTokens, SigningKey

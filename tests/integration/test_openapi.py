@@ -36,7 +36,7 @@ from rollcall.apikeys import SCOPES, ApiKeys
 from rollcall.claims import Receipt
 from rollcall.dynamo import Dynamo, Item
 from rollcall.http.bodies import MAX_BYTES
-from rollcall.http.meta import describe
+from rollcall.http.document import describe
 from rollcall.idempotency import IdempotencyKeys
 from rollcall.keys import receipt_key
 from rollcall.limits import Limit

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from rollcall.http.meta import describe
+from rollcall.http.document import describe
 from scripts.bench.readme import FOLDER, fill_in, read_all
 from scripts.deploy import ROOT, template
 

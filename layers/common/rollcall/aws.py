@@ -98,9 +98,11 @@ def later(make: Callable[[], _T]) -> _T:
 
 
 class _Later:
+    # One for all of them: boto3's session makes one client at a time.
+    _lock = Lock()
+
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._lock = Lock()
         self._client: Any = None
 
     def __getattr__(self, name: str) -> Any:

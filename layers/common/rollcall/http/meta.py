@@ -1,13 +1,11 @@
 """Health checks and the documentation of the whole API."""
 
 from collections.abc import Iterator
-from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi import APIRouter, Request, Security
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -16,8 +14,7 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
 from rollcall.health import Health
-from rollcall.http import apikeys, auth, batches, imports, ingest, retention, stats
-from rollcall.http.problems import Problem, Refused
+from rollcall.http.problems import Refused
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.monitor import Monitor, Snapshot
 
@@ -123,6 +120,9 @@ def metrics(request: Request) -> Response:
 @router.get("/openapi.json", include_in_schema=False)
 def openapi() -> JSONResponse:
     """The description of the whole API, whichever functions it runs on."""
+    # It takes the routes of them all: who asks for a number does not wait for that.
+    from rollcall.http.document import describe
+
     return JSONResponse(describe())
 
 
@@ -147,39 +147,3 @@ def docs_asset(asset: str) -> Response:
         raise Refused(404, "not_found", f"There is no {asset}.")
     content = files("fastapi_offline").joinpath("static", asset).read_bytes()
     return Response(content, media_type=_ASSETS[asset], headers={"Cache-Control": "public, max-age=86400"})
-
-
-@cache
-def describe() -> dict[str, Any]:
-    """The OpenAPI document of all routes."""
-    whole = FastAPI(openapi_url=None)
-    routers = (
-        ingest.router,
-        imports.router,
-        batches.router,
-        stats.router,
-        retention.router,
-        auth.router,
-        apikeys.router,
-        router,
-    )
-    for part in routers:
-        whole.include_router(part)
-    document = get_openapi(
-        title="Rollcall",
-        version="1",
-        summary="Event ingestion and product analytics",
-        routes=whole.routes,
-        servers=[{"url": "./"}],
-    )
-    # FastAPI's own form of a 422, for parameters that any text is good for.
-    for schema in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(schema, None)
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                impossible = operation["responses"]["422"]["content"]["application/json"]["schema"]
-                if impossible.get("$ref", "").endswith("/HTTPValidationError"):
-                    del operation["responses"]["422"]
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-    return document

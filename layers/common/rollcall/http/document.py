@@ -1,0 +1,46 @@
+"""The OpenAPI document of the whole API, whichever functions its routes run on."""
+
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from rollcall.http import apikeys, auth, batches, imports, ingest, meta, retention, stats
+from rollcall.http.problems import Problem
+
+
+@cache
+def describe() -> dict[str, Any]:
+    """The OpenAPI document of all routes."""
+    whole = FastAPI(openapi_url=None)
+    routers = (
+        ingest.router,
+        imports.router,
+        batches.router,
+        stats.router,
+        retention.router,
+        auth.router,
+        apikeys.router,
+        meta.router,
+    )
+    for part in routers:
+        whole.include_router(part)
+    document = get_openapi(
+        title="Rollcall",
+        version="1",
+        summary="Event ingestion and product analytics",
+        routes=whole.routes,
+        servers=[{"url": "./"}],
+    )
+    # FastAPI's own form of a 422, for parameters that any text is good for.
+    for schema in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(schema, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                impossible = operation["responses"]["422"]["content"]["application/json"]["schema"]
+                if impossible.get("$ref", "").endswith("/HTTPValidationError"):
+                    del operation["responses"]["422"]
+    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    return document
