@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from rollcall.rows import Row, read_rows
 from scripts import deploy, sample, stacks, tables
 from scripts.api import Api
 from scripts.importing import HttpImport, read_chunks
-from scripts.ministack import STOP_SECONDS, MiniStack
+from scripts.ministack import STOP_SECONDS, MiniStack, listens
 from scripts.waiting import poll
 
 SAMPLE_ROWS = 6_000
@@ -94,6 +93,17 @@ class Filled:
     def range(self) -> dict[str, str]:
         """The days as the API takes them."""
         return {"from": self.first_day.isoformat(), "to": self.last_day.isoformat()}
+
+    @classmethod
+    def read(cls, note: Path) -> "Filled | None":
+        """What an earlier start kept; None where there is no readable note."""
+        try:
+            noted = json.loads(note.read_text())
+            last_day = date.fromisoformat(noted["last_day"])
+            first_day = date.fromisoformat(noted.get("first_day") or str(last_day - timedelta(days=SAMPLE_DAYS - 1)))
+            return cls(noted.get("what", "sample"), first_day, last_day, complete=noted["complete"] is True)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def write(self, note: Path) -> None:
         """Keep it for the next start."""
@@ -178,7 +188,7 @@ class LocalStack:
 
         `note` remembers between starts what was sent.
         """
-        noted = _noted(note)
+        noted = Filled.read(note)
         if noted and noted.complete and any(day["dau"] for day in self._get("/stats/dau", noted.range())["data"]):
             self._console.print(f"The {noted.what} data is there from an earlier start.")
             return noted
@@ -329,9 +339,8 @@ def _locked(file: IO[str]) -> bool:
 
 
 def _refuse_taken_port(port: int) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise CannotStart(f"port {port} is taken; name another one: ROLLCALL_PORT={port + 1} make run")
+    if listens(port):
+        raise CannotStart(f"port {port} is taken; name another one: ROLLCALL_PORT={port + 1} make run")
 
 
 def _deploy(stack: MiniStack) -> dict[str, str]:
@@ -339,14 +348,3 @@ def _deploy(stack: MiniStack) -> dict[str, str]:
         return deploy.deploy(stack.client, stacks.LOCAL_STACK, {})
     except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error
-
-
-def _noted(note: Path) -> "Filled | None":
-    """What was sent at an earlier start; None where there is no readable note."""
-    try:
-        noted = json.loads(note.read_text())
-        last_day = date.fromisoformat(noted["last_day"])
-        first_day = date.fromisoformat(noted.get("first_day") or str(last_day - timedelta(days=SAMPLE_DAYS - 1)))
-        return Filled(noted.get("what", "sample"), first_day, last_day, complete=noted["complete"] is True)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

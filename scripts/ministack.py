@@ -32,6 +32,12 @@ def free_port() -> int:
         return port
 
 
+def listens(port: int) -> bool:
+    """Whether something answers on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def local_client(port: int) -> Callable[[str], Any]:
     """Makes boto3 clients that go to the MiniStack on a port, whatever the environment says."""
 

@@ -10,7 +10,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts import deploy
-from scripts.ministack import api_url, local_client
+from scripts.ministack import api_url, listens, local_client
 
 LOCAL_STACK = "rollcall"
 DEFAULT_PORT = "4566"
@@ -53,6 +53,9 @@ def find(name: str | None) -> Stack:
     port = port_of(os.environ)
     client: deploy.ClientFactory = boto3.client if name else local_client(port)  # type: ignore[assignment]
     wanted = name or LOCAL_STACK
+    if not name and not listens(port):
+        # Who forgot to start it does not wait for boto3's tries.
+        raise NoStack(_not_running(port))
     try:
         if not deploy.exists(client, wanted):
             raise NoStack(f"there is no stack {wanted}")
@@ -60,14 +63,17 @@ def find(name: str | None) -> Stack:
     except (BotoCoreError, ClientError) as error:
         if name:
             raise NoStack(f"the stack {name} cannot be asked for: {error}") from error
-        hint = "start it with rollcall up, or name one with --stack"
-        raise NoStack(f"no local stack answers on port {port}; {hint}") from error
+        raise NoStack(_not_running(port)) from error
     return Stack(
         wanted,
         client,
         {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])},
         {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])},
     )
+
+
+def _not_running(port: int) -> str:
+    return f"no local stack answers on port {port}; start it with rollcall up, or name one with --stack"
 
 
 def key_for(name: str | None, given: str | None, environment: Mapping[str, str]) -> str | None:

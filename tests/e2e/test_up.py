@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from scripts.deploy import ROOT
-from scripts.ministack import free_port
+from scripts.ministack import free_port, listens
 from tests.e2e.conftest import wait_until
 
 pytestmark = pytest.mark.targets("direct", reason="stacks of their own, as `rollcall up` deploys them")
@@ -63,11 +63,6 @@ def key(text: str) -> dict[str, str]:
     return {"X-API-Key": found}
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(tmp_path: Path) -> None:
     state, port = tmp_path / "state", str(free_port())
     answers = []
@@ -100,15 +95,14 @@ def test_what_was_sent_before_the_stop_is_answered_after_the_start(tmp_path: Pat
         assert days == [{"date": "2015-01-01", "dau": 1}]
 
 
-@pytest.mark.parametrize("note", ['{"last_day": "2025-08-31", "complete": false}', '{"last_day'])
-def test_a_sample_that_was_not_sent_to_its_end_is_sent_again(tmp_path: Path, note: str) -> None:
+def test_a_sample_that_was_not_sent_to_its_end_is_sent_again(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    (state / "sample.json").write_text(note)
+    (state / "sample.json").write_text('{"last_day": "2025-08-31", "complete": false}')
     with running(state, ROLLCALL_PORT=str(free_port())) as (process, said):
         text = wait_for(process, said, r"^Ctrl-C stops it\.$")
     assert "6,000 sample events sent and counted" in text
-    assert ("2025-08-31" in text) == ("2025-08-31" in note)
+    assert "2025-08-31" in text
     assert '"complete": true' in (state / "sample.json").read_text()
 
 
