@@ -136,7 +136,7 @@ def test_pipeline_counts_what_it_sends(bench: Callable[..., str]) -> None:
 
 
 def test_reads_tells_what_answers_read_by_the_events_that_are_stored(bench: Callable[..., str]) -> None:
-    sizes = ["--events", "100", "--events", "300", "--long-events", "100"]
+    sizes = ["--events", "40", "--events", "120", "--long-events", "40"]
     report = json.loads(bench("reads", *sizes, "--rounds", "2", "--json"))
     by_route = {(read["route"], read["events"], read["days"]): read for read in report["figures"]["reads"]}
 
@@ -149,10 +149,10 @@ def test_reads_tells_what_answers_read_by_the_events_that_are_stored(bench: Call
             assert min(events, 4 * days) / 2 < read["items"] <= min(events, 4 * days) + 1
             assert read["read_units"] >= 4
     # Each of so few users in a day's items once.
-    (few, many) = (by_route["/stats/retention, 7 days", events, 30] for events in (100, 300))
+    (few, many) = (by_route["/stats/retention, 7 days", events, 30] for events in (40, 120))
     assert few["items"] < many["items"]
     (target,) = report["targets"]
-    few, many = (by_route["/stats/dau", events, 30]["p50_milliseconds"] for events in (100, 300))
+    few, many = (by_route["/stats/dau", events, 30]["p50_milliseconds"] for events in (40, 120))
     assert (target["figure"], target["bound"]) == (many / few, 1.2)
 
 
