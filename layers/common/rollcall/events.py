@@ -81,10 +81,10 @@ def parse_event(raw: object, now: datetime) -> Event:
     if not isinstance(raw, _OBJECT):
         raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
     event = Event(
-        _event_id(_required(raw, "event_id")),
-        _occurred_at(_required(raw, "occurred_at"), now),
-        _user_id(_required(raw, "user_id")),
-        _event_type(_required(raw, "event_type")),
+        _event_id(_text(raw, "event_id")),
+        _occurred_at(_text(raw, "occurred_at"), now),
+        _user_id(raw),
+        _event_type(_text(raw, "event_type")),
         _properties(raw.get("properties")),
     )
     try:
@@ -122,16 +122,16 @@ def _is_longer(text: str, most: int) -> bool:
     return 4 * len(text) > most and len(text.encode(errors="replace")) > most
 
 
-def _required(raw: Mapping[Any, Any], field: str) -> Any:
+def _text(raw: Mapping[Any, Any], field: str, kinds: str = "a string") -> str:
     value = raw.get(field)
+    if isinstance(value, str):
+        return value
     if value is None:
         raise InvalidEvent("missing_field", f"{field} is missing")
-    return value
+    raise InvalidEvent(f"invalid_{field}", f"{field} has to be {kinds}, not {_kind(value)}")
 
 
-def _event_id(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidEvent("invalid_event_id", f"event_id has to be a string, not {_kind(value)}")
+def _event_id(value: str) -> str:
     if _CANONICAL_UUID.fullmatch(value):
         return value
     if not 1 <= len(value) <= MAX_EVENT_ID_CHARACTERS:
@@ -145,9 +145,7 @@ def _event_id(value: object) -> str:
     return value
 
 
-def _occurred_at(value: object, now: datetime) -> str:
-    if not isinstance(value, str):
-        raise InvalidEvent("invalid_occurred_at", f"occurred_at has to be a string, not {_kind(value)}")
+def _occurred_at(value: str, now: datetime) -> str:
     canonical = _CANONICAL_SECOND.fullmatch(value) is not None
     parts = None if canonical else _RFC_3339.fullmatch(value)
     if parts is None and not canonical:
@@ -176,14 +174,14 @@ def _moment(parts: re.Match[str]) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _user_id(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
+def _user_id(raw: Mapping[Any, Any]) -> str:
+    number = raw.get("user_id")
+    if isinstance(number, int) and not isinstance(number, bool):
         try:
-            value = str(value)
+            return str(number)
         except ValueError:
             raise InvalidEvent("invalid_user_id", f"user_id is longer than {MAX_USER_ID_BYTES} bytes") from None
-    if not isinstance(value, str):
-        raise InvalidEvent("invalid_user_id", f"user_id has to be a string or an integer, not {_kind(value)}")
+    value = _text(raw, "user_id", "a string or an integer")
     if not value or value.isspace():
         raise InvalidEvent("invalid_user_id", "user_id is empty")
     if value.strip().lower() in PLACEHOLDER_USER_IDS:
@@ -191,9 +189,7 @@ def _user_id(value: object) -> str:
     return value
 
 
-def _event_type(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidEvent("invalid_event_type", f"event_type has to be a string, not {_kind(value)}")
+def _event_type(value: str) -> str:
     if not 1 <= len(value) <= MAX_EVENT_TYPE_CHARACTERS:
         raise InvalidEvent(
             "invalid_event_type",
