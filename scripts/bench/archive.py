@@ -10,7 +10,6 @@ takes a request besides. Each step is a process of its own.
 
 import hashlib
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from rollcall.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_
 from scripts import sample
 from scripts.bench.cold import environment
 from scripts.bench.load import RECEIVED_AT
+from scripts.bench.memory import peak_mb
 
 DAYS = 30
 LAST_DAY = date(2025, 8, 31)
@@ -204,8 +204,7 @@ def main(step: str, folder: Path, *arguments: str) -> None:
     """Do one step and print what it took."""
     started = time.perf_counter()
     result = compact(folder) if step == "compact" else ask(folder, int(arguments[0]), started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"peak_mb": peak, "seconds": time.perf_counter() - started, **result}))
+    print(json.dumps({"peak_mb": peak_mb(), "seconds": time.perf_counter() - started, **result}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ S3 is the file, the queues and the table forget what they are told, so that what
 
 import io
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from rollcall.imports import Importer, Planner, Task
 from rollcall.intake import BatchQueue, Intake
 from rollcall.progress import ImportLog, Part, Progress
 from scripts import sample
+from scripts.bench.memory import peak_mb
 
 MB = 1024 * 1024
 KEY = "uploads/bench.csv"
@@ -162,8 +162,7 @@ def main(step: str, file: Path, tasks: Path) -> None:
                 part = importer.take_in(Task.decode(line))
                 if part:
                     parts.append(part)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    figures = {"peak_mb": peak, "seconds": time.perf_counter() - started}
+    figures = {"peak_mb": peak_mb(), "seconds": time.perf_counter() - started}
     print(json.dumps({**figures, "rows": sum(part.rows for part in parts), "parts": len(parts)}))
 
 

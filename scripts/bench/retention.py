@@ -9,7 +9,6 @@ days, and keeps large days as objects; the next one reads those.
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from rollcall.events import Event
 from scripts import deploy
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches
+from scripts.bench.memory import peak_mb
 from scripts.bench.reads import metered, tables_of
 from scripts.deploy import ROOT
 from scripts.ministack import MiniStack
@@ -128,7 +128,7 @@ def measure(settings: Mapping[str, str], windows: int, *, with_meter: bool) -> d
     return {
         "cpu_milliseconds": 1000 * (time.process_time() - cpu),
         "milliseconds": 1000 * (time.perf_counter() - started),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
     }
 
 

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +166,13 @@ def test_retention_reads_the_users_of_the_cohort_s_days(bench: Callable[..., str
         # Two days' users, a counter item for each day and batch.
         assert answer["items"] == 2 * 30 + 2
         assert min(answer["cpu_milliseconds"], answer["milliseconds"], answer["peak_mb"], answer["read_units"]) > 0
+
+
+def test_the_peak_of_a_process_is_not_that_of_the_one_that_started_it() -> None:
+    child = [sys.executable, "-c", "from scripts.bench.memory import peak_mb; print(peak_mb())"]
+    parent = f"import subprocess; held = bytearray(300 * 1024**2); subprocess.run({child!r}, check=True)"
+    done = subprocess.run([sys.executable, "-c", parent], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert 5 < float(done.stdout) < 100
 
 
 def test_import_measures_a_file(bench: Callable[..., str]) -> None:
