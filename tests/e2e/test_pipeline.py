@@ -9,17 +9,16 @@ import random
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rollcall.batch import Batch, cut, encode, make_batch
+from rollcall.batch import cut, encode, make_batch
 from rollcall.days import Calendar, days_between
 from rollcall.events import Event, parse_event
+from rollcall.intake import BatchQueue
 from rollcall.keys import Tables
 from scripts.sample import generate
 from tests.e2e.conftest import DeployedStack, wait_until
@@ -72,13 +71,6 @@ def post(stack: DeployedStack, events: list[Raw]) -> None:
         answer = stack.http.post("/events", json=events[start : start + 500])
         assert answer.status_code == 202, answer.text
         assert answer.json()["rejected"] == []
-
-
-def batches(events: list[Raw], most: int) -> Iterator[Iterator[tuple[Batch, str]]]:
-    """Events as they are queued, so many in a batch."""
-    accepted = [parse_event(event, NOW) for event in events]
-    for start in range(0, len(accepted), most):
-        yield cut(accepted[start : start + most], "http", RECEIVED_AT)
 
 
 def as_csv(events: list[Raw]) -> bytes:
@@ -189,12 +181,13 @@ def test_not_one_number_is_off_after_killing_the_consumer_mid_run(stack: Deploye
         events = month(2021, seed=21, prefix="kill")
         before, killed_at_work = stored(stack), 0
         # So many batches at once that the consumer is at it for a while.
-        bodies = [body for _, body in chain.from_iterable(batches(events, 50))]
-        for start in range(0, len(bodies), 10):
-            entries = [
-                {"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies[start : start + 10])
-            ]
-            sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+        accepted = [parse_event(event, NOW) for event in events]
+        bodies = [
+            body
+            for start in range(0, len(accepted), 50)
+            for _, body in cut(accepted[start : start + 50], "http", RECEIVED_AT)
+        ]
+        assert BatchQueue(sqs, queue).send(bodies, "kill") == {}
         for share in (0.05, 0.4, 0.7):
             wait_until(lambda share=share: stored(stack) >= before + share * len(events))  # type: ignore[misc]
             busy = stack.messages() > 0
