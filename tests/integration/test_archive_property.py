@@ -44,7 +44,7 @@ from tests.support import (
     scan,
 )
 
-SCHEDULES = int(os.environ.get("ROLLCALL_SCHEDULES", "240")) // 10
+SCHEDULES = int(os.environ.get("ROLLCALL_SCHEDULES", "240")) // 6
 # A day begins three hours earlier here.
 CALENDAR = Calendar("Europe/Kyiv")
 MOMENTS = ("2025-08-01T12:00:00Z", "2025-08-01T20:59:59.999999Z", "2025-08-01T21:00:00Z", "2025-08-02T22:00:00Z")
