@@ -13,14 +13,14 @@ from typing import Any
 
 import duckdb
 
-from rollcall.archive import Archive
-from rollcall.compaction import Compacted, Compactor
-from rollcall.days import Calendar
-from rollcall.duck import COLUMNS, connect, load_snapshot
-from rollcall.dynamo import Dynamo
-from rollcall.receipts import finished
-from rollcall.settings import ConsumerSettings
-from rollcall.snapshots import Snapshots
+from rollcall.archive.bucket import Archive
+from rollcall.archive.compaction import Compacted, Compactor
+from rollcall.archive.duck import COLUMNS, connect, load_snapshot
+from rollcall.archive.snapshots import Snapshots
+from rollcall.core.days import Calendar
+from rollcall.counting.receipts import finished
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import ConsumerSettings
 from scripts.stacks import Stack
 
 # Of a machine that somebody works at.

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from rollcall.batch import Batch
-from rollcall.claims import Claims, is_last
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo, Item
-from rollcall.events import Event
-from rollcall.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
-from rollcall.monitor import queue_depth
+from rollcall.core.batch import Batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
+from rollcall.counting.receipts import is_last
+from rollcall.operation.monitor import queue_depth
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
 from scripts.archives import Figures, StackArchive, consumer_of
 from scripts.stacks import Stack
 

@@ -16,13 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rollcall.batch import MAX_EVENTS as EVENTS_PER_MESSAGE
-from rollcall.batch import encode, make_batch
-from rollcall.counters import MAX_WRITES, Vocabulary
-from rollcall.dynamo import KEYS_PER_CALL, STATEMENTS_PER_CALL
-from rollcall.events import parse_event
-from rollcall.imports import PIECE_BYTES
-from rollcall.intake import BYTES_PER_CALL, MESSAGES_PER_CALL
+from rollcall.core.batch import MAX_EVENTS as EVENTS_PER_MESSAGE
+from rollcall.core.batch import encode, make_batch
+from rollcall.core.events import parse_event
+from rollcall.counting.counters import MAX_WRITES, Vocabulary
+from rollcall.files.planner import PIECE_BYTES
+from rollcall.stack.dynamo import KEYS_PER_CALL, STATEMENTS_PER_CALL
+from rollcall.stack.queues import BYTES_PER_CALL, MESSAGES_PER_CALL
 from scripts import deploy, sample
 
 PRICES_FILE = Path(__file__).parent / "prices.json"

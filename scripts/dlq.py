@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 
-from rollcall.batch import Batch, UndecodableBatch, decode
-from rollcall.events import Event
+from rollcall.core.batch import Batch, UndecodableBatch, decode
+from rollcall.core.events import Event
 from scripts.stacks import Stack
 
 # Long enough to read a queue and send its messages on, short enough not to matter where that is interrupted.

@@ -13,12 +13,12 @@ from typing import IO, Any, NamedTuple
 
 import httpx2
 
-from rollcall.apikeys import ApiKeys, key_id_of
-from rollcall.batch import cut
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
-from rollcall.rows import COLUMNS, Row
+from rollcall.access.api_keys import ApiKeys, key_id_of
+from rollcall.core.batch import cut
+from rollcall.core.days import Calendar
+from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
+from rollcall.files.rows import COLUMNS, Row
+from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
 from scripts.stacks import Stack
 from scripts.waiting import poll

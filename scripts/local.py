@@ -17,10 +17,10 @@ import httpx2
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.dynamo import Dynamo
-from rollcall.events import InvalidEvent, parse_event
-from rollcall.rows import Row, read_rows
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.core.events import InvalidEvent, parse_event
+from rollcall.files.rows import Row, read_rows
+from rollcall.stack.dynamo import Dynamo
 from scripts import deploy, sample, stacks, tables
 from scripts.api import Api
 from scripts.importing import HttpImport, read_chunks

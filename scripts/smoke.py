@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from rollcall.rows import Row
+from rollcall.files.rows import Row
 from scripts.api import Api
 from scripts.importing import HttpImport, Report, UploadImport, report_of
 from scripts.stacks import Stack

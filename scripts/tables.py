@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from rollcall.apikeys import ApiKey
+from rollcall.access.api_keys import ApiKey
 from scripts.audit import Drift
 from scripts.cost import Estimate, Part
 from scripts.dlq import Failure, Summary

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rollcall.keys import Tables
+from rollcall.stack.keys import Tables
 from scripts.deploy import template
 
 # What botocore tells of each request, just before it is signed.

@@ -13,14 +13,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from rollcall.access import Principal
-from rollcall.apikeys import SCOPES
-from rollcall.batch import Batch
-from rollcall.claims import Receipt
-from rollcall.days import Calendar
-from rollcall.events import Event
-from rollcall.keys import Tables, counted_source, counted_type
-from rollcall.limits import Allowance, Limit
+from rollcall.access.api_keys import SCOPES
+from rollcall.access.gate import Principal
+from rollcall.core.batch import Batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.core.limits import Allowance, Limit
+from rollcall.counting.receipts import Receipt
+from rollcall.stack.keys import Tables, counted_source, counted_type
 from scripts.deploy import ROOT, template
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)

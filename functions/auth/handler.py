@@ -5,15 +5,17 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall import access, aws
-from rollcall.accounts import Accounts
-from rollcall.apikeys import ApiKeys
-from rollcall.dynamo import Dynamo
-from rollcall.http import apikeys, auth
+from rollcall.access import gate as access
+from rollcall.access.accounts import Accounts
+from rollcall.access.api_keys import ApiKeys
+from rollcall.access.buckets import Buckets
+from rollcall.access.passwords import Passwords
 from rollcall.http.app import create_app, serve
-from rollcall.passwords import Passwords
-from rollcall.ratelimit import Buckets
-from rollcall.settings import AccessSettings, AccountSettings
+from rollcall.http.routes import auth
+from rollcall.http.routes import keys as apikeys
+from rollcall.stack import clients as aws
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import AccessSettings, AccountSettings
 
 logger = Logger()
 settings = AccountSettings.read(os.environ)

@@ -5,12 +5,22 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.compaction import build
-from rollcall.settings import ArchiveSettings
+from rollcall.archive.bucket import Archive
+from rollcall.archive.compaction import OTHER_MEGABYTES, Compaction, Compactor
+from rollcall.stack import clients
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import ArchiveSettings
 
 logger = Logger()
 metrics = Metrics()
-compaction = build(ArchiveSettings.read(os.environ), logger, metrics)
+settings = ArchiveSettings.read(os.environ)
+compactor = Compactor(
+    Archive(clients.s3(), settings.bucket),
+    Dynamo(clients.dynamodb()),
+    settings.stats_table,
+    settings.memory_megabytes - OTHER_MEGABYTES,
+)
+compaction = Compaction(compactor, logger, metrics)
 
 
 @metrics.log_metrics

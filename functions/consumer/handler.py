@@ -5,12 +5,31 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.consumer import build
-from rollcall.settings import ConsumerSettings
+from rollcall.archive.bucket import Archive
+from rollcall.counting.claims import Claims
+from rollcall.counting.consumer import Consumer
+from rollcall.stack import clients, layout
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.queues import DeadLetterQueue
+from rollcall.stack.settings import ConsumerSettings
 
 logger = Logger()
 metrics = Metrics()
-consumer = build(ConsumerSettings.read(os.environ), logger, metrics)
+settings = ConsumerSettings.read(os.environ)
+dynamo = Dynamo(clients.dynamodb())
+layout.hold_layout(dynamo, settings.tables, settings.calendar)
+# Made when something has to go there, which is hardly ever.
+dead_letters = DeadLetterQueue(clients.later(clients.sqs), settings.dead_letter_queue_url)
+claims = Claims(
+    dynamo,
+    settings.tables,
+    settings.calendar,
+    dead_letters,
+    settings.remembered_user_days,
+    archive=Archive(clients.later(clients.s3), settings.archive_bucket) if settings.archive_bucket else None,
+    hot_days=settings.hot_days,
+)
+consumer = Consumer(claims, dynamo, dead_letters, logger, metrics)
 
 
 @metrics.log_metrics

@@ -5,11 +5,17 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall.imports import build_planner
-from rollcall.settings import PlanSettings
+from rollcall.files.planner import Planner
+from rollcall.files.progress import ImportLog
+from rollcall.stack import clients
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.queues import BatchQueue
+from rollcall.stack.settings import PlanSettings
 
 logger = Logger()
-planner = build_planner(PlanSettings.read(os.environ), logger)
+settings = PlanSettings.read(os.environ)
+log = ImportLog(Dynamo(clients.dynamodb()), settings.stats_table)
+planner = Planner(clients.s3(), BatchQueue(clients.sqs(), settings.import_queue_url), log, logger)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -5,12 +5,20 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.imports import build_importer
-from rollcall.settings import ImportSettings
+from rollcall.files.importer import Importer
+from rollcall.files.progress import ImportLog
+from rollcall.intake.intake import Intake
+from rollcall.stack import clients
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.queues import BatchQueue
+from rollcall.stack.settings import ImportSettings
 
 logger = Logger()
 metrics = Metrics()
-importer = build_importer(ImportSettings.read(os.environ), logger, metrics)
+settings = ImportSettings.read(os.environ)
+log = ImportLog(Dynamo(clients.dynamodb()), settings.stats_table)
+intake = Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar)
+importer = Importer(clients.s3(), intake, log, logger, metrics)
 
 
 @metrics.log_metrics

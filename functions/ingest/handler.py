@@ -6,16 +6,19 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall import access, aws
-from rollcall.dynamo import Dynamo
-from rollcall.http import imports, ingest
+from rollcall.access import gate as access
+from rollcall.counting.receipts import Receipts
+from rollcall.files.progress import ImportLog
+from rollcall.files.uploads import Uploads
 from rollcall.http.app import create_app, serve
-from rollcall.idempotency import IdempotencyKeys
-from rollcall.imports import Uploads
-from rollcall.intake import BatchQueue, Intake
-from rollcall.progress import ImportLog
-from rollcall.receipts import Receipts
-from rollcall.settings import AccessSettings, IngestSettings, StatsSettings
+from rollcall.http.routes import events as ingest
+from rollcall.http.routes import imports
+from rollcall.intake.idempotency import IdempotencyKeys
+from rollcall.intake.intake import Intake
+from rollcall.stack import clients as aws
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.queues import BatchQueue
+from rollcall.stack.settings import AccessSettings, IngestSettings, StatsSettings
 
 # A request that brings no events measures nothing.
 warnings.filterwarnings("ignore", "No application metrics to publish")

@@ -5,14 +5,15 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall import access, aws
-from rollcall.asking import build as build_segments
-from rollcall.dayusers import DayUsers, KeptDays
-from rollcall.dynamo import Dynamo
-from rollcall.http import retention
+from rollcall.access import gate as access
 from rollcall.http.app import create_app, serve
-from rollcall.settings import AccessSettings, AskSettings, RetentionSettings
-from rollcall.stats import Stats
+from rollcall.http.routes import retention
+from rollcall.questions.day_users import DayUsers, KeptDays
+from rollcall.questions.from_counters import Stats
+from rollcall.questions.remote import build as build_segments
+from rollcall.stack import clients as aws
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import AccessSettings, AskSettings, RetentionSettings
 
 logger = Logger()
 settings = RetentionSettings.read(os.environ)

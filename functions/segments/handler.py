@@ -7,11 +7,24 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall.questions import build
-from rollcall.settings import SegmentsSettings
+from rollcall.archive.bucket import Archive
+from rollcall.archive.snapshots import Snapshots
+from rollcall.questions.from_archive import Questions
+from rollcall.questions.remote_handler import OTHER_MEGABYTES, Segments
+from rollcall.stack import clients
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import SegmentsSettings
 
 logger = Logger()
-segments = build(SegmentsSettings.read(os.environ), Path(tempfile.gettempdir()) / "archive", logger)
+settings = SegmentsSettings.read(os.environ)
+snapshots = Snapshots(
+    Archive(clients.s3(), settings.archive.bucket),
+    Dynamo(clients.dynamodb()),
+    settings.archive.stats_table,
+    Path(tempfile.gettempdir()) / "archive",
+    settings.storage_megabytes - OTHER_MEGABYTES,
+)
+segments = Segments(Questions(snapshots, settings.archive.memory_megabytes - OTHER_MEGABYTES), logger)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -5,18 +5,19 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall import access, aws
-from rollcall.apikeys import ApiKeys
-from rollcall.asking import build as build_segments
-from rollcall.dynamo import Dynamo
-from rollcall.health import Health
-from rollcall.http import batches, meta
-from rollcall.http import stats as stats_routes
+from rollcall.access import gate as access
+from rollcall.access.api_keys import ApiKeys
+from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app, serve
-from rollcall.monitor import Monitor
-from rollcall.receipts import Receipts
-from rollcall.settings import AccessSettings, AskSettings, HealthSettings, StatsSettings
-from rollcall.stats import Stats
+from rollcall.http.routes import batches, docs, health, metrics
+from rollcall.http.routes import stats as stats_routes
+from rollcall.operation.health import Health
+from rollcall.operation.monitor import Monitor
+from rollcall.questions.from_counters import Stats
+from rollcall.questions.remote import build as build_segments
+from rollcall.stack import clients as aws
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import AccessSettings, AskSettings, HealthSettings, StatsSettings
 
 logger = Logger()
 settings = StatsSettings.read(os.environ)
@@ -30,7 +31,9 @@ segments = build_segments(AskSettings.read(os.environ))
 app = create_app(
     stats_routes.router,
     batches.router,
-    meta.router,
+    health.router,
+    metrics.router,
+    docs.router,
     logger=logger,
     gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
     stats=stats,

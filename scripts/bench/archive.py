@@ -23,11 +23,11 @@ from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from rollcall.archive import Archive, Stored, encode
-from rollcall.batch import MAX_EVENTS, make_batch
-from rollcall.dynamo import Dynamo
-from rollcall.events import parse_event
-from rollcall.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
+from rollcall.archive.bucket import Archive, Stored, encode
+from rollcall.core.batch import MAX_EVENTS, make_batch
+from rollcall.core.events import parse_event
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
 from scripts import sample
 from scripts.bench.cold import environment
 from scripts.bench.load import RECEIVED_AT
@@ -166,7 +166,7 @@ class _Finished:
 
 def compact(folder: Path) -> dict[str, Any]:
     """Compact the batches of a folder."""
-    from rollcall.compaction import OTHER_MEGABYTES, Compactor
+    from rollcall.archive.compaction import OTHER_MEGABYTES, Compactor
 
     megabytes = _memory("CompactionMemory") - OTHER_MEGABYTES
     compactor = Compactor(FolderArchive(folder), cast(Dynamo, _Finished()), "stats", megabytes)
@@ -176,9 +176,10 @@ def compact(folder: Path) -> dict[str, Any]:
 
 def ask(folder: Path, questions: int, started: float) -> dict[str, Any]:
     """Ask for a segment's daily actives, the first time with nothing at hand."""
-    from rollcall.questions import OTHER_MEGABYTES, Questions
-    from rollcall.segments import parse_segment
-    from rollcall.snapshots import Snapshots
+    from rollcall.archive.snapshots import Snapshots
+    from rollcall.questions.from_archive import Questions
+    from rollcall.questions.remote_handler import OTHER_MEGABYTES
+    from rollcall.questions.segment import parse_segment
 
     milliseconds: list[float] = []
     users = 0

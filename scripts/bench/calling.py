@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 from botocore.config import Config
 
-from rollcall import aws
-from rollcall.access import Principal
-from rollcall.apikeys import SCOPES
-from rollcall.limits import Allowance, Limit
+from rollcall.access.api_keys import SCOPES
+from rollcall.access.gate import Principal
+from rollcall.core.limits import Allowance, Limit
+from rollcall.stack import clients as aws
 from scripts.bench.cold import environment
 from scripts.deploy import ROOT
 from scripts.ministack import CREDENTIAL, REGION, MiniStack

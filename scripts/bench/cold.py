@@ -22,7 +22,7 @@ MB = 1024 * 1024
 # What every function is compared with.
 _BARE_CODE = 'import boto3; boto3.client("dynamodb")'
 # The consumer holds the layout against the table at start.
-_BEFORE = {"consumer": "import rollcall.layout; rollcall.layout.hold_layout = lambda *_: None\n"}
+_BEFORE = {"consumer": "import rollcall.stack.layout; rollcall.stack.layout.hold_layout = lambda *_: None\n"}
 
 # An account's, a test run's, and whether and where Python keeps bytecode.
 _NOT_KEPT = ("AWS_", "COV_", "POWERTOOLS_", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")

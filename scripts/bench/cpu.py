@@ -34,13 +34,13 @@ import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 
-from rollcall import aws
-from rollcall.archive import Archive
-from rollcall.batch import cut, decode
-from rollcall.claims import Claims
-from rollcall.dynamo import Dynamo
-from rollcall.events import parse_event
-from rollcall.settings import ConsumerSettings
+from rollcall.archive.bucket import Archive
+from rollcall.core.batch import cut, decode
+from rollcall.core.events import parse_event
+from rollcall.counting.claims import Claims
+from rollcall.stack import clients as aws
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.settings import ConsumerSettings
 from scripts.bench.calling import CONTEXT, OpenGate
 from scripts.bench.load import (
     DAY_SECONDS,

@@ -19,10 +19,13 @@ from typing import IO, Any, cast
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.days import Calendar
-from rollcall.imports import Importer, Planner, Task
-from rollcall.intake import BatchQueue, Intake
-from rollcall.progress import ImportLog, Part, Progress
+from rollcall.core.days import Calendar
+from rollcall.files.importer import Importer
+from rollcall.files.planner import Planner
+from rollcall.files.progress import ImportLog, Part, Progress
+from rollcall.files.task import Task
+from rollcall.intake.intake import Intake
+from rollcall.stack.queues import BatchQueue
 from scripts import sample
 from scripts.bench.memory import peak_mb
 

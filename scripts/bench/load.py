@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from rollcall.batch import Batch, cut
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event, parse_event
-from rollcall.keys import Tables, counts_key, shard_of, type_attribute, users_key
+from rollcall.core.batch import Batch, cut
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event, parse_event
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import Tables, counts_key, shard_of, type_attribute, users_key
 
 EVENT_TYPES = 20
 EVENTS_PER_BATCH = 500

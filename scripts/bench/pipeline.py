@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx2
 
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.dynamo import Dynamo
-from rollcall.limits import Limit
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.core.limits import Limit
+from rollcall.stack.dynamo import Dynamo
 from scripts import deploy
 from scripts.bench.load import FIRST_MOMENT, made_raws
 from scripts.ministack import MiniStack

@@ -21,9 +21,9 @@ from typing import Any
 
 import boto3
 
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.keys import Tables
+from rollcall.core.days import Calendar
+from rollcall.counting.claims import Claims
+from rollcall.stack.keys import Tables
 from scripts import deploy
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import EVENTS_PER_BATCH, FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events

@@ -19,9 +19,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.events import Event
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
 from scripts import deploy
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rollcall.batch import Batch
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.keys import Tables
+from rollcall.core.batch import Batch
+from rollcall.core.days import Calendar
+from rollcall.counting.claims import Claims
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import Tables
 from scripts.bench.calling import dynamodb
 from scripts.bench.load import LiteralDesign, NoDeadLetters, batches, made_events
 from scripts.bench.meter import Meter

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rollcall.days import parse_day
+from rollcall.core.days import parse_day
 from scripts import audit as auditing
 from scripts import stacks, tables
 from scripts.commands.common import AsJson, StackName, say, show, show_json

@@ -10,11 +10,11 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from rollcall.apikeys import BadKey, KeyChanged, KeyRevoked, UnknownKey
-from rollcall.archive import ArchiveError
-from rollcall.compaction import Contended
-from rollcall.dynamo import Unavailable
-from rollcall.snapshots import Moving
+from rollcall.access.api_keys import BadKey, KeyChanged, KeyRevoked, UnknownKey
+from rollcall.archive.bucket import ArchiveError
+from rollcall.archive.compaction import Contended
+from rollcall.archive.snapshots import Moving
+from rollcall.stack.dynamo import Unavailable
 from scripts import local, stacks
 from scripts.api import Api, ApiError
 from scripts.audit import CannotRepair

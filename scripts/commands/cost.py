@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rollcall.bodies import MAX_EVENTS
+from rollcall.intake.bodies import MAX_EVENTS
 from scripts import cost as costing
 from scripts import tables
 from scripts.bench.report import Report, Target

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from rollcall.bodies import MAX_EVENTS
-from rollcall.days import parse_day
-from rollcall.rows import read_rows
+from rollcall.core.days import parse_day
+from rollcall.files.rows import read_rows
+from rollcall.intake.bodies import MAX_EVENTS
 from scripts import importing, sample, stacks, tables
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import Failed, KeyText, StackName, api, say, show

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from rollcall.apikeys import ApiKeys
-from rollcall.dynamo import Dynamo
-from rollcall.limits import Limit
+from rollcall.access.api_keys import ApiKeys
+from rollcall.core.limits import Limit
+from rollcall.stack.dynamo import Dynamo
 from scripts import stacks, tables
 from scripts.commands.common import AsJson, StackName, say, show, show_json
 

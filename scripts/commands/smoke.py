@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import typer
 
-from rollcall.apikeys import ApiKeys
-from rollcall.dynamo import Dynamo
+from rollcall.access.api_keys import ApiKeys
+from rollcall.stack.dynamo import Dynamo
 from scripts import smoke as smoking
 from scripts import stacks
 from scripts.api import PATIENCE_SECONDS

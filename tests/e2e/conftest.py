@@ -8,9 +8,9 @@ import httpx2
 import pytest
 from localstack_client.session import Session as LocalStack
 
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.dynamo import Dynamo
-from rollcall.limits import Limit
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.core.limits import Limit
+from rollcall.stack.dynamo import Dynamo
 from scripts.deploy import ClientFactory, deploy
 from scripts.ministack import CREDENTIAL, REGION, MiniStack, api_url, free_port
 from scripts.sam import Sam, prepare, reachable

@@ -4,11 +4,11 @@ from unittest import mock
 
 import pytest
 
-from rollcall.batch import make_batch
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
+from rollcall.core.batch import make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
+from rollcall.stack.dynamo import Dynamo
 from scripts import audit, stacks
 from tests.e2e.conftest import DeployedStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, pass_over

@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from rollcall.batch import Batch, encode, make_batch
-from rollcall.events import Event
+from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.events import Event
 from scripts import sample
 from scripts.deploy import ROOT
 from scripts.ministack import api_url, free_port

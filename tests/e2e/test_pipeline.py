@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from rollcall.batch import cut, encode, make_batch
-from rollcall.days import Calendar, days_between
-from rollcall.events import Event, parse_event
-from rollcall.intake import BatchQueue
-from rollcall.keys import Tables
+from rollcall.core.batch import cut, encode, make_batch
+from rollcall.core.days import Calendar, days_between
+from rollcall.core.events import Event, parse_event
+from rollcall.stack.keys import Tables
+from rollcall.stack.queues import BatchQueue
 from scripts.sample import generate
 from tests.e2e.conftest import DeployedStack, wait_until
 from tests.support import NOW, RECEIVED_AT, assert_counters_equal_recount

@@ -20,11 +20,11 @@ from fastapi import FastAPI
 from moto import mock_aws
 from starlette.types import Receive, Scope, Send
 
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.asking import Segments
-from rollcall.batch import Batch, decode
-from rollcall.dynamo import Dynamo
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.core.batch import Batch, decode
 from rollcall.http.headers import with_headers
+from rollcall.questions.remote import Segments
+from rollcall.stack.dynamo import Dynamo
 from scripts.deploy import ROOT
 from scripts.ministack import MiniStack
 from tests.conftest import CREDENTIAL

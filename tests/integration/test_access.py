@@ -21,14 +21,14 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from moto import mock_aws
 
-from rollcall.accounts import TokenPair
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.batch import Batch
-from rollcall.dynamo import Dynamo
+from rollcall.access.accounts import TokenPair
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
+from rollcall.core.batch import Batch
+from rollcall.core.limits import Limit
 from rollcall.http.document import describe
-from rollcall.keys import Tables, account_key, session_key
-from rollcall.limits import Limit
-from rollcall.tokens import ALGORITHM, AccessTokens, SigningKey
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import Tables, account_key, session_key
 from scripts.deploy import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
 from tests.support import (
@@ -216,7 +216,7 @@ def shared_stack(aws_clients: dict[str, Any]) -> Iterator[Stack]:
             monkeypatch.delenv(name)
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
         cheap = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
-        monkeypatch.setattr("rollcall.passwords.PasswordHasher", cheap)
+        monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", cheap)
         with event_loop(), mock_aws():
             made = loaded(monkeypatch, aws_clients)
             yield made

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from rollcall.accounts import (
+from rollcall.access.accounts import (
     MAX_EMAIL_CHARACTERS,
     REFRESH_SECONDS,
     Accounts,
@@ -20,11 +20,11 @@ from rollcall.accounts import (
     TokenPair,
     WrongPassword,
 )
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.dynamo import Dynamo
-from rollcall.limits import Limit
-from rollcall.passwords import Passwords
-from rollcall.tokens import ACCESS_SECONDS, AccessTokens, Claims
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.passwords import Passwords
+from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, Claims
+from rollcall.core.limits import Limit
+from rollcall.stack.dynamo import Dynamo
 from tests.integration.conftest import WholeApi
 from tests.support import LAMBDA_CONTEXT, assert_problem, sample_event, scan
 
@@ -106,7 +106,7 @@ def bearer(tokens: SignIn) -> dict[str, str]:
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes that take no time, for tests that are not about them."""
     cheap = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr("rollcall.passwords.PasswordHasher", cheap)
+    monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", cheap)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 import boto3
 import pytest
 
-from rollcall.access import Gate, Principal, Unauthenticated
-from rollcall.apikeys import SCOPES, ApiKey, ApiKeys, BadKey, KeyChanged, KeyRevoked, UnknownKey
-from rollcall.dynamo import Dynamo, Item
-from rollcall.limits import Allowance, Limit, TooFast
-from rollcall.tokens import AccessTokens, SigningKey
+from rollcall.access.api_keys import SCOPES, ApiKey, ApiKeys, BadKey, KeyChanged, KeyRevoked, UnknownKey
+from rollcall.access.gate import Gate, Principal, Unauthenticated
+from rollcall.access.tokens import AccessTokens, SigningKey
+from rollcall.core.limits import Allowance, Limit, TooFast
+from rollcall.stack.dynamo import Dynamo, Item
 from tests.support import create_access_table, scan
 
 REGION = "us-east-1"

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from rollcall.archive import Archive
-from rollcall.batch import Batch, make_batch
-from rollcall.claims import Claims
-from rollcall.compaction import ATTEMPTS, Compacted, Compactor, Contended
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
-from rollcall.keys import batch_object, day_object
-from rollcall.snapshots import Moving, Snapshots
+from rollcall.archive.bucket import Archive
+from rollcall.archive.compaction import ATTEMPTS, Compacted, Compactor, Contended
+from rollcall.archive.snapshots import Moving, Snapshots
+from rollcall.core.batch import Batch, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import batch_object, day_object
 from scripts.archives import StackArchive
 from scripts.audit import LEAST_AGE, Auditor
 from scripts.ministack import MiniStack

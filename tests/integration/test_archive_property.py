@@ -20,18 +20,18 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rollcall import compaction, snapshots
-from rollcall.archive import Archive
-from rollcall.batch import Batch, make_batch
-from rollcall.claims import Claims
-from rollcall.compaction import Compactor
-from rollcall.days import Calendar
-from rollcall.duck import connect, load_snapshot
-from rollcall.dynamo import Dynamo, Unavailable
-from rollcall.events import Event
-from rollcall.keys import Tables
-from rollcall.receipts import finished
-from rollcall.snapshots import Moving, Snapshot, Snapshots
+from rollcall.archive import compaction, snapshots
+from rollcall.archive.bucket import Archive
+from rollcall.archive.compaction import Compactor
+from rollcall.archive.duck import connect, load_snapshot
+from rollcall.archive.snapshots import Moving, Snapshot, Snapshots
+from rollcall.core.batch import Batch, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
+from rollcall.counting.receipts import finished
+from rollcall.stack.dynamo import Dynamo, Unavailable
+from rollcall.stack.keys import Tables
 from scripts.ministack import MiniStack
 from tests.integration.test_claims_property import FAULTS, Crash, FaultyClient, Queue, Turns
 from tests.support import (

@@ -7,11 +7,11 @@ from unittest import mock
 
 import pytest
 
-from rollcall.batch import Batch, make_batch
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
+from rollcall.core.batch import Batch, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
+from rollcall.stack.dynamo import Dynamo
 from scripts.audit import LEAST_AGE, Auditor, CannotRepair, Drift
 from tests.support import (
     RECEIVED_AT,

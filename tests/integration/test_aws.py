@@ -13,7 +13,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
-from rollcall import aws
+from rollcall.stack import clients as aws
 from tests.support import create_tables, delete_tables, scan
 
 

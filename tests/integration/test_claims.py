@@ -7,17 +7,17 @@ from unittest import mock
 
 import pytest
 
-from rollcall import claims, counters
-from rollcall.batch import Batch, make_batch
-from rollcall.claims import Claims, Receipt
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo, Item
-from rollcall.events import Event
-from rollcall.keys import Tables, counts_key, shard_of
-from rollcall.layout import hold_layout
-from rollcall.receipts import Receipts
-from rollcall.settings import BadSetting
-from rollcall.stats import Stats
+from rollcall.core.batch import Batch, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting import claims, counters
+from rollcall.counting.claims import Claims
+from rollcall.counting.receipts import Receipt, Receipts
+from rollcall.questions.from_counters import Stats
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import Tables, counts_key, shard_of
+from rollcall.stack.layout import hold_layout
+from rollcall.stack.settings import BadSetting
 from tests.roles import EVENT, Watch
 from tests.support import (
     RECEIVED_AT,

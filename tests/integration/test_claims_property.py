@@ -19,14 +19,15 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollcall import counters, dynamo
-from rollcall.batch import Batch, make_batch
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo, Unavailable
-from rollcall.events import Event
-from rollcall.keys import Tables
-from rollcall.stats import Stats
+from rollcall.core.batch import Batch, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting import counters
+from rollcall.counting.claims import Claims
+from rollcall.questions.from_counters import Stats
+from rollcall.stack import dynamo
+from rollcall.stack.dynamo import Dynamo, Unavailable
+from rollcall.stack.keys import Tables
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,

@@ -6,10 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from rollcall.apikeys import ApiKeys
-from rollcall.dynamo import Dynamo
+from rollcall.access.api_keys import ApiKeys
+from rollcall.core.limits import Limit
 from rollcall.http.app import serve
-from rollcall.limits import Limit
+from rollcall.stack.dynamo import Dynamo
 from tests.integration.conftest import WholeApi
 from tests.support import LAMBDA_CONTEXT, assert_problem, sample_event
 

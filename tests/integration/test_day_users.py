@@ -9,15 +9,15 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
-from rollcall.answers import Retention
-from rollcall.batch import make_batch
-from rollcall.claims import Claims
-from rollcall.days import Calendar, add_days
-from rollcall.dayusers import DayUsers, KeptDays
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
-from rollcall.keys import day_users_object
-from rollcall.stats import Stats
+from rollcall.core.batch import make_batch
+from rollcall.core.days import Calendar, add_days
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
+from rollcall.questions.answers import Retention
+from rollcall.questions.day_users import DayUsers, KeptDays
+from rollcall.questions.from_counters import Stats
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import day_users_object
 from scripts.ministack import MiniStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables
 

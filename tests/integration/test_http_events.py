@@ -15,13 +15,14 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 from fastapi.testclient import TestClient
 
-from rollcall.access import Gate
-from rollcall.batch import Batch, decode
-from rollcall.days import Calendar
-from rollcall.events import Event
-from rollcall.http import ingest
+from rollcall.access.gate import Gate
+from rollcall.core.batch import Batch, decode
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
 from rollcall.http.app import create_app
-from rollcall.intake import ATTEMPTS, BatchQueue, Intake
+from rollcall.http.routes import events as ingest
+from rollcall.intake.intake import Intake
+from rollcall.stack.queues import ATTEMPTS, BatchQueue
 from tests.integration.conftest import Queue
 from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, OpenGate, assert_problem, pass_over, queued, sample_event
 

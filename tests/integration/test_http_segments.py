@@ -10,11 +10,11 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError, ReadTimeoutError
 from fastapi.testclient import TestClient
 
-from rollcall.access import Gate
-from rollcall.asking import Segments
-from rollcall.days import Calendar
-from rollcall.http import retention, stats
+from rollcall.access.gate import Gate
+from rollcall.core.days import Calendar
 from rollcall.http.app import create_app
+from rollcall.http.routes import retention, stats
+from rollcall.questions.remote import Segments
 from tests.support import OpenGate, assert_problem
 
 AS_OF = "2025-09-01T00:00:00Z"

@@ -13,11 +13,12 @@ from aws_lambda_powertools import Logger
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from rollcall.access import Gate
-from rollcall.answers import DailyActives, EventCount, Retention, Window
-from rollcall.days import Calendar, add_days
-from rollcall.http import meta, retention, stats
+from rollcall.access.gate import Gate
+from rollcall.core.days import Calendar, add_days
 from rollcall.http.app import create_app, serve
+from rollcall.http.routes import docs, metrics, retention, stats
+from rollcall.http.routes import health as health_routes
+from rollcall.questions.answers import DailyActives, EventCount, Retention, Window
 from tests.support import LAMBDA_CONTEXT, OpenGate, assert_problem, routes, sample_event
 
 KYIV = Calendar("Europe/Kyiv")
@@ -76,7 +77,7 @@ def health() -> StubHealth:
 
 @pytest.fixture
 def app(asked: StubStats, health: StubHealth, logger: Logger) -> FastAPI:
-    routers = (stats.router, retention.router, meta.router)
+    routers = (stats.router, retention.router, health_routes.router, metrics.router, docs.router)
     services = {"stats": asked, "segments": None, "calendar": KYIV, "health": health}
     return create_app(*routers, logger=logger, gate=cast(Gate, OpenGate()), **services)
 

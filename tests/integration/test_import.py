@@ -15,15 +15,19 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 
-from rollcall import imports
-from rollcall.batch import decode
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
-from rollcall.imports import Importer, Planner, QueueUnavailable, Task
-from rollcall.intake import ATTEMPTS, BatchQueue, Intake, Taken
-from rollcall.keys import import_id_of
-from rollcall.progress import Counted, ImportLog, UnknownImport
+from rollcall.core.batch import decode
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.files import importer as imports
+from rollcall.files import planner
+from rollcall.files.importer import Importer
+from rollcall.files.planner import Planner
+from rollcall.files.progress import Counted, ImportLog, UnknownImport
+from rollcall.files.task import QueueUnavailable, Task
+from rollcall.intake.intake import Intake, Taken
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import import_id_of
+from rollcall.stack.queues import ATTEMPTS, BatchQueue
 from tests.integration.conftest import Queue
 from tests.support import (
     LAMBDA_CONTEXT,
@@ -298,7 +302,7 @@ def test_rejects_beyond_the_limit_of_their_file_are_counted(
     importer: WholeImport, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "MAX_REJECTS_BYTES", 200)
-    monkeypatch.setattr(imports, "PIECE_BYTES", 300)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 300)
     bucket.put(file_of(*(row(number, user_id="") for number in range(20)), row(20)))
 
     imported = importer.import_object(BUCKET, KEY)
@@ -558,7 +562,7 @@ def peak_of(work: Callable[[], object]) -> int:
 def test_the_memory_to_plan_a_file_does_not_grow_with_it(
     make_importer: Callable[[Any, Any, str], WholeImport], monkeypatch: pytest.MonkeyPatch, compressed: bool
 ) -> None:
-    monkeypatch.setattr(imports, "PIECE_BYTES", 1024**2)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 1024**2)
     peaks = []
     for rows in (2_100, 8_400):
         # So many equal letters fit one chunk of a compressed file.
@@ -603,7 +607,7 @@ def test_a_file_in_many_parts_has_the_events_and_rejects_of_the_whole(
         rows = [json_line(number).encode() for number in range(300)]
         rows[7] = rows[250] = b"{"
         content = b"\n".join(rows)
-    monkeypatch.setattr(imports, "PIECE_BYTES", 2_000)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 2_000)
 
     imported = many_rows(importer, bucket, gzip.compress(content) if form == "gzip" else content)
 
@@ -620,7 +624,7 @@ def test_a_file_in_many_parts_has_the_events_and_rejects_of_the_whole(
 def test_parts_may_be_done_in_any_order_and_more_than_once(
     importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 1_000)
     bucket.put(file_of(*(row(number, user_id="" if number % 10 == 3 else "u") for number in range(100))))
     importer.planner.handle(notification(KEY))
     tasks = importer.tasks.waiting
@@ -642,7 +646,7 @@ def test_parts_may_be_done_in_any_order_and_more_than_once(
 def test_progress_tells_what_is_done_and_when_all_is(
     importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 1_000)
     import_id = importer.log.expect(KEY)
     waiting = importer.log.read(import_id)
     assert (waiting.run, waiting.planned, waiting.parts, waiting.done) == (None, None, [], False)
@@ -770,7 +774,7 @@ def test_an_import_is_not_done_before_its_rejects_are_there(importer: WholeImpor
 def test_a_file_that_is_notified_again_is_done_again_only_when_all_its_parts_are(
     importer: WholeImport, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "PIECE_BYTES", 1_000)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 1_000)
     finished = Mock(wraps=Importer._finish)
     monkeypatch.setattr(Importer, "_finish", lambda *arguments: finished(*arguments))
     bucket.put(file_of(*(row(number) for number in range(100))))

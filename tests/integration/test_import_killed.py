@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall import imports
-from rollcall.batch import decode
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.imports import Importer, Planner, Task
-from rollcall.intake import BatchQueue, Intake
-from rollcall.keys import Tables, import_id_of
-from rollcall.progress import ImportLog
+from rollcall.core.batch import decode
+from rollcall.core.days import Calendar
+from rollcall.counting.claims import Claims
+from rollcall.files import importer as imports
+from rollcall.files import planner
+from rollcall.files.importer import Importer
+from rollcall.files.planner import Planner
+from rollcall.files.progress import ImportLog
+from rollcall.files.task import Task
+from rollcall.intake.intake import Intake
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import Tables, import_id_of
+from rollcall.stack.queues import BatchQueue
 from scripts.ministack import MiniStack
 from tests.support import (
     KeptDeadLetters,
@@ -144,7 +148,7 @@ def content(rng: random.Random) -> tuple[bytes, set[str], list[str]]:
 def test_a_killed_import_that_is_notified_again_loses_nothing_and_counts_nothing_twice(
     dynamodb: Any, ministack: MiniStack, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(imports, "PIECE_BYTES", 3_000)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 3_000)
     rng = random.Random(seed)
     mortal = Mortal(rng)
     stack = Stack(dynamodb, ministack, mortal)

@@ -10,12 +10,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from rollcall.access import Gate
-from rollcall.accounts import Accounts, InvalidRefreshToken
-from rollcall.dynamo import Dynamo
-from rollcall.limits import Limit
-from rollcall.passwords import Passwords
-from rollcall.tokens import AccessTokens, SigningKey
+from rollcall.access.accounts import Accounts, InvalidRefreshToken
+from rollcall.access.gate import Gate
+from rollcall.access.passwords import Passwords
+from rollcall.access.tokens import AccessTokens, SigningKey
+from rollcall.core.limits import Limit
+from rollcall.stack.dynamo import Dynamo
 from tests.support import create_access_table, pass_over
 
 EMAIL, PASSWORD, OTHER = "ada@example.com", "nine green bottles", "eight green bottles"
@@ -41,7 +41,7 @@ class Stack:
 @pytest.fixture
 def stack(aws: None, aws_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr("rollcall.passwords.PasswordHasher", lambda: cheap)
+    monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", lambda: cheap)
     ssm = boto3.client("ssm", "us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
     made = Stack(aws_clients["dynamodb"], ssm)
     yield made

@@ -12,18 +12,18 @@ from fastapi.testclient import TestClient
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollcall.access import Gate
-from rollcall.apikeys import ApiKeys
-from rollcall.batch import make_batch
-from rollcall.claims import Claims
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
-from rollcall.http import meta
+from rollcall.access.api_keys import ApiKeys
+from rollcall.access.gate import Gate
+from rollcall.core.batch import make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting.claims import Claims
 from rollcall.http.app import create_app
-from rollcall.keys import counts_key
-from rollcall.monitor import Monitor
-from rollcall.stats import Stats
+from rollcall.http.routes import metrics as metrics_routes
+from rollcall.operation.monitor import Monitor
+from rollcall.questions.from_counters import Stats
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import counts_key
 from tests.integration.conftest import REGION, Queue, WholeApi
 from tests.support import KeptDeadLetters, OpenGate, create_tables, delete_tables
 
@@ -108,7 +108,7 @@ def test_events_are_counted_by_their_source_over_all_days(filled: FilledStats, l
     monitor = Monitor(
         filled.stats, cast(ApiKeys, NoKeys()), cast(Any, EmptyQueues()), cast(Any, None), "batches", "dead"
     )
-    app = create_app(meta.router, logger=logger, gate=cast(Gate, OpenGate()), monitor=monitor)
+    app = create_app(metrics_routes.router, logger=logger, gate=cast(Gate, OpenGate()), monitor=monitor)
     client = TestClient(app)
     before = read(client)
 

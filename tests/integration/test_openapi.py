@@ -31,18 +31,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from rollcall.accounts import Accounts, TokenPair
-from rollcall.apikeys import SCOPES, ApiKeys
-from rollcall.claims import Receipt
-from rollcall.dynamo import Dynamo, Item
-from rollcall.http.bodies import MAX_BYTES
+from rollcall.access.accounts import Accounts, TokenPair
+from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.passwords import Passwords
+from rollcall.core.limits import Limit
+from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.http.document import describe
-from rollcall.idempotency import IdempotencyKeys
-from rollcall.keys import receipt_key
-from rollcall.limits import Limit
-from rollcall.passwords import Passwords
-from rollcall.receipts import Receipts
-from rollcall.settings import StatsSettings
+from rollcall.http.json_bodies import MAX_BYTES
+from rollcall.intake.idempotency import IdempotencyKeys
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import receipt_key
+from rollcall.stack.settings import StatsSettings
 from tests.integration.conftest import Queue, WholeApi
 from tests.support import queued
 

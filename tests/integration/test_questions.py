@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from rollcall.answers import DailyActives, EventCount
-from rollcall.archive import Archive
-from rollcall.batch import cut
-from rollcall.claims import Claims
-from rollcall.compaction import Compactor
-from rollcall.days import Calendar, add_days, days_between
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event, parse_event
-from rollcall.keys import Tables
-from rollcall.questions import Questions
-from rollcall.segments import parse_segment
-from rollcall.snapshots import Snapshots
-from rollcall.stats import Stats
+from rollcall.archive.bucket import Archive
+from rollcall.archive.compaction import Compactor
+from rollcall.archive.snapshots import Snapshots
+from rollcall.core.batch import cut
+from rollcall.core.days import Calendar, add_days, days_between
+from rollcall.core.events import Event, parse_event
+from rollcall.counting.claims import Claims
+from rollcall.questions.answers import DailyActives, EventCount
+from rollcall.questions.from_archive import Questions
+from rollcall.questions.from_counters import Stats
+from rollcall.questions.segment import parse_segment
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import Tables
 from scripts import sample
 from scripts.ministack import MiniStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rollcall.dynamo import Dynamo, Item
-from rollcall.limits import Allowance, Limit, TooFast
-from rollcall.ratelimit import Buckets, NoBucket
+from rollcall.access.buckets import Buckets, NoBucket
+from rollcall.core.limits import Allowance, Limit, TooFast
+from rollcall.stack.dynamo import Dynamo, Item
 from tests.support import create_access_table
 
 REQUESTS = 50

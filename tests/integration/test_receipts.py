@@ -12,18 +12,20 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
-from rollcall import counters
-from rollcall.access import Gate
-from rollcall.batch import Batch, decode, make_batch
-from rollcall.claims import Claims, Receipt
-from rollcall.days import Calendar
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
-from rollcall.http import batches, ingest
+from rollcall.access.gate import Gate
+from rollcall.core.batch import Batch, decode, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event
+from rollcall.counting import counters
+from rollcall.counting.claims import Claims
+from rollcall.counting.receipts import Outcome, Receipt, Receipts, UnknownBatch
 from rollcall.http.app import create_app
-from rollcall.idempotency import IdempotencyKeyReused, IdempotencyKeys
-from rollcall.intake import BatchQueue, Intake
-from rollcall.receipts import Outcome, Receipts, UnknownBatch
+from rollcall.http.routes import batches
+from rollcall.http.routes import events as ingest
+from rollcall.intake.idempotency import IdempotencyKeyReused, IdempotencyKeys
+from rollcall.intake.intake import Intake
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.queues import BatchQueue
 from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, scan
 
 ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}

@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollcall.dynamo import Unavailable
-from rollcall.tokens import ACCESS_SECONDS, AccessTokens, Claims, ExpiredToken, InvalidToken, SigningKey
+from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, Claims, ExpiredToken, InvalidToken, SigningKey
+from rollcall.stack.dynamo import Unavailable
 
 REGION = "us-east-1"
 NAME = "/test/signing-key"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.batch import Batch, UndecodableBatch, cut, decode, encode, make_batch
-from rollcall.events import Event
+from rollcall.core.batch import Batch, UndecodableBatch, cut, decode, encode, make_batch
+from rollcall.core.events import Event
 
 RECEIVED_AT = "2025-08-03T12:00:00.000Z"
 LATER = "2025-08-04T12:00:00.000Z"

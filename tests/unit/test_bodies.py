@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.bodies import BodyTooLarge, UnreadableBody, read_events
-from rollcall.events import InvalidEvent, parse_event
+from rollcall.core.events import InvalidEvent, parse_event
+from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, read_events
 
 MB = 1024 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -19,10 +19,10 @@ from botocore.exceptions import ClientError, WaiterError
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rollcall.batch import Batch, encode, make_batch
-from rollcall.dynamo import Unavailable
-from rollcall.events import Event
-from rollcall.rows import Row, read_rows
+from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.events import Event
+from rollcall.files.rows import Row, read_rows
+from rollcall.stack.dynamo import Unavailable
 from scripts import deploy, dlq, importing, sample, stacks, tables
 from scripts.api import Api, ApiError, on_this_machine
 from scripts.audit import CannotRepair

@@ -3,11 +3,13 @@ from typing import Any, cast
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.batch import Batch, encode, make_batch
-from rollcall.claims import Applied, Claims, Receipt
-from rollcall.consumer import LEAST_MILLISECONDS, Consumer, DeadLetterQueue
-from rollcall.dynamo import Dynamo
-from rollcall.events import Event
+from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.events import Event
+from rollcall.counting.claims import Applied, Claims
+from rollcall.counting.consumer import LEAST_MILLISECONDS, Consumer
+from rollcall.counting.receipts import Receipt
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.queues import DeadLetterQueue
 
 
 class StubClaims:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rollcall.events import parse_event
+from rollcall.core.events import parse_event
 from scripts import cost, sample
 from scripts.cli import app
 from scripts.cost import (

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.counters import INLINE_BYTES, INLINE_TYPES, Increment, Part, Vocabulary, plan_part, tally
-from rollcall.days import add_days
-from rollcall.keys import counted_type, type_attribute
+from rollcall.core.days import add_days
+from rollcall.counting.counters import INLINE_BYTES, INLINE_TYPES, Increment, Part, Vocabulary, plan_part, tally
+from rollcall.stack.keys import counted_type, type_attribute
 
 DAY = "2025-08-01"
 MAX_WRITES = 99

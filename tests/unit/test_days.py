@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.days import Calendar, add_days, day_count, days_between, days_from, parse_day
+from rollcall.core.days import Calendar, add_days, day_count, days_between, days_from, parse_day
 
 days = st.dates(date(1900, 1, 1), date(2200, 1, 1)).map(date.isoformat)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.events import Event, InvalidEvent, flaw, parse_event
+from rollcall.core.events import Event, InvalidEvent, flaw, parse_event
 
 NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)
 UUID = "7b5ed1eb-83df-4255-a283-87fd4140b95e"

@@ -6,9 +6,9 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from rollcall.health import Health
-from rollcall.keys import Tables
-from rollcall.settings import HealthSettings
+from rollcall.operation.health import Health
+from rollcall.stack.keys import Tables
+from rollcall.stack.settings import HealthSettings
 
 SETTINGS = HealthSettings(
     Tables("events", "stats", 4, 4), "access", "http://queue", "http://dead-letters", "uploads", "archive"

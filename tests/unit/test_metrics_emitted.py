@@ -10,15 +10,17 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
-from rollcall.access import Gate
-from rollcall.batch import Batch, encode, make_batch
-from rollcall.claims import Applied, Claims, Receipt
-from rollcall.consumer import Consumer, DeadLetterQueue
-from rollcall.dynamo import ATTEMPTS, Dynamo, Setbacks, Unavailable
-from rollcall.events import Event
-from rollcall.http import ingest
+from rollcall.access.gate import Gate
+from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.events import Event
+from rollcall.counting.claims import Applied, Claims
+from rollcall.counting.consumer import Consumer
+from rollcall.counting.receipts import Receipt
 from rollcall.http.app import create_app
-from rollcall.intake import Intake, Rejection, Taken
+from rollcall.http.routes import events as ingest
+from rollcall.intake.intake import Intake, Rejection, Taken
+from rollcall.stack.dynamo import ATTEMPTS, Dynamo, Setbacks, Unavailable
+from rollcall.stack.queues import DeadLetterQueue
 from tests.support import OpenGate, pass_over
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)

@@ -7,9 +7,9 @@ from unittest.mock import Mock
 import pytest
 from aws_lambda_powertools import Logger
 
-from rollcall.answers import AsOf, DailyActives, EventCount, Retention, Window
-from rollcall.questions import Segments
-from rollcall.snapshots import Moving
+from rollcall.archive.snapshots import Moving
+from rollcall.questions.answers import AsOf, DailyActives, EventCount, Retention, Window
+from rollcall.questions.remote_handler import Segments
 
 AS_OF = "2025-09-01T00:00:00Z"
 SEGMENT = ["event_type:open"]

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.events import InvalidEvent, parse_event
-from rollcall.rows import Piece, Row, cut_file, read_piece, read_rows
+from rollcall.core.events import InvalidEvent, parse_event
+from rollcall.files.rows import Piece, Row, cut_file, read_piece, read_rows
 
 MB = 1024 * 1024
 NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)

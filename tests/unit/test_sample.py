@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollcall.events import parse_event
+from rollcall.core.events import parse_event
 from scripts.sample import EVENT_TYPES, generate
 
 LAST_DAY = date(2024, 3, 1)

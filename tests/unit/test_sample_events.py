@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rollcall.batch import decode
-from rollcall.bodies import read_events
-from rollcall.events import parse_event
+from rollcall.core.batch import decode
+from rollcall.core.events import parse_event
+from rollcall.intake.bodies import read_events
 from scripts.deploy import ROOT
 from scripts.lock import functions
 from tests.support import NOW, routes, sample_event

@@ -1,6 +1,6 @@
 import pytest
 
-from rollcall.segments import BadSegment, Condition, parse_segment
+from rollcall.questions.segment import BadSegment, Condition, parse_segment
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from rollcall.keys import Tables
-from rollcall.limits import Limit
-from rollcall.settings import (
+from rollcall.core.limits import Limit
+from rollcall.stack.keys import Tables
+from rollcall.stack.settings import (
     AccessSettings,
     AccountSettings,
     ArchiveSettings,

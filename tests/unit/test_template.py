@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from rollcall import settings
-from rollcall.duck import connect, load_batches, merge_day
-from rollcall.keys import day_object
+from rollcall.archive.duck import connect, load_batches, merge_day
+from rollcall.stack import settings
+from rollcall.stack.keys import day_object
 from scripts.deploy import template
 
 ROOT = Path(__file__).parents[2]

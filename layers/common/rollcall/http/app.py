@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from rollcall.access import Gate
+from rollcall.access.gate import Gate
 from rollcall.http import problems
 from rollcall.http.headers import with_headers
 

@@ -6,8 +6,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from rollcall.http import apikeys, auth, batches, imports, ingest, meta, retention, stats
 from rollcall.http.problems import Problem
+from rollcall.http.routes import auth, batches, health, imports, metrics, retention, stats
+from rollcall.http.routes import events as ingest
+from rollcall.http.routes import keys as apikeys
 
 
 @cache
@@ -22,7 +24,8 @@ def describe() -> dict[str, Any]:
         retention.router,
         auth.router,
         apikeys.router,
-        meta.router,
+        health.router,
+        metrics.router,
     )
     for part in routers:
         whole.include_router(part)

@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from rollcall.asking import SegmentsBusy, SegmentsFailed, SegmentsSlow
-from rollcall.dynamo import Unavailable
+from rollcall.questions.answers import SegmentsBusy, SegmentsFailed, SegmentsSlow
+from rollcall.stack.dynamo import Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2

@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Query
 
-from rollcall.days import day_count, parse_day
+from rollcall.core.days import day_count, parse_day
 from rollcall.http.problems import Refused
 
 MAX_DAYS = 366

@@ -8,9 +8,9 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from fastapi.security import SecurityScopes as Scopes
 
-from rollcall.access import Gate, Principal, Unauthenticated
+from rollcall.access.gate import Gate, Principal, Unauthenticated
+from rollcall.core.limits import Allowance, TooFast
 from rollcall.http.problems import Refused, problem_responses
-from rollcall.limits import Allowance, TooFast
 
 # What any route that asks for a credential may answer.
 REFUSALS = problem_responses(401, 403, 429, 503)

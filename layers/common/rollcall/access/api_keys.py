@@ -1,0 +1,238 @@
+"""API keys: a random secret that is shown once and kept as a hash, with what it may do."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import NamedTuple
+
+from rollcall.core.days import timestamp
+from rollcall.core.limits import Limit
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import API_KEYS_KEY, api_key_key
+
+SCOPES = ("ingest", "read", "admin")
+LABEL = r"[a-z0-9][a-z0-9_.-]{0,31}"
+# The labels of uploaded files and of accounts, which no key may pass its events off as.
+RESERVED_SOURCES = frozenset({"account", "import"})
+MAX_LIFETIME = timedelta(days=3_650)
+MIN_RATE = 0.001
+# A key is one item, and DynamoDB writes an item of up to 1 KB a thousand times a second, a larger one less often.
+MAX_RATE = 500
+MAX_BURST = 5_000
+MAX_GRACE_SECONDS = 7 * 86_400
+
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
+_KEY = re.compile(r"rc_([0-9a-f]{16})_[0-9a-f]{48}")
+_COUNT_PREFIX = "requests#"
+
+
+class UnknownKey(LookupError):
+    """There is no key of that id."""
+
+
+class KeyRevoked(ValueError):
+    """A revoked key stays revoked."""
+
+
+class KeyChanged(ValueError):
+    """Somebody else rotated the key at the same moment."""
+
+
+class BadKey(ValueError):
+    """A key that cannot be made; the text names the field and the reason."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field} {reason}")
+        self.field = field
+
+
+class ApiKey(NamedTuple):
+    """A key as it can be shown: all but the secret. Times are UTC, RFC 3339."""
+
+    key_id: str
+    name: str
+    scopes: tuple[str, ...]
+    source: str
+    """What its events are counted under."""
+    limit: Limit | None
+    """None for the stack's own."""
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    requests: dict[str, int]
+    """Requests let through, by method and route."""
+
+
+class ApiKeys:
+    """The keys in a table. `clock` is in seconds, as `time.time`."""
+
+    def __init__(self, dynamo: Dynamo, table: str, clock: Callable[[], float] = time.time) -> None:
+        self._dynamo = dynamo
+        self._table = table
+        self._clock = clock
+
+    def create(
+        self,
+        name: str,
+        scopes: Iterable[str],
+        source: str,
+        limit: Limit | None = None,
+        lifetime: timedelta | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Make a key; returns it with the text to authenticate by, which is kept nowhere. Raises `BadKey`.
+
+        Each source is a counter in every day's item, so that there should be tens of them, not thousands.
+        """
+        wanted = tuple(scope for scope in SCOPES if scope in set(scopes))
+        _check(name, wanted, set(scopes), source, limit)
+        if lifetime is not None and not timedelta() < lifetime <= MAX_LIFETIME:
+            raise BadKey("lifetime", f"has to be up to {MAX_LIFETIME.days} days")
+        key_id = secrets.token_hex(8)
+        text = _new_text(key_id)
+        item: Item = {
+            "pk": {"S": api_key_key(key_id)},
+            "sk": {"S": "-"},
+            "name": {"S": name},
+            "scopes": {"SS": list(wanted)},
+            "source": {"S": source},
+            "hash": {"S": _hash(text)},
+            "created_at": {"S": timestamp(self._clock())},
+        }
+        if limit is not None:
+            item |= {"rate": {"N": repr(limit.rate)}, "burst": {"N": str(limit.burst)}}
+        if lifetime is not None:
+            item["valid_until"] = {"N": str(int(self._clock() + lifetime.total_seconds()))}
+        listed = {"pk": {"S": API_KEYS_KEY}, "sk": {"S": key_id}}
+        self._dynamo.transact([{"Put": {"TableName": self._table, "Item": each}} for each in (item, listed)])
+        return _shown(item), text
+
+    def all(self) -> list[ApiKey]:
+        """All keys, revoked ones too, oldest first."""
+        pages = self._dynamo.query(
+            TableName=self._table,
+            KeyConditionExpression="pk = :keys",
+            ExpressionAttributeValues={":keys": {"S": API_KEYS_KEY}},
+            ConsistentRead=True,
+        )
+        wanted = [{"pk": {"S": api_key_key(item["sk"]["S"])}, "sk": {"S": "-"}} for page in pages for item in page]
+        keys = (_shown(item) for item in self._dynamo.get(self._table, wanted, consistent=True))
+        return sorted(keys, key=lambda key: (key.created_at, key.key_id))
+
+    def rotate(self, key_id: str, grace: timedelta = timedelta()) -> str:
+        """Give a key another secret, and let the present one work for a time yet; returns the new text.
+
+        One rotation at a time: a second one within the time ends the first one's. Raises `UnknownKey`, `KeyRevoked`, or
+        `KeyChanged`.
+        """
+        text = _new_text(key_id)
+        found = self._find(key_id)
+        until = int(self._clock() + grace.total_seconds())
+        updated, standing = self._dynamo.update(
+            self._table,
+            api_key_key(key_id),
+            "-",
+            UpdateExpression="SET #hash = :new, previous_hash = :old, previous_until = :until",
+            ConditionExpression="#hash = :old AND attribute_not_exists(revoked_at)",
+            ExpressionAttributeNames={"#hash": "hash"},
+            ExpressionAttributeValues={
+                ":new": {"S": _hash(text)},
+                ":old": found["hash"],
+                ":until": {"N": str(until)},
+            },
+        )
+        # A write whose answer was lost finds its own.
+        if updated or standing.get("hash") == {"S": _hash(text)}:
+            return text
+        if not standing:
+            raise UnknownKey(key_id)
+        if "revoked_at" in standing:
+            raise KeyRevoked(key_id)
+        raise KeyChanged(key_id)
+
+    def revoke(self, key_id: str) -> None:
+        """Have a key refused from now on; raises `UnknownKey`. Again changes nothing."""
+        self._find(key_id)
+        self._dynamo.update(
+            self._table,
+            api_key_key(key_id),
+            "-",
+            UpdateExpression="SET revoked_at = if_not_exists(revoked_at, :now)",
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues={":now": {"S": timestamp(self._clock())}},
+        )
+
+    def _find(self, key_id: str) -> Item:
+        item = self._dynamo.find(self._table, api_key_key(key_id)) if _KEY_ID.fullmatch(key_id) else None
+        if not item:
+            raise UnknownKey(key_id)
+        return item
+
+
+def key_id_of(text: str) -> str | None:
+    """The id in the text of a key, or None where it is not one."""
+    match = _KEY.fullmatch(text)
+    return match[1] if match else None
+
+
+def belongs(text: str, item: Item, now: float) -> bool:
+    """Whether it is the text of the key that an item keeps; `now` in seconds."""
+    digest = _hash(text)
+    present = hmac.compare_digest(digest, item["hash"]["S"])
+    previous = "previous_hash" in item and hmac.compare_digest(digest, item["previous_hash"]["S"])
+    return present or (previous and now < int(item["previous_until"]["N"]))
+
+
+def count_name(method: str, route: str) -> str:
+    """The attribute of a key's item that counts its requests to a route."""
+    return f"{_COUNT_PREFIX}{method} {route}"
+
+
+def limit_of(item: Item) -> Limit | None:
+    """The limit that an item has of its own."""
+    return Limit(float(item["rate"]["N"]), int(item["burst"]["N"])) if "rate" in item else None
+
+
+def _check(name: str, wanted: tuple[str, ...], asked: set[str], source: str, limit: Limit | None) -> None:
+    if not 1 <= len(name) <= 100 or not name.isprintable():
+        raise BadKey("name", "has to have 1 to 100 printable characters")
+    if not wanted or len(wanted) != len(asked):
+        raise BadKey("scopes", f"has to name some of {', '.join(SCOPES)}")
+    if not re.fullmatch(LABEL, source):
+        raise BadKey("source", "has to be 1 to 32 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
+    if source in RESERVED_SOURCES:
+        raise BadKey("source", f"may not be {source!r}, which others than API keys are the source of")
+    if limit is not None and not MIN_RATE <= limit.rate <= MAX_RATE:
+        raise BadKey("rate", f"has to be from {MIN_RATE} to {MAX_RATE} requests a second")
+    if limit is not None and not 1 <= limit.burst <= MAX_BURST:
+        raise BadKey("burst", f"has to be from 1 to {MAX_BURST} requests")
+
+
+def _new_text(key_id: str) -> str:
+    return f"rc_{key_id}_{secrets.token_hex(24)}"
+
+
+def _hash(text: str) -> str:
+    # 192 random bits need no slow hash.
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shown(item: Item) -> ApiKey:
+    return ApiKey(
+        key_id=item["pk"]["S"].partition("#")[2],
+        name=item["name"]["S"],
+        scopes=tuple(scope for scope in SCOPES if scope in item["scopes"]["SS"]),
+        source=item["source"]["S"],
+        limit=limit_of(item),
+        created_at=item["created_at"]["S"],
+        expires_at=timestamp(int(item["valid_until"]["N"])) if "valid_until" in item else None,
+        revoked_at=item.get("revoked_at", {}).get("S"),
+        requests={
+            name.removeprefix(_COUNT_PREFIX): int(value["N"])
+            for name, value in item.items()
+            if name.startswith(_COUNT_PREFIX)
+        },
+    )

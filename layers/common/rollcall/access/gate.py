@@ -1,0 +1,104 @@
+"""Who may call: finds whose a credential is, what it may do, and takes a token from its bucket."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from rollcall.access import api_keys as apikeys
+from rollcall.access.buckets import Buckets, NoBucket
+from rollcall.access.tokens import AccessTokens, ExpiredToken, InvalidToken, SigningKey
+from rollcall.core.limits import Allowance, Limit
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import account_key, api_key_key, session_key
+from rollcall.stack.settings import AccessSettings
+
+if TYPE_CHECKING:
+    from types_boto3_ssm import SSMClient
+
+
+# What the events of somebody who is logged in are counted under.
+ACCOUNT_SOURCE = "account"
+
+
+class Principal(NamedTuple):
+    """Somebody who may call."""
+
+    name: str
+    """For the logs: `key` or `account`, and an id that is no secret."""
+    scopes: frozenset[str]
+    source: str
+    """What their events are counted under."""
+    account_id: str | None
+    """None for an API key."""
+
+
+class Unauthenticated(Exception):
+    """A credential that is not, or no longer, good. `code` is for programs, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Gate:
+    """Reads the credentials in the access table. `limit` is for those without one of their own."""
+
+    def __init__(
+        self,
+        dynamo: Dynamo,
+        table: str,
+        tokens: AccessTokens,
+        limit: Limit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._dynamo = dynamo
+        self._table = table
+        self.tokens = tokens
+        self._limit = limit
+        self._clock = clock
+        self._buckets = Buckets(dynamo, table, clock)
+
+    def admit(self, credential: str, method: str, route: str) -> tuple[Principal, Allowance]:
+        """Whose an API key or an access token is, and what is left of their bucket.
+
+        A read unit and a write unit: the bucket is in the item that says who it is. A credential that was revoked is
+        refused from the next request on. Raises `Unauthenticated`, `rollcall.limits.TooFast`, or botocore's errors.
+        """
+        now = self._clock()
+        key_id = apikeys.key_id_of(credential)
+        principal, item = self._key(key_id, credential, now) if key_id else self._session(credential, now)
+        limit = apikeys.limit_of(item) or self._limit
+        try:
+            allowance = self._buckets.take(item, limit, int(now * 1_000_000), apikeys.count_name(method, route))
+        except NoBucket:
+            raise Unauthenticated("revoked", "the session has ended") from None
+        return principal, allowance
+
+    def _key(self, key_id: str, text: str, now: float) -> tuple[Principal, Item]:
+        item = self._dynamo.find(self._table, api_key_key(key_id))
+        if not item or not apikeys.belongs(text, item, now):
+            raise Unauthenticated("invalid_credential", "there is no such API key")
+        if "revoked_at" in item:
+            raise Unauthenticated("revoked", "the API key is revoked")
+        if now >= int(item.get("valid_until", {"N": "99999999999"})["N"]):
+            raise Unauthenticated("expired", "the API key has expired")
+        return Principal(f"key {key_id}", frozenset(item["scopes"]["SS"]), item["source"]["S"], None), item
+
+    def _session(self, token: str, now: float) -> tuple[Principal, Item]:
+        try:
+            claims = self.tokens.read(token)
+        except ExpiredToken:
+            raise Unauthenticated("expired", "the access token has expired; refresh it") from None
+        except InvalidToken:
+            raise Unauthenticated("invalid_credential", "this is neither an API key nor an access token") from None
+        item = self._dynamo.find(self._table, account_key(claims.account_id), session_key(claims.session_id))
+        if not item or now >= int(item["expires_at"]["N"]):
+            raise Unauthenticated("revoked", "the session has ended")
+        scopes = frozenset(item["scopes"]["SS"])
+        return Principal(f"account {claims.account_id}", scopes, ACCOUNT_SOURCE, claims.account_id), item
+
+
+def build(settings: AccessSettings, dynamo: Dynamo, ssm: "SSMClient") -> Gate:
+    """The gate of a stack."""
+    tokens = AccessTokens(SigningKey(ssm, settings.signing_key_parameter))
+    return Gate(dynamo, settings.table, tokens, settings.limit)

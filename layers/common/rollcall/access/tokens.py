@@ -1,0 +1,139 @@
+"""Access tokens: JWTs (RFC 7519) of 15 minutes, signed with HMAC-SHA256 by a key that lives in SSM Parameter Store."""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import jwt
+from jwt.types import Options
+
+from rollcall.stack.dynamo import Unavailable
+
+if TYPE_CHECKING:
+    from types_boto3_ssm import SSMClient
+
+
+ACCESS_SECONDS = 15 * 60
+ALGORITHM = "HS256"
+# A key that was replaced in the store is forgotten by all instances after this time.
+_REMEMBERED_SECONDS = 300
+_SIGNED_WITH_SECONDS = 30
+# For a token of another key the store is asked again, but no more often.
+_ASKED_AGAIN_SECONDS = 10
+_TRIES = 5
+# How far the clocks of two instances may be apart.
+_SKEW_SECONDS = 60
+
+
+class InvalidToken(ValueError):
+    """A text that is no access token of this stack."""
+
+
+class ExpiredToken(InvalidToken):
+    """An access token whose time is over."""
+
+
+class Claims(NamedTuple):
+    """What a token says."""
+
+    account_id: str
+    session_id: str
+
+
+class _Secret(NamedTuple):
+    kid: str
+    secret: str
+
+
+class SigningKey:
+    """The stack's signing key, a SecureString, made at first use. `clock` is in seconds and need not be the wall's."""
+
+    def __init__(self, ssm: "SSMClient", name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ssm = ssm
+        self._name = name
+        self._clock = clock
+        self._known: _Secret | None = None
+        self._read_at = -float("inf")
+
+    def present(self) -> _Secret:
+        """The key to sign with; made if there is none. Raises botocore's errors."""
+        for _ in range(_TRIES):
+            found = self._stored(_SIGNED_WITH_SECONDS) or self._made()
+            if found:
+                return found
+        raise Unavailable(f"the parameter {self._name} cannot be read, nor made because it exists")
+
+    def find(self, kid: str) -> str | None:
+        """The secret of a key's id, or None where it is not the present key's."""
+        found = self._stored(_REMEMBERED_SECONDS)
+        if found is None or found.kid != kid:
+            found = self._stored(_ASKED_AGAIN_SECONDS)
+        return found.secret if found and found.kid == kid else None
+
+    def _stored(self, oldest: float) -> _Secret | None:
+        if self._clock() - self._read_at > oldest:
+            try:
+                answer = self._ssm.get_parameter(Name=self._name, WithDecryption=True)
+                self._known = _Secret(**json.loads(answer["Parameter"]["Value"]))
+            except (TypeError, ValueError):
+                # Without what it holds.
+                raise Unavailable(f"the parameter {self._name} holds no signing key") from None
+            except self._ssm.exceptions.ParameterNotFound:
+                self._known = None
+            self._read_at = self._clock()
+        return self._known
+
+    def _made(self) -> _Secret | None:
+        """A new key, or None where another instance was first."""
+        secret = secrets.token_hex(32)
+        made = _Secret(hashlib.sha256(secret.encode()).hexdigest()[:16], secret)
+        try:
+            self._ssm.put_parameter(
+                Name=self._name,
+                Description="Signs the access tokens of Rollcall's accounts. Delete it to have another one made.",
+                Type="SecureString",
+                Value=json.dumps(made._asdict()),
+                Overwrite=False,
+            )
+        except self._ssm.exceptions.ParameterAlreadyExists:
+            self._read_at = -float("inf")
+            return None
+        self._known, self._read_at = made, self._clock()
+        return made
+
+
+class AccessTokens:
+    """Issues and reads the access tokens of a stack. `clock` is in seconds, as `time.time`."""
+
+    def __init__(self, key: SigningKey, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._clock = clock
+
+    def issue(self, claims: Claims) -> str:
+        """A token for a session."""
+        kid, secret = self._key.present()
+        now = int(self._clock())
+        payload = {"sub": claims.account_id, "sid": claims.session_id, "iat": now, "exp": now + ACCESS_SECONDS}
+        return jwt.encode(payload, secret, ALGORITHM, {"kid": kid})
+
+    def read(self, text: str) -> Claims:
+        """Check a token; raises `InvalidToken`, or `ExpiredToken` where nothing else is wrong with it."""
+        try:
+            kid = jwt.get_unverified_header(text).get("kid")
+            secret = self._key.find(kid) if isinstance(kid, str) else None
+            if secret is None:
+                raise InvalidToken("the token is not signed by the present key")
+            # Whether it has expired is told by this instance's clock.
+            options: Options = {"require": ["exp", "iat", "sub", "sid"], "verify_exp": False, "verify_iat": False}
+            payload = jwt.decode(text, secret, [ALGORITHM], options=options)
+            issued_at, expires_at = int(payload["iat"]), int(payload["exp"])
+        except (jwt.InvalidTokenError, TypeError, ValueError) as error:
+            raise InvalidToken(str(error)) from None
+        if issued_at > self._clock() + _SKEW_SECONDS:
+            raise InvalidToken("the token is of the future")
+        if self._clock() >= expires_at:
+            raise ExpiredToken("the token has expired")
+        return Claims(str(payload["sub"]), str(payload["sid"]))

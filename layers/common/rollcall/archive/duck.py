@@ -1,0 +1,94 @@
+"""DuckDB over files of the archive: the rows of events in both of their forms, and how the two are merged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from rollcall.archive.snapshots import Snapshot
+
+# The columns of a day's file, in their order, and what each is made of where a batch's rows are read. Times are UTC.
+COLUMNS = {
+    "event_id": "event_id",
+    "occurred_at": "CAST(occurred_at AS TIMESTAMP)",
+    "user_id": "user_id",
+    "event_type": "event_type",
+    "properties": "properties",
+    # What came by the queue is taken as it is: only when it occurred has to be a time.
+    "received_at": "TRY_CAST(received_at AS TIMESTAMP)",
+    "source": "source",
+    "batch": "batch",
+}
+# Few row groups are read for one event type; after it, time compresses best (measured against the user and the batch).
+ORDER = "event_type, occurred_at, event_id, batch"
+_NAMES = ", ".join(COLUMNS)
+_ROW = ", ".join(f"{name}: 'VARCHAR'" for name in (*COLUMNS, "day"))
+_NO_ROW = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in (*COLUMNS, "day"))
+
+
+def connect(folder: Path, megabytes: int, database: str = ":memory:") -> duckdb.DuckDBPyConnection:
+    """A database that takes so much memory, leaves what finds no room there in `folder`, and loads no extension."""
+    return duckdb.connect(
+        database,
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "memory_limit": f"{megabytes}MB",
+            "preserve_insertion_order": "false",
+            "temp_directory": str(folder),
+        },
+    )
+
+
+def load_batches(connection: duckdb.DuckDBPyConnection, table: str, files: Sequence[Path]) -> None:
+    """Make a table of the rows of batches' objects, each with its `day`."""
+    made = ", ".join(f"{source} AS {name}" for name, source in COLUMNS.items())
+    rows, given = f"(SELECT {_NO_ROW}) WHERE false", []
+    if files:
+        rows, given = f"read_json(?, format='newline_delimited', columns={{{_ROW}}})", [[str(file) for file in files]]
+    connection.execute(f"CREATE TABLE {table} AS SELECT {made}, CAST(day AS DATE) AS day FROM {rows}", given)
+
+
+def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+    """Make the views `events`, each row once, and `user_days` of a snapshot."""
+    load_batches(connection, "pending", snapshot.pending)
+    if snapshot.days:
+        files = [str(path) for path in snapshot.days]
+        connection.read_parquet(files, hive_partitioning=True).create_view("archived")
+        if snapshot.pending:
+            connection.execute(
+                "DELETE FROM pending WHERE (event_id, batch) IN "
+                "(SELECT (event_id, batch) FROM archived WHERE batch IN (SELECT batch FROM pending))"
+            )
+    else:
+        connection.execute("CREATE VIEW archived AS SELECT * FROM pending WHERE false")
+    connection.execute(
+        f"CREATE VIEW events AS SELECT {_NAMES}, day FROM archived UNION ALL SELECT {_NAMES}, day FROM pending"
+    )
+    connection.execute("CREATE VIEW user_days AS SELECT DISTINCT day, user_id FROM events")
+
+
+def merge_day(connection: duckdb.DuckDBPyConnection, table: str, day: str, former: Path | None, merged: Path) -> int:
+    """Write a day's file: the rows of its former one, and those of a table of batches' rows that it does not have.
+
+    Returns how many those are; where there is none, nothing is written.
+    """
+    known = "(SELECT NULL AS event_id, NULL AS batch WHERE false)"
+    if former:
+        connection.read_parquet(str(former), hive_partitioning=False).create_view("former", replace=True)
+        known = "former"
+    connection.execute(
+        f"CREATE OR REPLACE TABLE added AS SELECT DISTINCT ON (event_id, batch) {_NAMES} FROM {table} AS new "
+        "WHERE day = CAST(? AS DATE) AND NOT EXISTS "
+        f"(SELECT 1 FROM {known} AS old WHERE old.event_id = new.event_id AND old.batch = new.batch)",
+        [day],
+    )
+    # An answer that is not read to its end holds the connection.
+    ((count,),) = connection.execute("SELECT count(*) FROM added").fetchall()
+    if not count:
+        return 0
+    rows = f"SELECT {_NAMES} FROM added" + (f" UNION ALL SELECT {_NAMES} FROM former" if former else "")
+    connection.execute(
+        f"COPY (SELECT * FROM ({rows}) ORDER BY {ORDER}) TO ? (FORMAT parquet, COMPRESSION zstd)", [str(merged)]
+    )
+    return int(count)

@@ -1,0 +1,111 @@
+"""The batch: what travels in one queue message, and its content-addressed name."""
+
+import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import NamedTuple
+
+import msgpack
+
+from rollcall.core.events import Event
+
+MAX_EVENTS = 500
+MAX_ENCODED_BYTES = 200 * 1024
+# Well over 500 of the largest events; a message that expands to more is not one of ours.
+MAX_EXPANDED_BYTES = 20 * 1024 * 1024
+VERSION = 1
+
+
+class Batch(NamedTuple):
+    """Up to 500 events from one source. The same source and events always make the same `batch_id`."""
+
+    batch_id: str
+    source: str
+    received_at: str
+    """UTC, RFC 3339; when a door took the events in. Not part of the name."""
+    events: tuple[Event, ...]
+
+    def age(self, now: datetime) -> timedelta:
+        """How long ago a door took it in, not less than none: clocks differ."""
+        try:
+            return max(timedelta(), now - datetime.fromisoformat(self.received_at))
+        except (TypeError, ValueError):
+            return timedelta()
+
+
+class UndecodableBatch(ValueError):
+    """A message body that is no batch of this version. Sending it again will not help."""
+
+
+def make_batch(events: Iterable[Event], source: str, received_at: str) -> Batch:
+    """A batch under its content-addressed name: 128 bits of SHA-256 over source and events, in hex."""
+    kept = tuple(events)
+    digest = hashlib.sha256(msgpack.packb([source, kept])).hexdigest()
+    return Batch(digest[:32], source, received_at, kept)
+
+
+def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
+    """Cut events, in their order, into batches within the limits; yields each with its message body.
+
+    Cutting is deterministic, so that a request sent again makes the same batches.
+    """
+    for start in range(0, len(events), MAX_EVENTS):
+        yield from _fit(events[start : start + MAX_EVENTS], source, received_at)
+
+
+def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
+    batch = make_batch(events, source, received_at)
+    body = encode(batch)
+    if len(body) <= MAX_ENCODED_BYTES or len(events) == 1:
+        yield batch, body
+        return
+    middle = len(events) // 2
+    yield from _fit(events[:middle], source, received_at)
+    yield from _fit(events[middle:], source, received_at)
+
+
+def encode(batch: Batch) -> str:
+    """The message body: MessagePack, zlib, base64."""
+    packed = msgpack.packb(
+        {
+            "version": VERSION,
+            "batch": batch.batch_id,
+            "source": batch.source,
+            "received_at": batch.received_at,
+            "events": batch.events,
+        }
+    )
+    # Level 1: half the bytes are saved for a tenth of the default level's time.
+    return base64.b64encode(zlib.compress(packed, 1)).decode()
+
+
+def decode(body: str) -> Batch:
+    """Read a message body; raises `UndecodableBatch` with the reason."""
+    try:
+        expander = zlib.decompressobj()
+        packed = expander.decompress(base64.b64decode(body, validate=True), MAX_EXPANDED_BYTES)
+        if not expander.eof:
+            raise UndecodableBatch("the body is cut short or expands to more than a batch may have")
+        message = msgpack.unpackb(packed)
+    except (binascii.Error, zlib.error, msgpack.UnpackException, ValueError) as error:
+        if isinstance(error, UndecodableBatch):
+            raise
+        raise UndecodableBatch(f"the body is not base64 of zlib of MessagePack: {error}") from error
+    if not isinstance(message, dict) or message.get("version") != VERSION:
+        raise UndecodableBatch(f"the message is not of version {VERSION}")
+    try:
+        batch_id, source, received_at = (message[name] for name in ("batch", "source", "received_at"))
+        events = tuple(Event(*fields) for fields in message["events"])
+    except (KeyError, TypeError) as error:
+        raise UndecodableBatch("the message lacks a field of a batch") from error
+    if {*map(type, (batch_id, source, received_at, *chain.from_iterable(events)))} != {str}:
+        raise UndecodableBatch("a field of the batch is not text")
+    batch = make_batch(events, source, received_at)
+    if batch.batch_id != batch_id:
+        # Under a name that is not its own it could pass for another batch, and be dropped as a repeat of it.
+        raise UndecodableBatch("the batch's name does not belong to its events")
+    return batch

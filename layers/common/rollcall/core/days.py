@@ -1,0 +1,68 @@
+"""Calendar days: in which one an event falls, and ranges of them. A day is its ISO text, `2025-08-01`."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+# Longer than any queue keeps a message, the dead-letter queue and one redrive included.
+LONGEST_WAY_DAYS = 40
+
+_ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+class Calendar:
+    """The days of one timezone. `name` is an IANA name; raises `ValueError` for one that does not exist."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            self._zone = ZoneInfo(name)
+        except (OSError, KeyError, ValueError):
+            raise ValueError(f"{name!r} is not an IANA timezone") from None
+        self.name = name
+        self._is_utc = name in ("UTC", "Etc/UTC")
+
+    def day_of(self, occurred_at: str) -> str:
+        """The day of an event's canonical `occurred_at`."""
+        if self._is_utc:
+            return occurred_at[:10]
+        return datetime.fromisoformat(occurred_at).astimezone(self._zone).date().isoformat()
+
+    def today(self, now: datetime) -> str:
+        """The day of `now`, an aware time."""
+        return now.astimezone(UTC).astimezone(self._zone).date().isoformat()
+
+
+def parse_day(text: str) -> str:
+    """Check a day as a caller wrote it; raises `ValueError` unless it is an existing `YYYY-MM-DD`."""
+    if not _ISO_DAY.fullmatch(text):
+        raise ValueError("has to be a day such as 2025-08-01")
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError(f"{text} does not exist in the calendar") from None
+
+
+def add_days(day: str, count: int) -> str:
+    """The day `count` days later; raises `OverflowError` past the year 9999."""
+    return (date.fromisoformat(day) + timedelta(days=count)).isoformat()
+
+
+def days_from(first: str, count: int) -> list[str]:
+    """`count` days in a row from `first` on; raises `OverflowError` past the year 9999."""
+    start = date.fromisoformat(first)
+    return [(start + timedelta(days=offset)).isoformat() for offset in range(count)]
+
+
+def day_count(first: str, last: str) -> int:
+    """The number of days from `first` to `last`, both inclusive; none or negative where `first` is the later one."""
+    return (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """Every day from `first` to `last`, both inclusive; empty where `first` is the later one."""
+    return days_from(first, max(0, day_count(first, last)))
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as UTC, RFC 3339, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"

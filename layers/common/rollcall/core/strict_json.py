@@ -1,0 +1,41 @@
+"""JSON as strictly as events are read: no extensions of Python, no name twice."""
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+from rollcall.core.events import InvalidEvent
+
+MAX_INTEGER_DIGITS = 4_000
+
+
+def parse_json(text: str) -> Any:
+    """JSON without Python's extensions; raises `ValueError` or `RecursionError`.
+
+    An integer of more digits than Python converts is read as infinity, and an object that names a field twice as an
+    `InvalidEvent`; no field of an event takes either.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object, parse_int=_parse_integer)
+
+
+def _object(pairs: list[tuple[Any, Any]]) -> object:
+    """The object of some fields. Which of two values a repeated name has would be anybody's guess."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+    return InvalidEvent("repeated_field", f"{ascii(repeated)[1:33]} is named twice in one object")
+
+
+def _parse_integer(digits: str) -> float:
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else math.inf
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

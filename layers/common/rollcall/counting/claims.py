@@ -1,0 +1,402 @@
+"""Exactly-once counting over at-least-once delivery.
+
+A batch claims its events, then its (day, user) pairs, by inserting them under its name where they are absent. A claim
+never changes hands, so every try of a batch, whatever became of the earlier ones, finds itself the owner of the same
+events and pairs. What it owns is added to the counters in transactions that carry the batch's receipt: they happen
+once, because the receipt can be put only once.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from rollcall.core.batch import Batch, make_batch
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event, flaw
+from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
+from rollcall.counting.receipts import Receipt, is_last, read_owners
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import (
+    REFUSED,
+    Tables,
+    counted_type,
+    counts_key,
+    first_day_key,
+    overflow_key,
+    receipt_key,
+    shard_of,
+    users_key,
+)
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class DeadLetters(Protocol):
+    """Where events go that can never be stored."""
+
+    def send(self, batch: Batch, reason: str) -> None:
+        """Keep a batch with the reason; raises where it cannot be kept."""
+
+
+class Archive(Protocol):
+    """Where the events that batches own are kept besides."""
+
+    def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
+        """Keep the events of a batch, each with its day, in place of what was kept of it; raises where it cannot."""
+
+
+@dataclass
+class Applied:
+    """The outcome of one delivery."""
+
+    receipt: Receipt
+    repeated: bool
+    """An earlier delivery had done the work."""
+
+
+class Claims:
+    """Stores batches and counts them. One instance serves one warm consumer; `remember` bounds its memory in pairs.
+
+    Without an `archive` the events are in the table alone. With `hot_days` they expire there so many days after they
+    were received, 0 for never; from then on their ids are free again.
+    """
+
+    def __init__(
+        self,
+        dynamo: Dynamo,
+        tables: Tables,
+        calendar: Calendar,
+        dead_letters: DeadLetters,
+        remember: int = 100_000,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        archive: Archive | None = None,
+        hot_days: int = 0,
+    ) -> None:
+        self._now = now
+        self._archive = archive
+        self._hot_days = hot_days
+        self._dynamo = dynamo
+        self._tables = tables
+        self._calendar = calendar
+        self._dead_letters = dead_letters
+        self._pair_owners: Remembered[tuple[str, str], str] = Remembered(remember)
+        self._first_days: Remembered[str, str] = Remembered(remember)
+        self._vocabularies: Remembered[tuple[int, str], Vocabulary] = Remembered(1_000)
+
+    def apply(self, batch: Batch) -> Applied:
+        """Store and count a batch; safe to repeat, to interrupt anywhere and to run beside any other.
+
+        Costs a write unit for each event and each new (day, user), two for each new user, and usually four for the
+        transaction. Raises `rollcall.dynamo.Unavailable` or botocore's errors; then deliver it again.
+        """
+        first = self._first_part(batch.batch_id)
+        if first and "repaired" in first:
+            # What was stored by then is counted under its name; what was not is stored and counted under another.
+            return self.apply(_successor(batch))
+        return _done(first) or self._apply(batch, {})
+
+    def give_up(self, batch_id: str) -> None:
+        """Have no consumer store events under a batch's name any more, but those that are at it now.
+
+        Should it be delivered again, the events that are not stored are stored and counted under another name. A batch
+        whose counting has begun is left as it is: all of it is stored.
+        """
+        nothing = Receipt(0, 0, 0, 0, 0)
+        item = self._receipt_item(batch_id, "0", nothing, applied=0, total=-1, repaired=1, given_up=1)
+        self._dynamo.put_if_absent(self._tables.stats, item)
+
+    def repair(self, batch: Batch) -> Applied:
+        """Count what is stored of a batch that was given up, longer ago than any consumer works; safe to repeat.
+
+        `batch` holds the stored events that carry its name.
+        """
+        first = self._first_part(batch.batch_id)
+        if first is None:
+            raise ValueError("the batch has not been given up")
+        return _done(first) or self._apply(batch, {"repaired": 1} if "repaired" in first else {})
+
+    def _apply(self, batch: Batch, marks: Mapping[str, int]) -> Applied:
+        events, flawed, contradicted = _sound(batch.events)
+        owned, duplicates, conflicts, refused = self._claim_events(batch, events)
+        # Before the receipt: once that stands, no later delivery comes this far.
+        for event, reason in (*flawed, *refused):
+            self._dead_letters.send(make_batch([event], batch.source, batch.received_at), reason)
+        days = [self._calendar.day_of(event.occurred_at) for event in owned]
+        pairs = self._claim_pairs(batch, {(day, event.user_id) for day, event in zip(days, owned, strict=True)})
+        self._lower_first_days(pairs)
+        receipt = Receipt(
+            received=len(batch.events),
+            inserted=len(owned),
+            duplicates=duplicates + len(batch.events) - len(events) - len(flawed) - contradicted,
+            conflicts=conflicts + contradicted,
+            refused=len(flawed) + len(refused),
+        )
+        if receipt.refused == receipt.received:
+            # No receipt: a redrive of what is in the dead-letter queue must come this far again.
+            self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch.batch_id, REFUSED, receipt))
+            return Applied(receipt, repeated=False)
+        if self._archive and owned:
+            # Before the receipt too: whoever finds that finds the events. Every try that comes this far owns the same.
+            self._archive.keep(batch, owned, days)
+        types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
+        milliseconds = batch.age(self._now()) // timedelta(milliseconds=1)
+        increments = tally(types, (day for day, _ in pairs), batch.source, milliseconds)
+        repeated = self._count(batch, receipt, increments, marks)
+        return Applied(receipt, repeated)
+
+    def _first_part(self, batch_id: str) -> Item | None:
+        """The first part of a batch's receipt."""
+        return self._dynamo.find(self._tables.stats, receipt_key(batch_id), "0")
+
+    def _claim_events(
+        self, batch: Batch, events: Sequence[Event]
+    ) -> tuple[list[Event], int, int, list[tuple[Event, str]]]:
+        """Insert the events that are absent; returns those this batch owns, by whichever try, and the others."""
+        names = (*Event._fields, "received_at", "source", "batch", "fingerprint")
+        common = (batch.received_at, batch.source, batch.batch_id)
+        values = ",".join(f"'{name}':?" for name in names)
+        if self._hot_days:
+            # The same for the whole batch, and the only number.
+            values += f",'expires_at':{self._expires_at(batch)}"
+        unmet, refused = self._dynamo.execute(
+            f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}',
+            [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events],
+        )
+        standing = read_owners(self._dynamo, self._tables, (events[position].event_id for position in unmet))
+        owned, duplicates, conflicts = [], 0, 0
+        for position, event in enumerate(events):
+            if position in refused:
+                continue
+            if position not in unmet:
+                owned.append(event)
+                continue
+            owner, fingerprint = standing[event.event_id]
+            if owner == batch.batch_id:
+                owned.append(event)
+            elif fingerprint == event.fingerprint():
+                duplicates += 1
+            else:
+                conflicts += 1
+        return owned, duplicates, conflicts, [(events[position], reason) for position, reason in refused.items()]
+
+    def _expires_at(self, batch: Batch) -> int:
+        """When the events of a batch expire, in seconds since the epoch."""
+        now = self._now()
+        return int((now - batch.age(now)).timestamp()) + self._hot_days * 86_400
+
+    def _claim_pairs(self, batch: Batch, pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Insert the (day, user) pairs that are absent; returns those this batch owns, by whichever try.
+
+        A pair that is read to exist never un-exists, so reading first is safe however old the answer; most pairs of
+        steady traffic exist, and reading one costs half a read unit where a refused insert costs a write unit.
+        """
+        unknown = sorted(pair for pair in pairs if pair not in self._pair_owners)
+        owners = {pair: self._pair_owners[pair] for pair in pairs if pair in self._pair_owners}
+        owners |= self._read_pair_owners(unknown, consistent=False)
+        absent = [pair for pair in unknown if pair not in owners]
+        unmet = self._write_stats(
+            f"INSERT INTO \"{self._tables.stats}\" VALUE {{'pk':?,'sk':?,'batch':?}}",
+            [(self._users_key(pair), pair[1], batch.batch_id) for pair in absent],
+        )
+        owners |= {pair: batch.batch_id for position, pair in enumerate(absent) if position not in unmet}
+        owners |= self._read_pair_owners([absent[position] for position in unmet], consistent=True)
+        self._pair_owners.remember(owners)
+        return sorted(pair for pair in pairs if owners[pair] == batch.batch_id)
+
+    def _read_pair_owners(self, pairs: Sequence[tuple[str, str]], *, consistent: bool) -> dict[tuple[str, str], str]:
+        by_key = {(self._users_key(pair), pair[1]): pair for pair in pairs}
+        return {
+            by_key[item["pk"]["S"], item["sk"]["S"]]: item["batch"]["S"]
+            for item in self._dynamo.get(
+                self._tables.stats,
+                [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in by_key],
+                ["pk", "sk", "batch"],
+                consistent=consistent,
+            )
+        }
+
+    def _users_key(self, pair: tuple[str, str]) -> str:
+        day, user_id = pair
+        return users_key(day, shard_of(user_id, self._tables.user_shards))
+
+    def _lower_first_days(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Bring each user's first day down to the earliest of the pairs: a minimum, so that repeats do no harm."""
+        earliest: dict[str, str] = {}
+        for day, user_id in pairs:
+            earliest[user_id] = min(day, earliest.get(user_id, day))
+        # A remembered or read first day can only be too late, never too early.
+        unsettled = [user for user, day in earliest.items() if self._first_days.get(user, "~") > day]
+        known = {
+            item["user_id"]["S"]: item["first_day"]["S"]
+            for item in self._dynamo.get(
+                self._tables.stats,
+                [{"pk": {"S": first_day_key(user)}, "sk": {"S": "-"}} for user in unsettled],
+                ["user_id", "first_day"],
+            )
+        }
+        absent = [user for user in unsettled if user not in known]
+        unmet = self._write_stats(
+            f"INSERT INTO \"{self._tables.stats}\" VALUE {{'pk':?,'sk':?,'first_day':?,'user_id':?}}",
+            [(first_day_key(user), "-", earliest[user], user) for user in absent],
+        )
+        later = [user for user, day in known.items() if day > earliest[user]]
+        later += [absent[position] for position in unmet]
+        self._write_stats(
+            f'UPDATE "{self._tables.stats}" SET first_day=? WHERE pk=? AND sk=? AND first_day>?',
+            [(earliest[user], first_day_key(user), "-", earliest[user]) for user in later],
+        )
+        self._first_days.remember({user: min(earliest[user], known.get(user, "~")) for user in unsettled})
+
+    def _write_stats(self, statement: str, rows: Iterable[Sequence[str]]) -> Iterable[int]:
+        """Run a write for each row; returns the positions of the rows whose condition did not hold."""
+        unmet, refused = self._dynamo.execute(statement, [[{"S": text} for text in row] for row in rows])
+        if refused:
+            raise RuntimeError(f"DynamoDB refuses an item of the stats: {next(iter(refused.values()))}")
+        return unmet
+
+    def _count(self, batch: Batch, receipt: Receipt, increments: Sequence[Increment], marks: Mapping[str, int]) -> bool:
+        """Add the increments and put the receipt, in as many transactions as it takes; usually one.
+
+        Each part's receipt says how far it came. Where another delivery put a part first, this one goes on from
+        there, so that the parts tile the increments whoever applies them. Returns whether nothing was left to do.
+        """
+        shard = shard_of(batch.batch_id, self._tables.counter_shards)
+        start, number, repeated = 0, 0, True
+        while True:
+            vocabularies = self._vocabularies_for(shard, increments[start:])
+            part = plan_part(increments, start, vocabularies)
+            standing = self._dynamo.transact(self._writes(batch, receipt, number, len(increments), shard, part, marks))
+            if standing is None:
+                repeated = False
+                start = part.end
+                self._vocabularies.remember({(shard, day): known for day, known in vocabularies.items()})
+            elif "repaired" in standing and not marks:
+                raise RuntimeError("the batch was repaired while it was being applied")
+            elif int(standing["total"]["N"]) == len(increments):
+                start = int(standing["applied"]["N"])
+            else:
+                raise RuntimeError("an earlier try of this batch counted other days or event types")
+            if start == len(increments):
+                return repeated
+            number += 1
+
+    def _vocabularies_for(self, shard: int, increments: Sequence[Increment]) -> dict[str, Vocabulary]:
+        """What the days' counter items hold, read anew for the days that bring a type not known to be there."""
+        types: dict[str, set[str]] = {}
+        for increment in increments:
+            needed = types.setdefault(increment.day, set())
+            event_type = counted_type(increment.counter)
+            if event_type is not None:
+                needed.add(event_type)
+        known: dict[str, Vocabulary] = {}
+        for day, needed in types.items():
+            remembered = self._vocabularies.get((shard, day), None)
+            if remembered and needed <= remembered.types:
+                known[day] = remembered
+        unknown = [day for day in types if day not in known]
+        if unknown:
+            known |= {day: Vocabulary() for day in unknown}
+            for item in self._dynamo.get(
+                self._tables.stats, [{"pk": {"S": counts_key(shard)}, "sk": {"S": day}} for day in unknown]
+            ):
+                known[item["sk"]["S"]] = Vocabulary.of_item(item)
+        return known
+
+    def _writes(
+        self,
+        batch: Batch,
+        receipt: Receipt,
+        number: int,
+        total: int,
+        shard: int,
+        part: Part,
+        marks: Mapping[str, int],
+    ) -> list[Mapping[str, Any]]:
+        table = self._tables.stats
+        return [
+            {
+                "Put": {
+                    "TableName": table,
+                    "Item": self._receipt_item(
+                        batch.batch_id, str(number), receipt, applied=part.end, total=total, **marks
+                    ),
+                    # A batch that is given up has a first part that stands for none.
+                    "ConditionExpression": "attribute_not_exists(pk)"
+                    + (" OR attribute_exists(given_up)" if marks else ""),
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                }
+            },
+            *(_addition(table, counts_key(shard), day, additions) for day, additions in part.days.items()),
+            *(
+                _addition(table, overflow_key(one.day, shard), str(counted_type(one.counter)), {"count": one.count})
+                for one in part.overflow
+            ),
+        ]
+
+    def _receipt_item(self, batch_id: str, sk: str, receipt: Receipt, **numbers: int) -> Item:
+        numbers |= receipt._asdict()
+        return {
+            "pk": {"S": receipt_key(batch_id)},
+            "sk": {"S": sk},
+            **{name: {"N": str(value)} for name, value in numbers.items()},
+        }
+
+
+class Remembered(OrderedDict[_K, _V]):
+    """A mapping that forgets its oldest entries beyond `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def remember(self, entries: Mapping[_K, _V]) -> None:
+        """Take entries in and forget the oldest ones beyond the limit."""
+        self.update(entries)
+        while len(self) > self._limit:
+            self.popitem(last=False)
+
+
+def _done(first: Item | None) -> Applied | None:
+    """What a receipt of one part says."""
+    if first is None or not is_last(first):
+        return None
+    return Applied(Receipt.of_item(first), repeated=True)
+
+
+def _successor(batch: Batch) -> Batch:
+    """The batch under the name that it takes where it is delivered after its repair."""
+    name = hashlib.sha256(f"{batch.batch_id} after its repair".encode()).hexdigest()
+    return batch._replace(batch_id=name[:32])
+
+
+def _sound(events: Iterable[Event]) -> tuple[list[Event], list[tuple[Event, str]], int]:
+    """The events to store, each id once; those that never can be, with the reason; how many contradict the first."""
+    sound: dict[str, Event] = {}
+    flawed: list[tuple[Event, str]] = []
+    contradicted = 0
+    for event in events:
+        reason = flaw(event)
+        if reason:
+            flawed.append((event, reason))
+        else:
+            contradicted += sound.setdefault(event.event_id, event) != event
+    return list(sound.values()), flawed, contradicted
+
+
+def _addition(table: str, pk: str, sk: str, additions: Mapping[str, int]) -> Item:
+    terms = ",".join(f"#{index} :{index}" for index in range(len(additions)))
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
+            "UpdateExpression": f"ADD {terms}",
+            "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(additions)},
+            "ExpressionAttributeValues": {
+                f":{index}": {"N": str(count)} for index, count in enumerate(additions.values())
+            },
+        }
+    }

@@ -1,0 +1,166 @@
+"""What became of a batch, for those who sent it."""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from rollcall.core.batch import Batch
+from rollcall.core.days import LONGEST_WAY_DAYS
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import PENDING, REFUSED, Tables, receipt_key
+
+
+class Receipt(NamedTuple):
+    """What became of a batch. Every event received is one of inserted, duplicates, conflicts and refused."""
+
+    received: int
+    inserted: int
+    duplicates: int
+    """Stored before, by another batch, with the same content."""
+    conflicts: int
+    """Stored before, by another batch, with other content; the first one stays."""
+    refused: int
+    """Never storable; sent to the dead-letter queue."""
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Receipt":
+        """Read it from the first part as it is stored."""
+        return cls(*(int(item[name]["N"]) for name in cls._fields))
+
+
+def is_last(part: Item) -> bool:
+    """Whether a part of a receipt is the last one: then the batch is counted whole."""
+    return "applied" in part and part["applied"] == part["total"]
+
+
+def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The owning batch and the fingerprint of each stored event, by its id; a read unit for each 4 KB of each."""
+    items = dynamo.get(
+        tables.events,
+        [{"event_id": {"S": event_id}} for event_id in event_ids],
+        ["event_id", "batch", "fingerprint"],
+        consistent=True,
+    )
+    return {item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"]) for item in items}
+
+
+PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.5
+
+_BATCH_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class UnknownBatch(LookupError):
+    """No batch of this name was taken in, or so long ago that the mark of it is gone."""
+
+
+class Outcome(NamedTuple):
+    """What became of each event of some batches: their ids."""
+
+    inserted: list[str]
+    duplicates: list[str]
+    """Stored before with the same content."""
+    conflicts: list[str]
+    """Stored before with other content; that one stays."""
+
+
+class Receipts:
+    """Reads the receipts that the consumer puts, and marks the batches that it has yet to come to.
+
+    `clock` and `sleep` are in seconds, as `time.time` and `time.sleep`.
+    """
+
+    def __init__(
+        self,
+        dynamo: Dynamo,
+        tables: Tables,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dynamo = dynamo
+        self._tables = tables
+        self._clock = clock
+        self._sleep = sleep
+
+    def announce(self, batch_ids: Iterable[str]) -> None:
+        """Mark batches as on their way: one write unit each."""
+        expires_at = str(int(self._clock()) + PENDING_SECONDS)
+        self._dynamo.put(
+            self._tables.stats,
+            [
+                {"pk": {"S": receipt_key(batch_id)}, "sk": {"S": PENDING}, "expires_at": {"N": expires_at}}
+                for batch_id in dict.fromkeys(batch_ids)
+            ],
+        )
+
+    def find(self, batch_id: str) -> Receipt | None:
+        """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`."""
+        if not _BATCH_ID.fullmatch(batch_id):
+            raise UnknownBatch(batch_id)
+        items = {item["sk"]["S"]: item for item in _read_parts(self._dynamo, self._tables.stats, batch_id)}
+        if not items:
+            raise UnknownBatch(batch_id)
+        refused = items.pop(REFUSED, None)
+        items.pop(PENDING, None)
+        if any(map(is_last, items.values())):
+            receipt = items["0"]
+        elif refused and not items:
+            receipt = refused
+        else:
+            return None
+        return Receipt.of_item(receipt)
+
+    def wait(self, batch_ids: Sequence[str], seconds: float) -> bool:
+        """Wait until each batch has its receipt, at most `seconds`; returns whether they have."""
+        deadline = self._clock() + seconds
+        pause = FIRST_PAUSE_SECONDS
+        waiting = list(batch_ids)
+        while True:
+            waiting = [batch_id for batch_id in waiting if self.find(batch_id) is None]
+            left = deadline - self._clock()
+            if not waiting or left <= 0:
+                return not waiting
+            self._sleep(min(pause, left))
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+
+    def outcome(self, batches: Sequence[Batch]) -> Outcome:
+        """What became of each event of batches that have their receipts: one read unit an event."""
+        event_ids = (event.event_id for batch in batches for event in batch.events)
+        standing = read_owners(self._dynamo, self._tables, event_ids)
+        found = Outcome([], [], [])
+        for batch in batches:
+            for event in batch.events:
+                # An event that is not there was refused by the consumer, and is in the dead-letter queue.
+                owner, fingerprint = standing.get(event.event_id, ("", ""))
+                if owner == batch.batch_id:
+                    found.inserted.append(event.event_id)
+                elif fingerprint == event.fingerprint():
+                    found.duplicates.append(event.event_id)
+                elif owner:
+                    found.conflicts.append(event.event_id)
+        return found
+
+
+def finished(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> set[str]:
+    """Those of some batches that are counted whole: a read unit each, and one more for what has several parts."""
+    keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}} for batch_id in batch_ids]
+    attributes = ["pk", "applied", "total"]
+    found = set()
+    for first in dynamo.get(stats_table, keys, attributes, consistent=True):
+        batch_id = first["pk"]["S"].removeprefix(receipt_key(""))
+        if is_last(first) or any(map(is_last, _read_parts(dynamo, stats_table, batch_id))):
+            found.add(batch_id)
+    return found
+
+
+def _read_parts(dynamo: Dynamo, stats_table: str, batch_id: str) -> Iterator[Item]:
+    """All that is kept of a batch beside its events."""
+    pages = dynamo.query(
+        TableName=stats_table,
+        KeyConditionExpression="pk = :batch",
+        ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
+        ConsistentRead=True,
+    )
+    return (item for page in pages for item in page)

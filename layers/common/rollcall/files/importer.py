@@ -1,0 +1,182 @@
+"""Imports uploaded files. One function cuts a file into pieces between its rows, others take the pieces in, many at
+once. Whatever is repeated or comes twice ends the same: a piece always makes the same batches, and writes what became
+of it over what stands there.
+"""
+
+import csv
+import io
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import ClientError
+
+from rollcall.core.events import InvalidEvent
+from rollcall.files.progress import ImportLog, Part, Progress
+from rollcall.files.rows import Row, read_piece
+from rollcall.intake.intake import Intake, Rejection
+from rollcall.stack.keys import import_id_of
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+from rollcall.files.task import (
+    KEPT_CHARACTERS_OF_A_REJECTED_ROW,
+    READ_BYTES,
+    REJECTS_PREFIX,
+    SOURCE,
+    QueueUnavailable,
+    Task,
+)
+
+# Rows that are sorted by day together before they are cut into batches.
+ROWS_AT_A_TIME = 5_000
+BYTES_AT_A_TIME = 8 * 1024 * 1024
+REJECTS_IN_MEMORY_BYTES = 1024 * 1024
+MAX_REJECTS_BYTES = 200 * 1024 * 1024
+_REJECTS_HEADER = ["line", "code", "message", "row"]
+
+
+class Importer:
+    """Takes in the parts of files."""
+
+    def __init__(self, s3: "S3Client", intake: Intake, log: ImportLog, logger: Logger, metrics: Metrics) -> None:
+        self._s3 = s3
+        self._intake = intake
+        self._log = log
+        self._logger = logger
+        self._metrics = metrics
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """Take in the parts of an SQS event."""
+        for record in event["Records"]:
+            self.take_in(Task.decode(record["body"]))
+
+    def take_in(self, task: Task) -> Part | None:
+        """Take in one part; None where its file is gone or another one by now. Raises `QueueUnavailable` and
+        botocore's errors.
+
+        Memory is bounded by a window of rows.
+        """
+        import_id = import_id_of(task.key)
+        context = {"key": task.key, "import_id": import_id, "part": task.number}
+        try:
+            rows = self._rows(task)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in ("NoSuchKey", "PreconditionFailed"):
+                raise
+            self._logger.warning("the uploaded object is gone or another one", extra=context)
+            self._log.lose(task.key, task.run)
+            return None
+        with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
+            part, batch_ids = self._import_rows(task.number, rows, rejects, import_id)
+            if part.rejected:
+                self._upload(rejects, task.bucket, task.staged("rejects"))
+        self._log.finish_part(task.key, task.run, part, batch_ids)
+        self._logger.info("part imported", extra={**context, **part._asdict(), "batches": len(batch_ids)})
+        self._metrics.add_metric("RowsAccepted", MetricUnit.Count, part.accepted)
+        self._metrics.add_metric("RowsRejected", MetricUnit.Count, part.rejected)
+        progress = self._log.read(import_id)
+        if progress.run == task.run and progress.taken_in and not progress.done:
+            self._finish(task, progress)
+            self._log.finish(task.key, task.run)
+        return part
+
+    def _rows(self, task: Task) -> Iterator[Row]:
+        if task.read_from is None:
+            return (Row(line, text, InvalidEvent(code, message)) for line, text, code, message in task.broken)
+        request: dict[str, Any] = {"Bucket": task.bucket, "Key": task.read_from}
+        if task.read_from == task.key:
+            request |= {"Range": f"bytes={task.start}-{task.end - 1}", "IfMatch": f'"{task.etag}"'}
+        body = self._s3.get_object(**request)["Body"]
+        return read_piece(body.iter_chunks(READ_BYTES), _columns(task), task.first_line)
+
+    def _import_rows(
+        self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
+    ) -> tuple[Part, list[str]]:
+        """What became of the rows, and the names of their batches."""
+        total = Part(number, 0, 0, 0, 0)
+        batch_ids: list[str] = []
+        with _writer(rejects) as write:
+            for window in _windows(rows):
+                taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
+                if taken.queue_errors:
+                    raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
+                for rejection in taken.rejected:
+                    write(window[rejection.index], rejection)
+                total = Part(
+                    number,
+                    total.rows + len(window),
+                    total.accepted + taken.accepted,
+                    total.rejected + len(taken.rejected),
+                    total.duplicates + taken.duplicates,
+                )
+                batch_ids += [batch.batch_id for batch in taken.batches]
+        return total, batch_ids
+
+    def _finish(self, task: Task, progress: Progress) -> None:
+        """Put the rejected rows of all parts together; the same again writes the same."""
+        key = f"{REJECTS_PREFIX}{task.key}.csv"
+        left = sum(part.rejected for part in progress.parts)
+        if left:
+            with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
+                rejects.write(",".join(_REJECTS_HEADER).encode() + b"\r\n")
+                for part in progress.parts:
+                    if part.rejected and rejects.tell() < MAX_REJECTS_BYTES:
+                        staged = task._replace(number=part.number).staged("rejects")
+                        for chunk in self._s3.get_object(Bucket=task.bucket, Key=staged)["Body"].iter_chunks():
+                            rejects.write(chunk)
+                        left -= part.rejected
+                if left:
+                    rejects.write(f",left_out,{left} more rows were rejected,\r\n".encode())
+                self._upload(rejects, task.bucket, key)
+        else:
+            # Those of an earlier upload under the same key would tell of rows that are mended.
+            self._s3.delete_object(Bucket=task.bucket, Key=key)
+        counts = {
+            name: sum(getattr(part, name) for part in progress.parts) for name in ("rows", "accepted", "rejected")
+        }
+        self._logger.info("file imported", extra={"key": task.key, "import_id": progress.import_id, **counts})
+
+    def _upload(self, file: IO[bytes], bucket: str, key: str) -> None:
+        file.seek(0)
+        self._s3.upload_fileobj(file, bucket, key, ExtraArgs={"ContentType": "text/csv; charset=utf-8"})
+
+
+@contextmanager
+def _writer(file: IO[bytes]) -> Iterator[Callable[[Row, Rejection], None]]:
+    """Writes rejected rows with their reasons as CSV without a header."""
+    text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="", write_through=True)
+    writer = csv.writer(text)
+
+    def write(row: Row, rejection: Rejection) -> None:
+        kept = row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]
+        writer.writerow([row.line, rejection.code, rejection.message, kept])
+
+    yield write
+    text.detach()
+
+
+def _columns(task: Task) -> list[str] | None:
+    """The columns of a task's rows, those without a name that an event has as empty."""
+    if task.header is None:
+        return None
+    names = {place: name for name, place in task.header.items()}
+    return [names.get(place, "") for place in range(task.columns)]
+
+
+def _windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Cut rows into windows bounded by number and size."""
+    window: list[Row] = []
+    size = 0
+    for row in rows:
+        window.append(row)
+        size += len(row.text)
+        if len(window) == ROWS_AT_A_TIME or size >= BYTES_AT_A_TIME:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window

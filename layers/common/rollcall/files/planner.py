@@ -1,0 +1,102 @@
+"""Cuts uploaded files between their rows into parts for a queue."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError
+
+from rollcall.core.events import InvalidEvent
+from rollcall.files.progress import ImportLog
+from rollcall.files.rows import Piece, Row, cut_file
+from rollcall.stack.keys import import_id_of
+from rollcall.stack.queues import BatchQueue
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, READ_BYTES, QueueUnavailable, Task
+
+PIECE_BYTES = 8 * 1024 * 1024
+# A message holds 256 KB, and JSON may write a character as twelve.
+BROKEN_ROWS_A_TASK = 4
+
+
+class Planner:
+    """Cuts uploaded files into tasks for a queue."""
+
+    def __init__(self, s3: "S3Client", queue: BatchQueue, log: ImportLog, logger: Logger) -> None:
+        self._s3 = s3
+        self._queue = queue
+        self._log = log
+        self._logger = logger
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """Plan the objects of an S3 notification."""
+        for record in event["Records"]:
+            self.plan(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
+
+    def plan(self, bucket: str, key: str) -> None:
+        """Cut one object; nothing where it is gone. Raises `QueueUnavailable` and botocore's errors.
+
+        Memory is bounded by two pieces, whatever the size of the file.
+        """
+        context = {"bucket": bucket, "key": key, "import_id": import_id_of(key)}
+        try:
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchKey":
+                raise
+            self._logger.warning("the uploaded object is gone", extra=context)
+            return
+        etag = answer["ETag"].strip('"')
+        run = self._log.begin(key, answer["ContentLength"])
+        last = Task(bucket, key, etag, run, 0)
+        for number, part in enumerate(_gathered(cut_file(answer["Body"].iter_chunks(READ_BYTES), PIECE_BYTES))):
+            if number:
+                self._send(last)
+            last = self._task(Task(bucket, key, etag, run, number), part)
+        # Known before the last part can be done, so that whoever does the last one knows.
+        self._log.plan(key, run, last.number + 1)
+        self._send(last)
+        self._logger.info("file planned", extra={**context, "parts": last.number + 1})
+
+    def _task(self, task: Task, part: Piece | list[Row]) -> Task:
+        if isinstance(part, list):
+            return task._replace(broken=[_broken(row) for row in part])
+        read_from = task.key
+        if part.content is not None:
+            read_from = task.staged("piece")
+            self._s3.put_object(Bucket=task.bucket, Key=read_from, Body=part.content)
+        task = task._replace(read_from=read_from, start=part.start, end=part.end, first_line=part.first_line)
+        if part.header is None:
+            return task
+        places = {name: place for place, name in enumerate(part.header) if name}
+        return task._replace(columns=len(part.header), header=places)
+
+    def _send(self, task: Task) -> None:
+        failures = self._queue.send([task.encode()], import_id_of(task.key))
+        if failures:
+            raise QueueUnavailable(f"the queue did not take a part: {failures[0]}")
+
+
+def _gathered(parts: Iterable[Piece | Row]) -> Iterator[Piece | list[Row]]:
+    """Pieces as they are, and rows that are in none a few at a time."""
+    rows: list[Row] = []
+    for part in parts:
+        if isinstance(part, Row):
+            rows.append(part)
+        if rows and (isinstance(part, Piece) or len(rows) == BROKEN_ROWS_A_TASK):
+            yield rows
+            rows = []
+        if isinstance(part, Piece):
+            yield part
+    if rows:
+        yield rows
+
+
+def _broken(row: Row) -> tuple[int, str, str, str]:
+    if not isinstance(row.event, InvalidEvent):
+        raise TypeError("a row that holds an event is in a piece")
+    return row.line, row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW], row.event.code, row.event.message

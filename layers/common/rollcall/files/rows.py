@@ -1,0 +1,307 @@
+"""CSV and JSONL files as raw events, row by row, in memory that does not grow with the file."""
+
+import csv
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from rollcall.core.events import InvalidEvent
+from rollcall.core.strict_json import parse_json
+
+COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
+PROPERTIES_COLUMNS = ("properties_json", "properties")
+# Far more than any event may have, and short enough that a quote left open does not swallow the file.
+MAX_FIELD_CHARACTERS = 512 * 1024
+MAX_LINE_BYTES = 2 * 1024 * 1024
+EXPANDED_CHUNK_BYTES = 1024 * 1024
+
+_GZIP = b"\x1f\x8b"
+
+
+class Row(NamedTuple):
+    """One row of a file: where it begins, what it says, and what it holds."""
+
+    line: int
+    """The physical line, from 1."""
+    text: str
+    event: object
+    """A raw event, or an `InvalidEvent` where the row holds none."""
+
+
+class Piece(NamedTuple):
+    """A part of a file that begins and ends between rows, so that it can be read by itself."""
+
+    start: int
+    end: int
+    """Its bytes, `end` not included; of a gzip file once it is expanded."""
+    first_line: int
+    header: tuple[str, ...] | None
+    """The columns of CSV, by name where an event has them; None for JSONL."""
+    content: bytes | None
+    """The bytes themselves where the file does not hold them: of a gzip file."""
+
+
+def read_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
+    """The rows of a file that comes in chunks: CSV with a header or JSONL, UTF-8, plain or gzip, told by its bytes.
+
+    Whatever is wrong with the file is a row with an `InvalidEvent`, and the rows after it follow. Empty lines are
+    left out. Not safe to run beside another reader with other limits: Python's field limit is the process's.
+    """
+    file = _File(chunks)
+    if file.is_json:
+        yield from _json_rows(file.lines)
+    elif file.is_json is not None:
+        yield from _csv_rows(file.lines, None)
+    yield from file.damage()
+
+
+def read_piece(chunks: Iterable[bytes], header: Sequence[str] | None, first_line: int) -> Iterator[Row]:
+    """The rows of a piece that comes in chunks, as `read_rows` has them."""
+    lines = _Lines(_split(iter(chunks), []), first_line - 1)
+    yield from _json_rows(lines) if header is None else _csv_rows(lines, header)
+
+
+def cut_file(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[Piece | Row]:
+    """The pieces of a file that comes in chunks, each of at least `piece_bytes` but the last, whatever its quotes hold.
+
+    Rows that are in no piece, because the header or the file is broken there, come as such.
+    """
+    file = _File(chunks)
+    lines = file.lines
+    header: list[str] | None = None
+    start, first_line = 0, 1
+    if file.is_json is not None:
+        for fields in _json_lines(lines) if file.is_json else _records(lines):
+            if not file.is_json and header is None:
+                if isinstance(fields, InvalidEvent):
+                    yield lines.row(fields)
+                elif fields:
+                    header = _header(fields)
+                    problem = _lacking(header)
+                    if problem:
+                        yield lines.row(problem)
+                        return
+                    start, first_line = lines.offset, lines.number + 1
+                    lines.take()
+            elif lines.offset - start >= piece_bytes:
+                yield _piece(file, start, first_line, header)
+                start, first_line = lines.offset, lines.number + 1
+        if lines.offset > start and (file.is_json or header is not None):
+            yield _piece(file, start, first_line, header)
+    yield from file.damage()
+
+
+class _File:
+    """A file's lines, its form, and what is damaged in it."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._damage: list[InvalidEvent] = []
+        head, chunks = _peek(iter(chunks))
+        self.compressed = head.startswith(_GZIP)
+        expanded = _expanded(chunks, self._damage.append) if self.compressed else chunks
+        self.lines = _Lines(_split(expanded, self._damage), keep=self.compressed)
+        first = next((line for line in self.lines if line.strip()), None)
+        self.is_json: bool | None = None
+        """Whether it is JSONL; None where there is no line."""
+        if first is not None:
+            self.is_json = first.lstrip().startswith("{")
+            self.lines.push_back(first)
+
+    def damage(self) -> Iterator[Row]:
+        """What was found damaged by the time that the lines have ended."""
+        for problem in self._damage:
+            yield Row(self.lines.number + 1, "", problem)
+
+
+def _piece(file: _File, start: int, first_line: int, header: Sequence[str] | None) -> Piece:
+    # What columns an event does not have are called need not travel.
+    known = None
+    if header is not None:
+        known = tuple(name if name in (*COLUMNS, *PROPERTIES_COLUMNS) else "" for name in header)
+    content = file.lines.take()
+    return Piece(start, file.lines.offset, first_line, known, content if file.compressed else None)
+
+
+def _records(lines: "_Lines") -> Iterator[list[str] | InvalidEvent]:
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    reader = csv.reader(lines, strict=True)
+    while True:
+        lines.begin_record()
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield InvalidEvent("invalid_csv", f"the row is not valid CSV: {error}")
+
+
+def _csv_rows(lines: "_Lines", header: Sequence[str] | None) -> Iterator[Row]:
+    for fields in _records(lines):
+        if isinstance(fields, InvalidEvent):
+            yield lines.row(fields)
+        elif fields and header is not None:
+            yield lines.row(_from_fields(header, fields))
+        elif fields:
+            header = _header(fields)
+            problem = _lacking(header)
+            if problem:
+                yield lines.row(problem)
+                return
+
+
+def _header(fields: list[str]) -> list[str]:
+    return [name.strip() for name in fields]
+
+
+def _lacking(header: Sequence[str]) -> InvalidEvent | None:
+    missing = [name for name in COLUMNS if name not in header]
+    return InvalidEvent("invalid_header", f"the header lacks {', '.join(missing)}") if missing else None
+
+
+def _from_fields(header: Sequence[str], fields: list[str]) -> object:
+    if len(fields) > len(header):
+        return InvalidEvent("invalid_csv", f"the row has {len(fields)} columns, the header {len(header)}")
+    # An empty field is one that is not there.
+    values = {name: value for name, value in zip(header, fields, strict=False) if value}
+    event: dict[str, object] = {name: values.get(name) for name in COLUMNS}
+    properties = next((values[name] for name in PROPERTIES_COLUMNS if name in values), None)
+    if properties is not None:
+        try:
+            event["properties"] = parse_json(properties)
+        except (ValueError, RecursionError) as error:
+            return InvalidEvent("invalid_properties", f"properties is not valid JSON: {error}")
+    return event
+
+
+def _json_lines(lines: "_Lines") -> Iterator[list[str]]:
+    while True:
+        lines.begin_record()
+        line = next(lines, None)
+        if line is None:
+            return
+        yield [line]
+
+
+def _json_rows(lines: "_Lines") -> Iterator[Row]:
+    for (line,) in _json_lines(lines):
+        if line.strip():
+            try:
+                yield lines.row(parse_json(line))
+            except (ValueError, RecursionError) as error:
+                yield lines.row(InvalidEvent("invalid_json", f"the line is not valid JSON: {error}"))
+
+
+class _Lines(Iterator[str]):
+    """A file's lines, decoded, that remembers where the record being read began and what it said.
+
+    With `keep` it remembers the bytes too, until they are taken.
+    """
+
+    def __init__(self, lines: Iterator[tuple[bytes, int]], number: int = 0, *, keep: bool = False) -> None:
+        self._lines = lines
+        self.number = number
+        """Lines read, those before the first one here included."""
+        self.offset = 0
+        """Bytes read."""
+        self._kept: list[bytes] | None = [] if keep else None
+        self._pushed_back: tuple[str, bool] | None = None
+        self._first_line = 1
+        self._text: list[str] = []
+        self._too_long = False
+
+    def __next__(self) -> str:
+        if self._pushed_back:
+            (line, cut), self._pushed_back = self._pushed_back, None
+        else:
+            raw, length = next(self._lines)
+            self.offset += length
+            if self._kept is not None:
+                self._kept.append(raw)
+            # A line of the limit's length is one that was cut.
+            line, cut = raw.decode("utf-8", "surrogateescape"), len(raw) >= MAX_LINE_BYTES
+            if not self.number:
+                line = line.removeprefix("\ufeff")
+        self._too_long = self._too_long or cut
+        self.number += 1
+        self._text.append(line)
+        return line
+
+    def push_back(self, line: str) -> None:
+        """Have the line that was read last come again. What was kept or counted of it stays so."""
+        self._pushed_back = (line, self._too_long)
+        self.number -= 1
+
+    def take(self) -> bytes:
+        """The bytes since the last time, if they are kept."""
+        taken = b"".join(self._kept or ())
+        if self._kept is not None:
+            self._kept.clear()
+        return taken
+
+    def begin_record(self) -> None:
+        """The next line begins a record."""
+        self._first_line = self.number + 1
+        self._text.clear()
+        self._too_long = False
+
+    def row(self, event: object) -> Row:
+        """The record that has been read, with what it holds."""
+        if self._too_long:
+            event = InvalidEvent("line_too_long", f"the line has more than {MAX_LINE_BYTES} bytes")
+        return Row(self._first_line, "".join(self._text).rstrip("\r\n"), event)
+
+
+def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[tuple[bytes, int]]:
+    """Cut chunks into lines that keep their ends, each with its length; of a line over the limit only the beginning.
+
+    The rest of a line that damage cut off is no line.
+    """
+    pending = bytearray()
+    length = 0
+    for chunk in chunks:
+        pieces = chunk.split(b"\n")
+        for piece in pieces[:-1]:
+            _append(pending, piece)
+            yield bytes(pending) + b"\n", length + len(piece) + 1
+            pending.clear()
+            length = 0
+        _append(pending, pieces[-1])
+        length += len(pieces[-1])
+    if pending and not damage:
+        yield bytes(pending), length
+
+
+def _append(pending: bytearray, piece: bytes) -> None:
+    pending += piece[: max(0, MAX_LINE_BYTES - len(pending))]
+
+
+def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes, enough to tell gzip by, and all chunks."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= len(_GZIP):
+            break
+    return head, chain([head], chunks)
+
+
+def _expanded(chunks: Iterator[bytes], report: Callable[[InvalidEvent], None]) -> Iterator[bytes]:
+    """Expand gzip, member after member; what is damaged or cut short is reported, and what came before it yielded."""
+    member = zlib.decompressobj(wbits=31)
+    try:
+        for chunk in chunks:
+            waiting = chunk
+            while waiting:
+                if member.eof:
+                    waiting = waiting.lstrip(b"\0")
+                    if not waiting:
+                        break
+                    member = zlib.decompressobj(wbits=31)
+                yield member.decompress(waiting, EXPANDED_CHUNK_BYTES)
+                waiting = member.unused_data if member.eof else member.unconsumed_tail
+    except zlib.error as error:
+        report(InvalidEvent("invalid_gzip", f"the file is damaged from here on: {error}"))
+        return
+    if not member.eof:
+        report(InvalidEvent("invalid_gzip", "the file ends early: the gzip stream is cut short"))

@@ -1,0 +1,56 @@
+"""JSON bodies of routes that take one object: read after the caller is known, and as strictly as events are."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rollcall.core.events import InvalidEvent
+from rollcall.core.strict_json import parse_json
+from rollcall.http.problems import Refused
+
+MAX_BYTES = 16 * 1024
+
+Scope = Literal["ingest", "read", "admin"]
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """What such a body holds: no field but its own, and each of its own type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+async def body_bytes(request: Request) -> bytes:
+    """The body as it was sent."""
+    return await request.body()
+
+
+def json_body(model: type[_M]) -> Callable[[bytes], _M]:
+    """A dependency that reads the body as a model; raises `Refused` with the field and the reason."""
+
+    def read(body: Annotated[bytes, Depends(body_bytes)]) -> _M:
+        if len(body) > MAX_BYTES:
+            raise Refused(413, "too_large", f"the body has {len(body)} bytes, {MAX_BYTES} are allowed")
+        try:
+            document = parse_json(body.decode())
+        except (ValueError, RecursionError) as error:
+            raise Refused(400, "invalid_json", f"the body is not valid JSON: {error}") from None
+        if isinstance(document, InvalidEvent):
+            raise Refused(400, "invalid_json", document.message)
+        try:
+            return model.model_validate(document)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            field = str(first["loc"][0]) if first["loc"] else "body"
+            raise Refused(422, "invalid_field", f"{field}: {first['msg'].lower()}", parameter=field) from None
+
+    return read
+
+
+def described(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI description of such a body."""
+    content = {"application/json": {"schema": model.model_json_schema(), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}

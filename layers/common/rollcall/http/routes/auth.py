@@ -1,0 +1,240 @@
+"""POST /auth/...: accounts and their sessions."""
+
+import hashlib
+import ipaddress
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.security import SecurityScopes
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from rollcall.access.accounts import (
+    MAX_EMAIL_CHARACTERS,
+    MAX_PASSWORD_CHARACTERS,
+    MIN_PASSWORD_CHARACTERS,
+    REFRESH_SECONDS,
+    AccountExists,
+    Accounts,
+    BadAccount,
+    InvalidRefreshToken,
+    TokenPair,
+    WrongPassword,
+)
+from rollcall.access.gate import Principal
+from rollcall.access.tokens import ACCESS_SECONDS
+from rollcall.core.limits import TooFast
+from rollcall.http.json_bodies import Body, Scope, described, json_body
+from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted, credential_of, show_allowance, too_fast, unauthenticated
+from rollcall.stack.keys import bucket_key
+
+router = APIRouter(prefix="/auth", tags=["accounts"])
+
+# The scopes of somebody who registers without being asked.
+OPEN_SCOPES: list[Scope] = ["read"]
+
+_EXAMPLE = {"email": "ada@example.com", "password": "nine green bottles"}
+_BODY = problem_responses(400, 413, 422)
+_ANONYMOUS = problem_responses(401, 429, 503)
+
+
+def _check_unicode(secret: SecretStr) -> SecretStr:
+    # Unlike other text, pydantic takes a secret that has half a character in it.
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("string_unicode", "Input should be valid Unicode") from None
+    return secret
+
+
+Email = Annotated[str, Field(max_length=MAX_EMAIL_CHARACTERS)]
+Password = Annotated[SecretStr, Field(max_length=MAX_PASSWORD_CHARACTERS), AfterValidator(_check_unicode)]
+# What `json_schema_extra` says is checked where accounts are made.
+NewPassword = Annotated[Password, Field(json_schema_extra={"minLength": MIN_PASSWORD_CHARACTERS})]
+RefreshText = Annotated[SecretStr, Field(max_length=512), AfterValidator(_check_unicode)]
+
+
+class Login(Body):
+    """Who somebody says they are."""
+
+    email: Email
+    password: Password
+
+
+class Registration(Login):
+    """An account to make. Scopes are for an admin to give."""
+
+    email: Annotated[Email, Field(json_schema_extra={"format": "email"})]
+    password: NewPassword
+    scopes: list[Scope] | None = None
+
+
+class RefreshToken(Body):
+    """A refresh token."""
+
+    refresh_token: RefreshText
+
+
+class PasswordChange(Body):
+    """The password that is, and the one that shall be."""
+
+    current_password: Password
+    new_password: NewPassword
+
+
+class Account(BaseModel):
+    """An account."""
+
+    account_id: str
+    email: str
+    scopes: list[Scope]
+
+
+class Tokens(BaseModel):
+    """What to call with (`access_token`), and what to get the next ones by; times are in seconds."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
+    expires_in: int = ACCESS_SECONDS
+    refresh_token: str
+    refresh_expires_in: int = REFRESH_SECONDS
+
+    @classmethod
+    def of(cls, pair: TokenPair) -> "Tokens":
+        """As an answer."""
+        return cls(access_token=pair.access_token, refresh_token=pair.refresh_token)
+
+
+def anonymous(request: Request) -> None:
+    """Takes a token from the bucket of the caller's address; raises `Refused`."""
+    state = request.app.state
+    address = _network(request.client.host if request.client else "")
+    key = bucket_key("address", hashlib.sha256(address.encode()).hexdigest())
+    try:
+        show_allowance(request, state.buckets.take_for(key, state.account_settings.address_limit))
+    except TooFast as error:
+        raise too_fast(request, error) from None
+
+
+async def registrar(
+    request: Request, scopes: SecurityScopes, credential: Annotated[str | None, Security(credential_of)]
+) -> Principal | None:
+    """The admin who registers somebody, or None where anybody may register; raises `Refused`."""
+    if credential is None and request.app.state.account_settings.open_registration:
+        anonymous(request)
+        return None
+    return await admitted(request, scopes, credential)
+
+
+@router.post(
+    "/register",
+    status_code=201,
+    summary="Make an account",
+    responses={**REFUSALS, **_BODY, **problem_responses(409)},
+    openapi_extra=described(Registration, {**_EXAMPLE, "scopes": ["read"]}),
+)
+def register(
+    request: Request,
+    admin: Annotated[Principal | None, Security(registrar, scopes=["admin"])],
+    wanted: Annotated[Registration, Depends(json_body(Registration))],
+) -> Account:
+    """By an admin; by anybody, for the scope `read`, where the stack's parameter OpenRegistration is true."""
+    if admin is None and wanted.scopes is not None and wanted.scopes != OPEN_SCOPES:
+        raise Refused(403, "missing_scope", "only an admin gives scopes", parameter="scopes")
+    accounts: Accounts = request.app.state.accounts
+    scopes = OPEN_SCOPES if wanted.scopes is None else wanted.scopes
+    try:
+        made = accounts.register(wanted.email, wanted.password.get_secret_value(), scopes)
+    except BadAccount as error:
+        raise Refused(422, "invalid_field", str(error), parameter=error.field) from None
+    except AccountExists:
+        raise Refused(409, "account_exists", "there is an account of this email", parameter="email") from None
+    return Account.model_validate(made._asdict())
+
+
+@router.post(
+    "/login",
+    summary="Begin a session",
+    dependencies=[Depends(anonymous)],
+    responses={**_ANONYMOUS, **_BODY},
+    openapi_extra=described(Login, _EXAMPLE),
+)
+def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) -> Tokens:
+    """An access token for 15 minutes, and a refresh token for 7 days."""
+    accounts: Accounts = request.app.state.accounts
+    try:
+        return Tokens.of(accounts.login(who.email, who.password.get_secret_value()))
+    except WrongPassword:
+        raise unauthenticated("wrong_credentials", "the email or the password is wrong") from None
+    except TooFast as error:
+        raise too_fast(request, error) from None
+
+
+@router.post(
+    "/refresh",
+    summary="Exchange a refresh token for new tokens",
+    dependencies=[Depends(anonymous)],
+    responses={**_ANONYMOUS, **_BODY},
+    openapi_extra=described(RefreshToken, {"refresh_token": "rt_..."}),
+)
+def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Tokens:
+    """Each refresh token is good once; one that comes again ends its session."""
+    accounts: Accounts = request.app.state.accounts
+    try:
+        return Tokens.of(accounts.refresh(token.refresh_token.get_secret_value()))
+    except InvalidRefreshToken as error:
+        raise unauthenticated("invalid_refresh_token", str(error)) from None
+
+
+@router.post(
+    "/logout",
+    status_code=204,
+    summary="End a session",
+    dependencies=[Depends(anonymous)],
+    responses={**problem_responses(429, 503), **_BODY},
+    openapi_extra=described(RefreshToken, {"refresh_token": "rt_..."}),
+)
+def logout(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Response:
+    """Its refresh and access tokens are refused from now on. A token that is not known is no error."""
+    request.app.state.accounts.logout(token.refresh_token.get_secret_value())
+    return Response(status_code=204)
+
+
+@router.post(
+    "/change-password",
+    status_code=204,
+    summary="Change one's password and end all of one's sessions",
+    responses={**REFUSALS, **_BODY},
+    openapi_extra=described(
+        PasswordChange, {"current_password": "nine green bottles", "new_password": "eight green bottles"}
+    ),
+)
+def change_password(
+    request: Request,
+    principal: Annotated[Principal, Security(admitted)],
+    change: Annotated[PasswordChange, Depends(json_body(PasswordChange))],
+) -> Response:
+    """With an access token of the account."""
+    if principal.account_id is None:
+        raise Refused(403, "account_required", "an API key has no password; send an access token")
+    accounts: Accounts = request.app.state.accounts
+    present, new = change.current_password.get_secret_value(), change.new_password.get_secret_value()
+    try:
+        accounts.change_password(principal.account_id, present, new)
+    except WrongPassword:
+        raise Refused(403, "wrong_password", "current_password is wrong", parameter="current_password") from None
+    except BadAccount as error:
+        raise Refused(422, "invalid_field", str(error), parameter=error.field) from None
+    except TooFast as error:
+        raise too_fast(request, error) from None
+    return Response(status_code=204)
+
+
+def _network(address: str) -> str:
+    """What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address

@@ -1,0 +1,53 @@
+"""GET /batches/{batch_id}."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Request, Security
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from rollcall.counting.receipts import Receipts, UnknownBatch
+from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted
+
+router = APIRouter(tags=["events"])
+
+
+class PendingBatch(BaseModel):
+    """A batch that is on its way."""
+
+    batch_id: str
+    status: Literal["pending"]
+
+
+class DoneBatch(BaseModel):
+    """What became of a batch; every event received is one of the others."""
+
+    batch_id: str
+    status: Literal["done"]
+    received: int
+    inserted: int
+    duplicates: int
+    conflicts: int
+    refused: int
+
+
+@router.get(
+    "/batches/{batch_id}",
+    summary="What became of a batch",
+    response_model=PendingBatch | DoneBatch,
+    dependencies=[Security(admitted, scopes=["ingest"])],
+    responses={**REFUSALS, **problem_responses(404)},
+)
+def batch(
+    request: Request, batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")]
+) -> JSONResponse:
+    """`pending` until the consumer has stored and counted it, then `done` with its numbers."""
+    receipts: Receipts = request.app.state.receipts
+    try:
+        receipt = receipts.find(batch_id)
+    except UnknownBatch:
+        raise Refused(404, "unknown_batch", "There is no such batch.", parameter="batch_id") from None
+    if receipt is None:
+        return JSONResponse({"batch_id": batch_id, "status": "pending"})
+    return JSONResponse({"batch_id": batch_id, "status": "done", **receipt._asdict()})

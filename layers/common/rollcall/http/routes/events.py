@@ -1,0 +1,204 @@
+"""POST /events."""
+
+import re
+from dataclasses import asdict
+from typing import Annotated
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from rollcall.access.gate import Principal
+from rollcall.core.events import MAX_EVENT_BYTES
+from rollcall.counting.receipts import Outcome, Receipts
+from rollcall.http.json_bodies import body_bytes
+from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted
+from rollcall.intake.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
+from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused
+from rollcall.intake.intake import Intake, Taken
+from rollcall.stack.dynamo import Unavailable
+
+MAX_WAIT_SECONDS = 10
+
+router = APIRouter(tags=["events"])
+
+_EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["event_id", "occurred_at", "user_id", "event_type"],
+    "properties": {
+        "event_id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "occurred_at": {"type": "string", "format": "date-time"},
+        "user_id": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "integer"}]},
+        "event_type": {"type": "string", "minLength": 1, "maxLength": 128},
+        "properties": {"type": ["object", "null"]},
+    },
+}
+_EXAMPLE = [
+    {
+        "event_id": "7b5ed1eb-83df-4255-a283-87fd4140b95e",
+        "occurred_at": "2025-08-03T13:04:15+03:00",
+        "user_id": "42",
+        "event_type": "login",
+        "properties": {"country": "PL"},
+    }
+]
+
+
+class RejectedEvent(BaseModel):
+    """An event that was not taken in, by its place in the request."""
+
+    index: int
+    event_id: str | None
+    code: str
+    message: str
+
+
+class EventsTaken(BaseModel):
+    """What became of a request's events."""
+
+    batch_ids: list[str]
+    accepted: int
+    rejected: list[RejectedEvent]
+    duplicates_in_request: int
+    dedupe_days: int | None = Field(
+        default=None, description="Days for which an `event_id` is known to be taken; for ever where this is left out"
+    )
+
+
+class EventsStored(EventsTaken):
+    """What became of each event, for a request that waited."""
+
+    inserted: list[str]
+    duplicates: list[str]
+    conflicts: list[str]
+
+
+async def _wait_seconds(
+    prefer: Annotated[str | None, Header(description="`wait=N`: answer when the events are counted")] = None,
+    wait: Annotated[int | None, Query(ge=0, le=MAX_WAIT_SECONDS, description="The same as `Prefer: wait=N`")] = None,
+) -> int:
+    if wait is not None:
+        return wait
+    # A preference may be honoured in part (RFC 7240), so that a longer one is cut and a broken one passed over.
+    asked = re.search(r"(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])", prefer or "")
+    return min(MAX_WAIT_SECONDS, int(asked[1])) if asked else 0
+
+
+@router.post(
+    "/events",
+    status_code=202,
+    summary="Take events in",
+    response_model=EventsTaken,
+    responses={
+        200: {"model": EventsStored, "description": "Every event is counted, and the request waited for it"},
+        **REFUSALS,
+        **problem_responses(400),
+        # Where all that is wrong is the events, they are listed one by one.
+        **{status: {**problem, "model": EventsTaken} for status, problem in problem_responses(413, 422).items()},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "anyOf": [
+                            {"type": "array", "maxItems": MAX_EVENTS, "items": _EVENT_SCHEMA},
+                            {
+                                "type": "object",
+                                "required": ["events"],
+                                "properties": {"events": {"type": "array", "items": _EVENT_SCHEMA}},
+                            },
+                        ]
+                    },
+                    "example": _EXAMPLE,
+                },
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/msgpack": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+    description=(
+        f"Up to {MAX_EVENTS:,} events as a JSON array, as an object with `events`, as NDJSON or as MessagePack, plain "
+        f"or gzip, told apart by their bytes. At most {MAX_SENT_BYTES // 1024**2} MB sent, 8 MB expanded, "
+        f"{MAX_EVENT_BYTES // 1024} KB an event. Good events are accepted, bad ones listed with their place and "
+        "reason. Sending the same events again counts nothing twice."
+    ),
+)
+async def post_events(
+    request: Request,
+    principal: Annotated[Principal, Security(admitted, scopes=["ingest"])],
+    body: Annotated[bytes, Depends(body_bytes)],
+    wait_seconds: Annotated[int, Depends(_wait_seconds)],
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=MAX_KEY_CHARACTERS, description="May come again with the same body only"),
+    ] = None,
+) -> Response:
+    """Queue the good events and name the bad ones."""
+    # Asynchronous as its dependencies are: a thread takes longer than a small request.
+    state = request.app.state
+    intake: Intake = state.intake
+    metrics: Metrics = state.metrics
+    try:
+        raws = read_events(body)
+        if idempotency_key is not None:
+            # Of the expanded body: a client that compresses anew may send other bytes.
+            state.idempotency_keys.hold(principal.name, idempotency_key, expand(body))
+    except BodyTooLarge as error:
+        raise Refused(413, error.code, str(error)) from None
+    except UnreadableBody as error:
+        raise Refused(400, error.code, str(error)) from None
+    except IdempotencyKeyReused:
+        message = "Idempotency-Key came before with another body"
+        raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
+    taken = intake.take(raws, principal.source, _request_id(request))
+    metrics.add_metric("EventsAccepted", MetricUnit.Count, taken.accepted)
+    metrics.add_metric("EventsRejected", MetricUnit.Count, len(taken.rejected))
+    if taken.queue_errors:
+        state.logger.error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
+    if taken.unavailable:
+        message = "no event could be queued; send them again"
+        raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
+    answer = EventsTaken(
+        batch_ids=[batch.batch_id for batch in taken.batches],
+        accepted=taken.accepted,
+        rejected=[RejectedEvent(**asdict(rejection)) for rejection in taken.rejected],
+        duplicates_in_request=taken.duplicates,
+        **({"dedupe_days": state.hot_days} if state.hot_days else {}),
+    ).model_dump(exclude_unset=True)
+    try:
+        outcome = _outcome(state.receipts, taken, wait_seconds)
+    except (BotoCoreError, ClientError, Unavailable):
+        # The events are queued and will be counted, whether or not this can be told now.
+        state.logger.exception("the receipts cannot be reached")
+        outcome = None
+    if outcome is None:
+        return JSONResponse(answer, _status(taken))
+    return JSONResponse({**answer, **outcome._asdict()}, headers={"Preference-Applied": f"wait={wait_seconds}"})
+
+
+def _outcome(receipts: Receipts, taken: Taken, wait_seconds: int) -> Outcome | None:
+    """Mark the batches as on their way; what became of their events, if it is known in time."""
+    batch_ids = [batch.batch_id for batch in taken.batches]
+    receipts.announce(batch_ids)
+    if wait_seconds and batch_ids and receipts.wait(batch_ids, wait_seconds):
+        return receipts.outcome(taken.batches)
+    return None
+
+
+def _status(taken: Taken) -> int:
+    if taken.accepted or not taken.rejected:
+        return 202
+    if all(rejection.code == "event_too_large" for rejection in taken.rejected):
+        return 413
+    return 422
+
+
+def _request_id(request: Request) -> str:
+    context = request.scope.get("aws.event", {}).get("requestContext", {})
+    return str(context.get("requestId") or "-")

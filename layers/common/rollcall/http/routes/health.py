@@ -1,0 +1,48 @@
+"""GET /health and /healthz."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from rollcall.operation.health import Health
+
+router = APIRouter(tags=["operation"])
+
+
+class Alive(BaseModel):
+    """The API answers."""
+
+    status: Literal["ok"]
+
+
+class Dependencies(BaseModel):
+    """Each dependency, `ok` or what is wrong with it."""
+
+    status: Literal["ok", "unavailable"]
+    dependencies: dict[str, str]
+
+
+@router.get("/health", summary="Whether the API answers")
+def health() -> Alive:
+    """Asks no dependency."""
+    return Alive(status="ok")
+
+
+@router.get(
+    "/healthz",
+    summary="Whether all it depends on answers",
+    response_model=Dependencies,
+    responses={503: {"model": Dependencies, "description": "At least one dependency is unavailable"}},
+)
+def healthz(request: Request) -> JSONResponse:
+    """Asks each table, queue and bucket once."""
+    checked: Health = request.app.state.health
+    failures = checked.check()
+    down = any(failures.values())
+    answer = Dependencies(
+        status="unavailable" if down else "ok",
+        dependencies={name: reason or "ok" for name, reason in failures.items()},
+    )
+    return JSONResponse(answer.model_dump(), 503 if down else 200)

@@ -1,0 +1,127 @@
+"""/imports: files to import."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Request, Security
+from pydantic import BaseModel, Field
+
+from rollcall.files.progress import ImportLog, Progress, UnknownImport
+from rollcall.files.task import REJECTS_PREFIX
+from rollcall.files.uploads import Uploads
+from rollcall.http.json_bodies import Body, described, json_body
+from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted
+
+INVITATION_SECONDS = 3600
+
+router = APIRouter(
+    prefix="/imports", tags=["imports"], dependencies=[Security(admitted, scopes=["ingest"])], responses=REFUSALS
+)
+
+
+class NewImport(Body):
+    """A file to upload."""
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description="Of the file; what it holds is told by its bytes",
+        ),
+    ]
+
+
+class Invitation(BaseModel):
+    """Where to put the file: by a PUT of its bytes to `url`, without any credential, within `expires_in` seconds."""
+
+    import_id: str
+    key: str
+    url: str
+    expires_in: int
+
+
+class Parts(BaseModel):
+    """Parts of the file; `planned` is null until it has been read through."""
+
+    planned: int | None
+    done: int
+
+
+class CountedRows(BaseModel):
+    """What became of the accepted rows, as far as their batches are counted."""
+
+    inserted: int
+    duplicates: int
+    conflicts: int
+    refused: int
+    pending_batches: int
+
+
+class ImportState(BaseModel):
+    """How far an import has come."""
+
+    import_id: str
+    key: str
+    status: Literal["waiting", "reading", "importing", "done", "gone"]
+    done: bool
+    bytes: int
+    parts: Parts
+    rows: int
+    accepted: int
+    rejected: int
+    duplicates_in_file: int
+    counted: CountedRows | None
+    rejects: str | None
+    started_at: str
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Begin an import",
+    responses=problem_responses(400, 413, 422),
+    openapi_extra=described(NewImport, {"name": "august.csv"}),
+)
+def create(request: Request, wanted: Annotated[NewImport, Depends(json_body(NewImport))]) -> Invitation:
+    """A URL to upload a CSV or JSONL file to, plain or gzip; it is imported when it lands."""
+    uploads: Uploads = request.app.state.uploads
+    import_id, key, url = uploads.invite(wanted.name, INVITATION_SECONDS)
+    return Invitation(import_id=import_id, key=key, url=url, expires_in=INVITATION_SECONDS)
+
+
+@router.get("/{import_id}", summary="How far an import has come", responses=problem_responses(404))
+def state(request: Request, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]) -> ImportState:
+    """Rows are `accepted` when they are queued, and `counted` when their batches are; `counted` is null for an import
+    of millions of rows. `gone` says that the file was deleted or replaced before it was taken in."""
+    log: ImportLog = request.app.state.import_log
+    try:
+        progress = log.read(import_id)
+    except UnknownImport:
+        raise Refused(404, "unknown_import", "There is no such import.", parameter="import_id") from None
+    rejected = sum(part.rejected for part in progress.parts)
+    counted = log.counted(progress)
+    return ImportState(
+        import_id=import_id,
+        key=progress.key,
+        status=_status(progress),
+        done=progress.done,
+        bytes=progress.size,
+        parts=Parts(planned=progress.planned, done=len(progress.parts)),
+        rows=sum(part.rows for part in progress.parts),
+        accepted=sum(part.accepted for part in progress.parts),
+        rejected=rejected,
+        duplicates_in_file=sum(part.duplicates for part in progress.parts),
+        counted=None if counted is None else CountedRows(**counted._asdict()),
+        rejects=f"{REJECTS_PREFIX}{progress.key}.csv" if progress.done and rejected else None,
+        started_at=progress.started_at,
+    )
+
+
+def _status(progress: Progress) -> Literal["waiting", "reading", "importing", "done", "gone"]:
+    if progress.gone:
+        return "gone"
+    if progress.run is None:
+        return "waiting"
+    if progress.planned is None:
+        return "reading"
+    return "done" if progress.done else "importing"

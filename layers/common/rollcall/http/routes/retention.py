@@ -1,0 +1,159 @@
+"""GET /stats/retention and /stats/cohort."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Security
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from rollcall.http.problems import problem_responses
+from rollcall.http.ranges import DAY, read_day, refuse
+from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.segment import STATUSES, Segment
+from rollcall.questions.answers import Retention
+
+MAX_WINDOWS = {"day": 90, "week": 52}
+WINDOW_DAYS = {"day": 1, "week": 7}
+
+Period = Literal["day", "week"]
+Cohort = Literal["active", "new"]
+
+router = APIRouter(
+    prefix="/stats",
+    tags=["stats"],
+    dependencies=[Security(admitted, scopes=["read"])],
+    responses={**REFUSALS, **problem_responses(422, *STATUSES)},
+)
+
+
+class _Window(BaseModel):
+    date: str
+    retained_users: int
+    retention_rate: float
+    complete: bool
+
+
+class DayWindow(_Window):
+    """The cohort's return exactly `day` days after its day."""
+
+    day: int
+
+
+class WeekWindow(_Window):
+    """The cohort's return in the seven days that begin `week` weeks after its day."""
+
+    week: int
+
+
+class RetentionAnswer(BaseModel):
+    """A cohort and its return; rates are percentages of the cohort, to two decimals."""
+
+    cohort_date: str
+    cohort_size: int
+    cohort: Cohort
+    period: Period
+    windows: int
+    timezone: str
+    retention: list[DayWindow | WeekWindow]
+    segment: list[str] | None = None
+    """Of which events it is, where not of all."""
+    as_of: str | None = None
+    """Of a segment: what was counted until then is in it."""
+
+
+_StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
+
+
+@router.get("/retention", summary="Retention of a cohort", response_model=RetentionAnswer)
+def retention(
+    request: Request,
+    start_date: _StartDate,
+    segment: Segment,
+    windows: Annotated[
+        int,
+        Query(
+            description="Days (1-90) or weeks (1-52) after the cohort's day",
+            json_schema_extra={"minimum": 1, "maximum": MAX_WINDOWS["day"]},
+        ),
+    ] = 3,
+    period: Annotated[Period, Query(description="Length of a window")] = "day",
+    cohort: Annotated[
+        Cohort, Query(description="Everyone active on the day, or only those first seen on it")
+    ] = "active",
+) -> JSONResponse:
+    """How many of a day's users came back, and when."""
+    return _answer(request, start_date, "windows", windows, period, cohort, segment)
+
+
+@router.get(
+    "/cohort",
+    summary="Weekly retention from the first visit",
+    response_model=RetentionAnswer,
+)
+def cohort(
+    request: Request,
+    start_date: _StartDate,
+    segment: Segment,
+    window: Annotated[
+        int,
+        Query(
+            description="Weeks (1-52) after the cohort's day",
+            json_schema_extra={"minimum": 1, "maximum": MAX_WINDOWS["week"]},
+        ),
+    ] = 8,
+) -> JSONResponse:
+    """How many of the users first seen on a day came back in each of the weeks after it."""
+    return _answer(request, start_date, "window", window, "week", "new", segment)
+
+
+def _answer(
+    request: Request,
+    start_date: str,
+    parameter: str,
+    windows: int,
+    period: Period,
+    cohort: Cohort,
+    segment: list[str],
+) -> JSONResponse:
+    state = request.app.state
+    start = read_day("start_date", start_date)
+    if not 1 <= windows <= MAX_WINDOWS[period]:
+        raise refuse(parameter, f"has to be from 1 to {MAX_WINDOWS[period]} for period={period}")
+    asked = (start, windows, WINDOW_DAYS[period])
+    users = {"new_users": cohort == "new", "today": state.calendar.today(datetime.now(UTC))}
+    found: Retention
+    of_segment: dict[str, object] = {}
+    try:
+        if segment:
+            as_of, found = state.segments.retention(*asked, **users, segment=segment)
+            of_segment = {"segment": segment, "as_of": as_of}
+        else:
+            found = state.stats.retention(*asked, **users)
+    except OverflowError:
+        raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
+    return JSONResponse(
+        {
+            "cohort_date": start,
+            "cohort_size": found.cohort_size,
+            "cohort": cohort,
+            "period": period,
+            "windows": windows,
+            "timezone": state.calendar.name,
+            "retention": [
+                {
+                    period: window.number,
+                    "date": window.date,
+                    "retained_users": window.retained_users,
+                    "retention_rate": _percent(window.retained_users, found.cohort_size),
+                    "complete": window.complete,
+                }
+                for window in found.windows
+            ],
+            **of_segment,
+        }
+    )
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0

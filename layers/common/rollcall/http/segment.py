@@ -1,0 +1,43 @@
+"""The query parameter `segment`, which has a question answered from the archive."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from rollcall.http.problems import Refused
+from rollcall.http.ranges import refuse
+from rollcall.questions.segment import MAX_CONDITIONS, BadSegment, parse_segment
+
+# What a question may be answered with, besides what every question may.
+STATUSES = (409, 503, 504)
+
+
+def segment(
+    request: Request,
+    segment: Annotated[
+        list[str] | None,
+        Query(
+            description="Ask of these events alone, as if there were no others: `event_type:VALUE` or "
+            f"`properties.NAME:VALUE`. Up to {MAX_CONDITIONS} times, all to hold on the same event. Answered from the "
+            "archive, with `as_of`; 409 where the stack has none.",
+            examples=[["event_type:purchase"], ["properties.country:UA"]],
+            json_schema_extra={"maxItems": MAX_CONDITIONS},
+        ),
+    ] = None,
+) -> list[str]:
+    """The conditions of a request, empty for all events; raises `Refused`."""
+    conditions = segment or []
+    if len(conditions) > MAX_CONDITIONS:
+        raise refuse("segment", f"comes {len(conditions)} times, {MAX_CONDITIONS} are allowed")
+    try:
+        for condition in conditions:
+            parse_segment(condition)
+    except BadSegment as error:
+        raise refuse("segment", str(error)) from None
+    if conditions and request.app.state.segments is None:
+        message = "segments are answered from the archive, and this stack keeps none: its parameter Archive is false"
+        raise Refused(409, "no_archive", message, parameter="segment")
+    return conditions
+
+
+Segment = Annotated[list[str], Depends(segment)]

@@ -1,0 +1,128 @@
+"""Request bodies: JSON, NDJSON or MessagePack, plain or gzip, told by their bytes and never by their Content-Type."""
+
+import gzip
+import io
+import zlib
+from itertools import islice
+
+import msgpack
+
+from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
+from rollcall.core.strict_json import _object, parse_json
+
+MAX_SENT_BYTES = 4 * 1024 * 1024
+MAX_EXPANDED_BYTES = 8 * 1024 * 1024
+MAX_EVENTS = 5_000
+# More than any event has room for.
+MAX_ARRAY_LENGTH = MAX_EVENT_BYTES
+
+_GZIP = b"\x1f\x8b\x08"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class UnreadableBody(ValueError):
+    """A body that holds no list of events. `code` is for programs, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BodyTooLarge(UnreadableBody):
+    """A body beyond one of the limits, which the text names."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("too_large", message)
+
+
+def read_events(body: bytes) -> list[object]:
+    """The raw events of a request body; a line of NDJSON that cannot be read stands there as an `InvalidEvent`.
+
+    Raises `UnreadableBody`, or `BodyTooLarge` for a breach of a limit.
+    """
+    events = _events(expand(body).removeprefix(_BYTE_ORDER_MARK))
+    if len(events) > MAX_EVENTS:
+        raise BodyTooLarge(f"the request has {len(events)} events, {MAX_EVENTS} are allowed")
+    return events
+
+
+def expand(body: bytes) -> bytes:
+    """The body without its gzip, if it has one; raises `UnreadableBody` or `BodyTooLarge`."""
+    if len(body) > MAX_SENT_BYTES:
+        raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
+    if not body.startswith(_GZIP):
+        return body
+    try:
+        with gzip.open(io.BytesIO(body)) as stream:
+            expanded = stream.read(MAX_EXPANDED_BYTES + 1)
+    except EOFError:
+        raise UnreadableBody("invalid_gzip", "the gzip body ends early") from None
+    except (OSError, zlib.error) as error:
+        raise UnreadableBody("invalid_gzip", f"the body is not valid gzip: {error}") from None
+    if len(expanded) > MAX_EXPANDED_BYTES:
+        raise BodyTooLarge(f"the body expands to more than {MAX_EXPANDED_BYTES} bytes")
+    return expanded
+
+
+def _events(body: bytes) -> list[object]:
+    if _is_message_pack(body):
+        try:
+            # Keys and text that JSON does not have are the matter of their event, not of its neighbours.
+            document = msgpack.unpackb(
+                body,
+                strict_map_key=False,
+                unicode_errors="surrogateescape",
+                max_array_len=MAX_ARRAY_LENGTH,
+                object_pairs_hook=_object,
+            )
+        except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
+            if "max_array_len" in str(error):
+                raise BodyTooLarge(
+                    f"an array has over {MAX_ARRAY_LENGTH} elements; {MAX_EVENTS} events are allowed"
+                ) from None
+            raise UnreadableBody("invalid_msgpack", f"the body is not valid MessagePack: {error}") from None
+        return _listed(document)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableBody("invalid_json", f"the body is not UTF-8 at byte {error.start}") from None
+    try:
+        return _listed(parse_json(text))
+    except UnreadableBody:
+        raise
+    except (ValueError, RecursionError) as error:
+        lines = _lines(text)
+        if any(not isinstance(line, InvalidEvent) for line in lines):
+            return lines
+        raise UnreadableBody("invalid_json", f"the body is not valid JSON: {error}") from None
+
+
+def _lines(text: str) -> list[object]:
+    """NDJSON, each line by itself, one more than are allowed at most."""
+    # Only \n ends a line: JSON strings may hold all other breaks.
+    lines = (line for line in io.StringIO(text, newline="\n") if line.strip())
+    return [_line(line) for line in islice(lines, MAX_EVENTS + 1)]
+
+
+def _is_message_pack(body: bytes) -> bool:
+    """Whether the first byte opens a MessagePack array or map, which no UTF-8 text can begin with."""
+    return bool(body) and (0x80 <= body[0] <= 0x9F or 0xDC <= body[0] <= 0xDF)
+
+
+def _listed(document: object) -> list[object]:
+    if isinstance(document, InvalidEvent):
+        raise UnreadableBody(document.code, document.message)
+    if isinstance(document, dict):
+        if "events" not in document:
+            return [document]
+        document = document["events"]
+    if not isinstance(document, list):
+        raise UnreadableBody("not_a_list", 'the body has to be an array of events or {"events": [...]}')
+    return document
+
+
+def _line(line: str) -> object:
+    try:
+        return parse_json(line)
+    except (ValueError, RecursionError) as error:
+        return InvalidEvent("invalid_json", f"the line is not valid JSON: {error}")

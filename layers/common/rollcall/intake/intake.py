@@ -1,0 +1,107 @@
+"""What every door does with the events that came in: check, drop repeats, sort, cut into batches, queue."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from rollcall.core.batch import Batch, cut
+from rollcall.core.days import Calendar
+from rollcall.core.events import Event, InvalidEvent, parse_event
+from rollcall.stack.queues import BatchQueue
+
+SHOWN_ID_CHARACTERS = 64
+
+
+@dataclass(frozen=True, order=True)
+class Rejection:
+    """An event that was not taken in."""
+
+    index: int
+    event_id: str | None
+    code: str
+    message: str
+
+
+class Taken(NamedTuple):
+    """What became of some events at the door."""
+
+    batches: list[Batch]
+    """Those that were queued."""
+    rejected: list[Rejection]
+    """By index."""
+    duplicates: int
+    """Events dropped because an earlier one of the same call has their id."""
+    queue_errors: list[str]
+    """Why the queue did not take some of it."""
+
+    @property
+    def accepted(self) -> int:
+        """Events that were queued."""
+        return sum(len(batch.events) for batch in self.batches)
+
+    @property
+    def unavailable(self) -> bool:
+        """Nothing could be queued, although there was something to queue."""
+        return bool(self.queue_errors) and not self.batches
+
+
+class Intake:
+    """The way in, shared by all doors. `now` gives the aware time that events are judged against."""
+
+    def __init__(
+        self, queue: BatchQueue, calendar: Calendar, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._queue = queue
+        self._calendar = calendar
+        self._now = now
+
+    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+        """Check events as clients sent them and queue the good ones.
+
+        Raises neither for bad events nor for what the queue does not take: those are rejected with the code `retry`.
+        """
+        now = self._now()
+        positions: dict[str, int] = {}
+        events: list[Event] = []
+        rejected: list[Rejection] = []
+        duplicates = 0
+        for index, raw in enumerate(raws):
+            try:
+                event = parse_event(raw, now)
+            except InvalidEvent as error:
+                rejected.append(Rejection(index, _readable_id(raw), error.code, error.message))
+                continue
+            if event.event_id in positions:
+                duplicates += 1
+            else:
+                positions[event.event_id] = index
+                events.append(event)
+
+        # Fewer days in a batch are fewer counters in its transaction.
+        events.sort(key=lambda event: self._calendar.day_of(event.occurred_at))
+        received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        batches = list(cut(events, source, received_at))
+        unsent = self._queue.send([body for _, body in batches], correlation_id)
+        for number in unsent:
+            rejected.extend(
+                Rejection(
+                    positions[event.event_id], event.event_id, "retry", "the queue did not take it; send it again"
+                )
+                for event in batches[number][0].events
+            )
+        sent: list[Batch] = [batch for number, (batch, _) in enumerate(batches) if number not in unsent]
+        return Taken(
+            batches=sent,
+            rejected=sorted(rejected),
+            duplicates=duplicates,
+            queue_errors=sorted(set(unsent.values())),
+        )
+
+
+def _readable_id(raw: object) -> str | None:
+    """The id of a rejected event, as far as it can be shown."""
+    event_id = raw.get("event_id") if isinstance(raw, dict) else None
+    if not isinstance(event_id, str):
+        return None
+    return "".join(c if c.isprintable() else "?" for c in event_id[:SHOWN_ID_CHARACTERS])

@@ -1,0 +1,108 @@
+"""What a stack has done and what waits in it, for `GET /metrics`."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from rollcall.access.api_keys import ApiKey, ApiKeys
+from rollcall.questions.from_counters import Stats
+
+if TYPE_CHECKING:
+    from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeNameType
+
+
+# The queue's age is measured each minute, and takes some to be there.
+_AGE_MINUTES = 10
+_DEPTH: "tuple[QueueAttributeNameType, ...]" = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class Totals(NamedTuple):
+    """Of all events that were ever counted."""
+
+    events: Counter[str]
+    """By source."""
+    processing_seconds: float
+    """From their arrival at a door to their counters, added up."""
+
+
+class Snapshot(NamedTuple):
+    """A stack at a moment."""
+
+    totals: Totals
+    keys: list[ApiKey]
+    queue_depth: int
+    """Batches that wait or are being counted."""
+    oldest_message_seconds: float | None
+    """None where the queue is not empty and AWS has not measured it yet."""
+    dead_letters: int
+
+
+class Monitor:
+    """Reads the stack's counters, keys and queues. `clock` is in seconds, as `time.time`."""
+
+    def __init__(
+        self,
+        stats: Stats,
+        api_keys: ApiKeys,
+        sqs: "SQSClient",
+        cloudwatch: "CloudWatchClient",
+        queue_url: str,
+        dead_letter_queue_url: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stats = stats
+        self._api_keys = api_keys
+        self._sqs = sqs
+        self._cloudwatch = cloudwatch
+        self._queue_url = queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+        self._clock = clock
+
+    def read(self) -> Snapshot:
+        """All figures. Reads each day's counters (half a read unit for 4 KB of them) and each key; raises botocore's
+        errors."""
+        depth = queue_depth(self._sqs, self._queue_url)
+        return Snapshot(
+            totals=Totals(*self._stats.totals()),
+            keys=self._api_keys.all(),
+            queue_depth=depth,
+            oldest_message_seconds=self._oldest_message() if depth else 0.0,
+            dead_letters=queue_depth(self._sqs, self._dead_letter_queue_url),
+        )
+
+    def _oldest_message(self) -> float | None:
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        (result,) = self._cloudwatch.get_metric_data(
+            StartTime=now - timedelta(minutes=_AGE_MINUTES),
+            EndTime=now,
+            ScanBy="TimestampDescending",
+            MetricDataQueries=[
+                {
+                    "Id": "age",
+                    "MetricStat": {
+                        "Metric": {
+                            "Namespace": "AWS/SQS",
+                            "MetricName": "ApproximateAgeOfOldestMessage",
+                            "Dimensions": [{"Name": "QueueName", "Value": self._queue_url.rpartition("/")[2]}],
+                        },
+                        "Period": 60,
+                        "Stat": "Maximum",
+                    },
+                }
+            ],
+        )["MetricDataResults"]
+        return result["Values"][0] if result["Values"] else None
+
+
+def queue_depth(sqs: "SQSClient", url: str) -> int:
+    """Messages of a queue that wait, are being worked on, or are not to be shown yet."""
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_DEPTH)["Attributes"]
+    return sum(int(found[name]) for name in _DEPTH)

@@ -1,0 +1,270 @@
+"""DynamoDB in the batches it is cheapest in. Items and keys are in the client's own form, `{"name": {"S": "text"}}`.
+
+What DynamoDB throttles or leaves undone is tried again, that alone, with jittered backoff.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+
+Item = dict[str, Any]
+_T = TypeVar("_T")
+
+STATEMENTS_PER_CALL = 25
+KEYS_PER_CALL = 100
+WRITES_PER_CALL = 25
+ATTEMPTS = 10
+FIRST_BACKOFF_SECONDS = 0.025
+LONGEST_BACKOFF_SECONDS = 2.0
+
+_TRY_AGAIN = frozenset(
+    {
+        "InternalServerError",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+        "TransactionConflict",
+    }
+)
+_REFUSED = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
+
+
+class Unavailable(Exception):
+    """DynamoDB kept on throttling, or answers what no try can mend (a missing table, a denied action)."""
+
+
+class Setbacks(NamedTuple):
+    """What held the batch verbs up."""
+
+    retries: int = 0
+    """Times that DynamoDB throttled or left something undone."""
+    conflicts: int = 0
+    """Writes of transactions that met another transaction."""
+
+
+class Dynamo:
+    """A client with the batch verbs. `sleep` takes seconds."""
+
+    def __init__(self, client: "DynamoDBClient", sleep: Callable[[float], None] = time.sleep) -> None:
+        self.client = client
+        self._sleep = sleep
+        self._retries = 0
+        self._conflicts = 0
+
+    def setbacks(self) -> Setbacks:
+        """Those since this was last asked."""
+        counted = Setbacks(self._retries, self._conflicts)
+        self._retries = self._conflicts = 0
+        return counted
+
+    def execute(self, statement: str, parameters: Sequence[Sequence[Any]]) -> tuple[dict[int, str], dict[int, str]]:
+        """Run one PartiQL write once for each list of parameters, which must name different keys.
+
+        Returns two mappings by position: the error codes of the statements whose condition did not hold
+        (`DuplicateItem` or `ConditionalCheckFailed`), and the reasons of those that DynamoDB refuses for ever.
+        All others were written.
+        One write unit for each KB of each item, refused conditions included.
+        """
+        unmet: dict[int, str] = {}
+        refused: dict[int, str] = {}
+        waiting = list(range(len(parameters)))
+        for pause in self._pauses():
+            again: list[int] = []
+            for positions in _chunks(waiting, STATEMENTS_PER_CALL):
+                for position, code, message in self._execute_some(statement, parameters, positions):
+                    if code in ("DuplicateItem", "ConditionalCheckFailed"):
+                        unmet[position] = code
+                    elif code in _REFUSED:
+                        refused[position] = message
+                    elif code in _TRY_AGAIN:
+                        again.append(position)
+                    else:
+                        raise Unavailable(f"DynamoDB answers {code}: {message}")
+            if not again:
+                return unmet, refused
+            waiting = again
+            self._retries += 1
+            pause()
+        raise Unavailable(f"DynamoDB still throttles {len(waiting)} statements after {ATTEMPTS} tries")
+
+    def _execute_some(
+        self, statement: str, parameters: Sequence[Sequence[Any]], positions: list[int]
+    ) -> Iterator[tuple[int, str, str]]:
+        """Run some statements in one call; yields position, error code and message of those with an error."""
+        try:
+            answer = self.client.batch_execute_statement(
+                Statements=[{"Statement": statement, "Parameters": parameters[p]} for p in positions]
+            )
+        except ClientError as error:
+            if _code(error) != "ValidationException":
+                raise
+            # One statement that DynamoDB cannot even read fails the whole call: find it, spare its neighbours.
+            if len(positions) == 1:
+                yield positions[0], "ValidationError", str(error)
+                return
+            middle = len(positions) // 2
+            yield from self._execute_some(statement, parameters, positions[:middle])
+            yield from self._execute_some(statement, parameters, positions[middle:])
+            return
+        for position, response in zip(positions, answer["Responses"], strict=True):
+            failure = response.get("Error")
+            if failure:
+                yield position, failure.get("Code", "Unknown"), failure.get("Message", "")
+
+    def get(
+        self, table: str, keys: Sequence[Item], attributes: Sequence[str] = (), *, consistent: bool = False
+    ) -> Iterator[Item]:
+        """Read the named attributes, or all, of the items that exist among `keys`, in any order.
+
+        Half a read unit for each 4 KB of each item, absent ones included; one if consistent.
+        """
+        request: dict[str, Any] = {"ConsistentRead": consistent}
+        if attributes:
+            names = {f"#{index}": name for index, name in enumerate(attributes)}
+            request |= {"ProjectionExpression": ",".join(names), "ExpressionAttributeNames": names}
+        for chunk in _chunks(keys, KEYS_PER_CALL):
+            waiting: Any = {table: {**request, "Keys": chunk}}
+            for pause in self._pauses():
+                answer = self.client.batch_get_item(RequestItems=waiting)
+                yield from answer["Responses"].get(table, ())
+                waiting = answer.get("UnprocessedKeys")
+                if not waiting:
+                    break
+                self._retries += 1
+                pause()
+            else:
+                raise Unavailable(f"DynamoDB still leaves keys unread after {ATTEMPTS} tries")
+
+    def put(self, table: str, items: Sequence[Item]) -> None:
+        """Put items, which must have different keys; a write unit for each KB of each."""
+        for chunk in _chunks(items, WRITES_PER_CALL):
+            waiting: Any = {table: [{"PutRequest": {"Item": item}} for item in chunk]}
+            for pause in self._pauses():
+                waiting = self.client.batch_write_item(RequestItems=waiting).get("UnprocessedItems")
+                if not waiting:
+                    break
+                self._retries += 1
+                pause()
+            else:
+                raise Unavailable(f"DynamoDB still leaves items unwritten after {ATTEMPTS} tries")
+
+    def put_if_absent(self, table: str, item: Item) -> Item:
+        """Put an item unless its key is taken; returns the item that then stands there."""
+        try:
+            self._alone(
+                self.client.put_item,
+                TableName=table,
+                Item=item,
+                ConditionExpression="attribute_not_exists(pk)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            if _code(error) != "ConditionalCheckFailedException":
+                raise
+            return cast(Item, error.response["Item"])  # type: ignore[typeddict-item]
+        return item
+
+    def find(self, table: str, pk: str, sk: str = "-") -> Item | None:
+        """The item of a key as it stands now; a read unit for each 4 KB."""
+        key = {"pk": {"S": pk}, "sk": {"S": sk}}
+        return self.client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+
+    def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
+        """Update an item if the condition holds; a write unit for each KB of it either way.
+
+        `expressions` are the client's own. Returns whether the condition held, and the item as it stands then, empty
+        where there is none.
+        """
+        try:
+            answer = self._alone(
+                self.client.update_item,
+                TableName=table,
+                Key={"pk": {"S": pk}, "sk": {"S": sk}},
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **expressions,
+            )
+        except ClientError as error:
+            if _code(error) != "ConditionalCheckFailedException":
+                raise
+            return False, cast(Item, error.response.get("Item", {}))
+        return True, cast(Item, answer["Attributes"])
+
+    def delete(self, table: str, pk: str, sk: str) -> None:
+        """Delete an item, if it is there; a write unit for each KB of it."""
+        self._alone(self.client.delete_item, TableName=table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+
+    def _alone(self, write: Callable[..., Any], **request: Any) -> Any:
+        """Make a single write; again where a transaction has its item just then."""
+        for pause in self._pauses():
+            try:
+                return write(**request)
+            except ClientError as error:
+                if _code(error) != "TransactionConflictException":
+                    raise
+            self._conflicts += 1
+            pause()
+        raise Unavailable(f"the write still meets transactions after {ATTEMPTS} tries")
+
+    def transact(self, writes: Sequence[Mapping[str, Any]]) -> Item | None:
+        """Write all or nothing; two write units for each KB of each item.
+
+        Returns None where it was written, else the item that did not meet its write's condition (empty unless the
+        write asks for it by `ReturnValuesOnConditionCheckFailure`).
+        """
+        for pause in self._pauses():
+            try:
+                self.client.transact_write_items(TransactItems=list(writes))  # type: ignore[arg-type]
+                return None
+            except ClientError as error:
+                if _code(error) != "TransactionCanceledException":
+                    raise
+                reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+                for reason in reasons:
+                    if reason.get("Code") == "ConditionalCheckFailed":
+                        return cast(Item, reason.get("Item", {}))
+                codes = Counter(reason.get("Code", "None") for reason in reasons)
+                if not codes.keys() <= _TRY_AGAIN | {"None"}:
+                    raise
+                self._conflicts += codes["TransactionConflict"]
+                self._retries += not codes.keys() <= {"None", "TransactionConflict"}
+            pause()
+        raise Unavailable(f"the transaction still meets others or throttling after {ATTEMPTS} tries")
+
+    def query(self, **request: Any) -> Iterator[list[Item]]:
+        """Read a query's pages of up to 1 MB, one call each."""
+        while True:
+            answer = self.client.query(**request)
+            yield answer["Items"]
+            last = answer.get("LastEvaluatedKey")
+            if not last:
+                return
+            request["ExclusiveStartKey"] = last
+
+    def _pauses(self) -> Iterator[Callable[[], None]]:
+        """One way to wait for each attempt, longer each time, none after the last."""
+        for attempt in range(ATTEMPTS):
+            longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
+            if attempt < ATTEMPTS - 1:
+                yield lambda longest=longest: self._sleep(random.uniform(0, longest))  # type: ignore[misc]  # noqa: S311
+            else:
+                yield lambda: None
+
+
+def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(things)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")

@@ -1,0 +1,40 @@
+"""What must never change under stored data: the reporting timezone and the shard counts.
+
+A user's (day, user) pair under another shard or another day would be claimed, and counted, a second time.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rollcall.core.days import Calendar
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import LAYOUT_KEY, Tables
+from rollcall.stack.settings import BadSetting
+
+_KEY = {"pk": {"S": LAYOUT_KEY}, "sk": {"S": "-"}}
+
+
+def hold_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
+    """Write down the layout at first use, and from then on hold the settings to it; raises `BadSetting`."""
+    item = {name: {"S": value} for name, value in _layout(tables, calendar).items()}
+    _compare(dynamo.put_if_absent(tables.stats, {**_KEY, **item}), tables, calendar)
+
+
+def check_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
+    """Hold the settings of a reader to the layout, if one is written down; raises `BadSetting`."""
+    _compare(dynamo.client.get_item(TableName=tables.stats, Key=_KEY).get("Item", {}), tables, calendar)
+
+
+def _compare(standing: Mapping[str, Any], tables: Tables, calendar: Calendar) -> None:
+    for name, value in _layout(tables, calendar).items():
+        stored = standing.get(name, {"S": value})["S"]
+        if stored != value:
+            raise BadSetting(f"{name} is {value}, but the stored data was laid out with {stored}; set it back")
+
+
+def _layout(tables: Tables, calendar: Calendar) -> dict[str, str]:
+    return {
+        "REPORTING_TIMEZONE": calendar.name,
+        "USER_SHARDS": str(tables.user_shards),
+        "COUNTER_SHARDS": str(tables.counter_shards),
+    }

@@ -1,0 +1,306 @@
+"""Settings of the functions, read from their environment. A bad one fails at start, with its name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rollcall.core.days import LONGEST_WAY_DAYS, Calendar
+from rollcall.core.limits import Limit
+from rollcall.stack.keys import Tables
+
+
+class BadSetting(ValueError):
+    """A setting that is missing or cannot be used; the text names it."""
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """Of the HTTP door."""
+
+    queue_url: str
+    calendar: Calendar
+    upload_bucket: str
+    hot_days: int
+    """Days for which an event's id is known to be taken, 0 for ever."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "IngestSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            queue_url=_text(environment, "QUEUE_URL"),
+            calendar=_calendar(environment),
+            upload_bucket=_text(environment, "UPLOAD_BUCKET"),
+            hot_days=_hot_days(environment),
+        )
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """Of the function that cuts uploaded files."""
+
+    import_queue_url: str
+    stats_table: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "PlanSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            import_queue_url=_text(environment, "IMPORT_QUEUE_URL"), stats_table=_text(environment, "STATS_TABLE")
+        )
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Of the function that takes in the pieces of uploaded files."""
+
+    queue_url: str
+    calendar: Calendar
+    stats_table: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "ImportSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            queue_url=_text(environment, "QUEUE_URL"),
+            calendar=_calendar(environment),
+            stats_table=_text(environment, "STATS_TABLE"),
+        )
+
+
+@dataclass(frozen=True)
+class ConsumerSettings:
+    """Of the consumer."""
+
+    tables: Tables
+    calendar: Calendar
+    dead_letter_queue_url: str
+    remembered_user_days: int
+    archive_bucket: str | None
+    """None where there is no archive."""
+    hot_days: int
+    """Days after which an event leaves the table, 0 for never."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "ConsumerSettings":
+        """Raises `BadSetting`."""
+        archived, hot_days = _is_archived(environment), _hot_days(environment)
+        if hot_days and not archived:
+            raise BadSetting(f"HOT_DAYS is {hot_days} and ARCHIVE is false: events that expire would be nowhere")
+        return cls(
+            tables=_tables(environment),
+            calendar=_calendar(environment),
+            dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
+            remembered_user_days=_integer(environment, "REMEMBERED_USER_DAYS", least=0),
+            archive_bucket=_text(environment, "ARCHIVE_BUCKET") if archived else None,
+            hot_days=hot_days,
+        )
+
+
+@dataclass(frozen=True)
+class StatsSettings:
+    """Of the readers: stats and retention."""
+
+    tables: Tables
+    calendar: Calendar
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "StatsSettings":
+        """Raises `BadSetting`."""
+        return cls(tables=_tables(environment), calendar=_calendar(environment))
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """Of retention, which reads the stats and keeps large days' users."""
+
+    stats: StatsSettings
+    bucket: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "RetentionSettings":
+        """Raises `BadSetting`."""
+        return cls(stats=StatsSettings.read(environment), bucket=_text(environment, "UPLOAD_BUCKET"))
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """Of those who read the archive: compaction and segments."""
+
+    bucket: str
+    stats_table: str
+    memory_megabytes: int
+    """Of the function."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "ArchiveSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            bucket=_text(environment, "ARCHIVE_BUCKET"),
+            stats_table=_text(environment, "STATS_TABLE"),
+            memory_megabytes=_integer(environment, "MEMORY_MEGABYTES", least=512),
+        )
+
+
+@dataclass(frozen=True)
+class SegmentsSettings:
+    """Of the function that answers from the archive."""
+
+    archive: ArchiveSettings
+    storage_megabytes: int
+    """Of the function's disk, which it keeps files of the archive on."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "SegmentsSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            archive=ArchiveSettings.read(environment),
+            storage_megabytes=_integer(environment, "STORAGE_MEGABYTES", least=512),
+        )
+
+
+@dataclass(frozen=True)
+class AskSettings:
+    """Of those who have segments answered."""
+
+    segments_function: str | None
+    """None where there is no archive."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "AskSettings":
+        """Raises `BadSetting`."""
+        return cls(_text(environment, "SEGMENTS_FUNCTION") if _is_archived(environment) else None)
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    """Of the dependency check."""
+
+    tables: Tables
+    access_table: str
+    queue_url: str
+    dead_letter_queue_url: str
+    upload_bucket: str
+    archive_bucket: str | None
+    """None where no archive is kept."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "HealthSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            tables=_tables(environment),
+            access_table=_text(environment, "ACCESS_TABLE"),
+            queue_url=_text(environment, "QUEUE_URL"),
+            dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
+            upload_bucket=_text(environment, "UPLOAD_BUCKET"),
+            archive_bucket=_text(environment, "ARCHIVE_BUCKET") if _is_archived(environment) else None,
+        )
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """Of the gate: who may call, how fast, and from which web pages."""
+
+    table: str
+    signing_key_parameter: str
+    limit: Limit
+    cors_origins: tuple[str, ...]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "AccessSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            table=_text(environment, "ACCESS_TABLE"),
+            signing_key_parameter=_text(environment, "SIGNING_KEY_PARAMETER"),
+            limit=Limit(_positive(environment, "KEY_RATE"), _integer(environment, "KEY_BURST", least=1)),
+            cors_origins=_origins(environment, "CORS_ORIGINS"),
+        )
+
+
+@dataclass(frozen=True)
+class AccountSettings:
+    """Of registration and login."""
+
+    open_registration: bool
+    address_limit: Limit
+    """Of one address that has no credential."""
+    login_limit: Limit
+    """Of tries to log in to one account."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "AccountSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            open_registration=_choice(environment, "OPEN_REGISTRATION", {"true": True, "false": False}),
+            address_limit=_limit_a_minute(environment, "ADDRESS_REQUESTS_PER_MINUTE", "ADDRESS_BURST"),
+            login_limit=_limit_a_minute(environment, "LOGINS_PER_MINUTE", "LOGIN_BURST"),
+        )
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise BadSetting(f"{name} is not set")
+    return value
+
+
+def _integer(environment: Mapping[str, str], name: str, least: int) -> int:
+    value = _text(environment, name)
+    if not value.isdecimal() or int(value) < least:
+        raise BadSetting(f"{name} has to be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def _positive(environment: Mapping[str, str], name: str) -> float:
+    value = _text(environment, name)
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII) or not float(value):
+        raise BadSetting(f"{name} has to be a number above 0, not {value!r}")
+    return float(value)
+
+
+def _limit_a_minute(environment: Mapping[str, str], rate: str, burst: str) -> Limit:
+    return Limit(_positive(environment, rate) / 60, _integer(environment, burst, least=1))
+
+
+def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, bool]) -> bool:
+    value = _text(environment, name)
+    if value not in choices:
+        raise BadSetting(f"{name} has to be {' or '.join(choices)}, not {value!r}")
+    return choices[value]
+
+
+def _is_archived(environment: Mapping[str, str]) -> bool:
+    return _choice(environment, "ARCHIVE", {"true": True, "false": False})
+
+
+def _hot_days(environment: Mapping[str, str]) -> int:
+    days = _integer(environment, "HOT_DAYS", least=0)
+    if 0 < days < LONGEST_WAY_DAYS:
+        raise BadSetting(f"HOT_DAYS has to be 0 or at least {LONGEST_WAY_DAYS}: so late a batch may come again")
+    return days
+
+
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Web origins between commas; none where it is empty."""
+    origins = tuple(origin.strip() for origin in environment.get(name, "").split(",") if origin.strip())
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", origin):
+            raise BadSetting(f"{name} has to list origins such as https://app.example.com, or *; not {origin!r}")
+    if "*" in origins and len(origins) > 1:
+        raise BadSetting(f"{name} has to be * alone, or a list of origins")
+    return origins
+
+
+def _calendar(environment: Mapping[str, str]) -> Calendar:
+    try:
+        return Calendar(_text(environment, "REPORTING_TIMEZONE"))
+    except ValueError as error:
+        raise BadSetting(f"REPORTING_TIMEZONE: {error}") from None
+
+
+def _tables(environment: Mapping[str, str]) -> Tables:
+    return Tables(
+        events=_text(environment, "EVENTS_TABLE"),
+        stats=_text(environment, "STATS_TABLE"),
+        user_shards=_integer(environment, "USER_SHARDS", least=1),
+        counter_shards=_integer(environment, "COUNTER_SHARDS", least=1),
+    )
