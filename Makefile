@@ -33,7 +33,7 @@ e2e-localstack: $(VENV)/.test $(VENV)/.sam ## Run the end-to-end tests on a Loca
 	trap 'docker compose down' EXIT; docker compose up --detach --wait && $(BIN)/pytest tests/e2e --target=localstack
 
 sam-local: $(VENV)/.run $(VENV)/.sam ## Serve the API from containers, on the tables of the stack that runs here
-	@exec $(BIN)/python -m scripts.sam
+	@exec $(BIN)/python -m scripts.local.sam
 
 bench: $(VENV)/.run ## Measure everything: about half an hour
 	@$(BIN)/rollcall bench all

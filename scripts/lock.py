@@ -17,7 +17,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
+from scripts.paths import ROOT
+
 LOCKS = {
     "local": ROOT / "scripts/requirements.txt",
     "dev": ROOT / "tests/requirements.txt",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import ROOT
-from scripts.ministack import MiniStack, free_port
+from scripts.local.ministack import MiniStack, free_port
+from scripts.paths import ROOT
 
 pytest_plugins = ["pytester"]
 

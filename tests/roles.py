@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rollcall.stack.keys import Tables
-from scripts.deploy import template
+from scripts.local.deploy import template
 
 # What botocore tells of each request, just before it is signed.
 EVENT = "request-created.dynamodb"

@@ -21,7 +21,8 @@ from rollcall.core.events import Event
 from rollcall.core.limits import Allowance, Limit
 from rollcall.counting.receipts import Receipt
 from rollcall.stack.keys import Tables, counted_source, counted_type
-from scripts.deploy import ROOT, template
+from scripts.local.deploy import template
+from scripts.paths import ROOT
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"

@@ -28,10 +28,10 @@ from rollcall.core.batch import MAX_EVENTS, make_batch
 from rollcall.core.events import parse_event
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
-from scripts import sample
 from scripts.bench.cold import environment
 from scripts.bench.load import RECEIVED_AT
 from scripts.bench.memory import peak_mb
+from scripts.local import sample
 
 DAYS = 30
 LAST_DAY = date(2025, 8, 31)
@@ -196,7 +196,7 @@ def ask(folder: Path, questions: int, started: float) -> dict[str, Any]:
 
 
 def _memory(parameter: str) -> int:
-    from scripts.deploy import template
+    from scripts.local.deploy import template
 
     return int(template()["Parameters"][parameter]["Default"])
 

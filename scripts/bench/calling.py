@@ -15,8 +15,8 @@ from rollcall.access.gate import Principal
 from rollcall.core.limits import Allowance, Limit
 from rollcall.stack import clients as aws
 from scripts.bench.cold import environment
-from scripts.deploy import ROOT
-from scripts.ministack import CREDENTIAL, REGION, MiniStack
+from scripts.local.ministack import CREDENTIAL, REGION, MiniStack
+from scripts.paths import ROOT
 
 PATIENCE_SECONDS = 300
 

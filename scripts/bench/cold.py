@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from scripts.bench.report import Target
-from scripts.deploy import ROOT, template
+from scripts.local.deploy import template
+from scripts.paths import ROOT
 
 BARE = "boto3.client"
 MB = 1024 * 1024

@@ -52,7 +52,7 @@ from scripts.bench.load import (
     made_raw,
 )
 from scripts.bench.report import Target
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 
 INGEST_SIZES = (1, 10, 100, 500, 1_000, 5_000)
 DOOR_SIZE = 500

@@ -26,8 +26,8 @@ from rollcall.files.progress import ImportLog, Part, Progress
 from rollcall.files.task import Task
 from rollcall.intake.intake import Intake
 from rollcall.stack.queues import BatchQueue
-from scripts import sample
 from scripts.bench.memory import peak_mb
+from scripts.local import sample
 
 MB = 1024 * 1024
 KEY = "uploads/bench.csv"

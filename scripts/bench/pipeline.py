@@ -14,9 +14,9 @@ import httpx2
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
-from scripts import deploy
 from scripts.bench.load import FIRST_MOMENT, made_raws
-from scripts.ministack import MiniStack
+from scripts.local import deploy
+from scripts.local.ministack import MiniStack
 from scripts.waiting import poll
 
 SENDERS = 4

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.bench import tables
 from scripts.bench.report import Report, rendered
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 
 FOLDER = ROOT / "docs/figures"
 README = ROOT / "README.md"

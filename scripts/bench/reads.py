@@ -24,13 +24,13 @@ import boto3
 from rollcall.core.days import Calendar
 from rollcall.counting.claims import Claims
 from rollcall.stack.keys import Tables
-from scripts import deploy
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import EVENTS_PER_BATCH, FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events
 from scripts.bench.meter import Meter
 from scripts.bench.report import Target
-from scripts.deploy import ROOT
-from scripts.ministack import MiniStack
+from scripts.local import deploy
+from scripts.local.ministack import MiniStack
+from scripts.paths import ROOT
 
 USERS = 2_000
 DAYS = 30

@@ -22,13 +22,13 @@ from typing import Any
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.counting.claims import Claims
-from scripts import deploy
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
 from scripts.bench.load import FIRST_MOMENT, NoDeadLetters, Uncollected, batches
 from scripts.bench.memory import peak_mb
 from scripts.bench.reads import metered, tables_of
-from scripts.deploy import ROOT
-from scripts.ministack import MiniStack
+from scripts.local import deploy
+from scripts.local.ministack import MiniStack
+from scripts.paths import ROOT
 
 # Of a day's users, those who were in the cohort.
 RETURNING_SHARE = 0.5

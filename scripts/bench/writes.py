@@ -14,7 +14,7 @@ from scripts.bench.calling import dynamodb
 from scripts.bench.load import LiteralDesign, NoDeadLetters, batches, made_events
 from scripts.bench.meter import Meter
 from scripts.bench.report import Target
-from scripts.ministack import MiniStack
+from scripts.local.ministack import MiniStack
 
 # Of new user-days among events: what the target for requests is set at.
 TARGET_SHARE = 0.5

@@ -9,9 +9,10 @@ from typing import Annotated
 import duckdb
 import typer
 
-from scripts import stacks, tables
-from scripts.archives import StackArchive, consumer_of
-from scripts.commands.common import AsJson, Failed, StackName, say, show, show_json
+from scripts import show
+from scripts.commands.common import AsJson, Failed, StackName, output, output_json, say
+from scripts.operate import stacks
+from scripts.operate.archive import StackArchive, consumer_of
 
 
 def compact(
@@ -30,7 +31,7 @@ def compact(
         settings, _ = consumer_of(where)
         archive.backfill(settings.tables.events, settings.calendar, done)
     if as_json:
-        show_json(vars(done))
+        output_json(vars(done))
         return
     typer.echo(f"{done.batches:,} batches compacted: {done.rows:,} events, {done.days:,} files of a day written")
 
@@ -72,4 +73,4 @@ def query(
     elif as_json:
         typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in found], indent=2, default=str))
     else:
-        show(tables.rows(columns, found))
+        output(show.rows(columns, found))

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from rollcall.core.days import parse_day
-from scripts import audit as auditing
-from scripts import stacks, tables
-from scripts.commands.common import AsJson, StackName, say, show, show_json
+from scripts import show
+from scripts.commands.common import AsJson, StackName, output, output_json, say
+from scripts.operate import audit as auditing
+from scripts.operate import stacks
 
 
 def audit(
@@ -37,7 +38,7 @@ def audit(
         say(f"{repaired:,} batches that were stored and not counted are counted now.")
         found = auditor.audit(day)
     if as_json:
-        show_json(
+        output_json(
             {
                 "events": found.events,
                 "days": found.days,
@@ -48,7 +49,7 @@ def audit(
         )
     else:
         if found.drifts:
-            show(tables.drifts(found.drifts))
+            output(show.drifts(found.drifts))
         typer.echo(f"{found.events:,} events on {found.days:,} days recounted: drift {len(found.drifts)}")
     if found.moving:
         say(f"{found.moving:,} counters changed while they were read; audit again when it is quiet.")

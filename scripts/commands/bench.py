@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from scripts import deploy
 from scripts.bench import tables
 from scripts.bench.archive import archive_costs
 from scripts.bench.calling import settings_of
@@ -21,9 +20,10 @@ from scripts.bench.reads import reads, tables_of
 from scripts.bench.report import Report, Target
 from scripts.bench.retention import retention
 from scripts.bench.writes import users_for, writes
-from scripts.commands.common import AsJson, Failed, say, show, show_json
+from scripts.commands.common import AsJson, Failed, output, output_json, say
 from scripts.commands.cost import comparison
-from scripts.ministack import MiniStack, free_port
+from scripts.local import deploy
+from scripts.local.ministack import MiniStack, free_port
 
 app = typer.Typer(help="Measure what it costs, how fast it is, and whether that holds.", no_args_is_help=True)
 
@@ -155,7 +155,7 @@ def everything(
         typer.echo(f"{report.text}\n")
         report.write(into)
         targets += report.targets
-    show(tables.targets(targets))
+    output(tables.targets(targets))
     say(f"The reports are in {into}.")
 
 
@@ -163,7 +163,7 @@ def _tell(report: Report, *, as_json: bool, into: Path | None) -> None:
     if into:
         report.write(into)
     if as_json:
-        show_json(report.as_dict())
+        output_json(report.as_dict())
     else:
         typer.echo(report.text)
 

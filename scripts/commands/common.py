@@ -15,11 +15,12 @@ from rollcall.archive.bucket import ArchiveError
 from rollcall.archive.compaction import Contended
 from rollcall.archive.snapshots import Moving
 from rollcall.stack.dynamo import Unavailable
-from scripts import local, stacks
 from scripts.api import Api, ApiError
-from scripts.audit import CannotRepair
-from scripts.ministack import MiniStackError
-from scripts.smoke import Wrong
+from scripts.local import stack as local
+from scripts.local.ministack import MiniStackError
+from scripts.operate import stacks
+from scripts.operate.audit import CannotRepair
+from scripts.operate.smoke import Wrong
 
 # A pipe has no width; a table is cut nowhere that a reader would mind.
 PIPE_WIDTH = 200
@@ -89,13 +90,13 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def show(*results: Any) -> None:
+def output(*results: Any) -> None:
     """Print results for people: in colour on a terminal, plain elsewhere."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
     for result in results:
         console.print(result)
 
 
-def show_json(result: Any) -> None:
+def output_json(result: Any) -> None:
     """Print a result for programs."""
     typer.echo(json.dumps(result, indent=2))

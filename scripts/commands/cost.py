@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from rollcall.intake.bodies import MAX_EVENTS
-from scripts import cost as costing
-from scripts import tables
+from scripts import show
 from scripts.bench.report import Report, Target
-from scripts.commands.common import AsJson, show, show_json
-from scripts.cost import Estimate, Load, Part, Prices
+from scripts.commands.common import AsJson, output, output_json
+from scripts.operate import cost as costing
+from scripts.operate.cost import Estimate, Load, Part, Prices
 
 BATCH_SIZES = (1, 10, 100, 500, 1_000)
 
@@ -33,14 +33,14 @@ def cost(
 ) -> None:
     """Estimate what a load costs on AWS: on demand, no free tier, us-east-1.
 
-    Asks nobody: the prices are those of scripts/prices.json, the units what the code takes.
+    Asks nobody: the prices are those of scripts/operate/prices.json, the units what the code takes.
     """
     if table:
         if events_per_day is not None or users is not None:
             raise typer.BadParameter("--table is of a load of its own; leave out --events-per-day and --users")
         compared = comparison()
         if as_json:
-            show_json(compared.figures)
+            output_json(compared.figures)
         else:
             typer.echo(compared.text)
         return
@@ -62,9 +62,9 @@ def cost(
     )
     found = costing.estimate(load, costing.stack_of_this_version(), prices)
     if as_json:
-        show_json({**_as_dict(found, prices), **_per_million(found)})
+        output_json({**_as_dict(found, prices), **_per_million(found)})
         return
-    show(tables.costs(found))
+    output(show.costs(found))
     intake, keeping = _taking_in(found), found.per_million(Part.STORAGE)
     service, dollars = next(iter(found.services().items()))
     line = found.dearest()
@@ -92,8 +92,8 @@ def comparison() -> Report:
         "rollcall cost --table",
         figures,
         targets,
-        tables.costs_by_batch_size(by_size),
-        tables.costs(idle, title="The idle stack"),
+        show.costs_by_batch_size(by_size),
+        show.costs(idle, title="The idle stack"),
         f"${idle.dollars():,.2f} a month while nobody calls, and the keeping of what is stored. "
         "An account's first three dashboards are free.",
         _source(prices),

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from scripts import dlq, stacks, tables
-from scripts.commands.common import AsJson, Failed, StackName, say, show, show_json
+from scripts import show
+from scripts.commands.common import AsJson, Failed, StackName, output, output_json, say
+from scripts.operate import dlq, stacks
 
 SHOWN_CHARACTERS = 2_000
 
@@ -27,12 +28,12 @@ def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
     if as_json:
         with dlq.received(where, _as_dict) as described:
             pass
-        show_json(described)
+        output_json(described)
         return
     with dlq.received(where, dlq.Summary.of) as found:
         pass
     if found:
-        show(tables.failures(found))
+        output(show.failures(found))
     else:
         say("Nothing failed.")
 
@@ -46,14 +47,14 @@ def show_one(
     """Show what a message holds."""
     with _named(stacks.find(stack), [message_id]) as found:
         (failure,) = found
-    show(tables.failure(failure))
+    output(show.failure(failure))
     if failure.batch and events:
         for event in failure.batch.events:
             typer.echo(dlq.as_json_line(event))
     elif failure.batch:
-        show(tables.failed_events(failure))
+        output(show.failed_events(failure))
     elif not failure.files:
-        show(tables.shown(failure.body[:SHOWN_CHARACTERS]))
+        output(show.shown(failure.body[:SHOWN_CHARACTERS]))
 
 
 @app.command()

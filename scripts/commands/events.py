@@ -19,9 +19,11 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rollcall.core.days import parse_day
 from rollcall.files.rows import read_rows
 from rollcall.intake.bodies import MAX_EVENTS
-from scripts import importing, sample, stacks, tables
+from scripts import show
 from scripts.api import PATIENCE_SECONDS
-from scripts.commands.common import Failed, KeyText, StackName, api, say, show
+from scripts.commands.common import Failed, KeyText, StackName, api, output, say
+from scripts.local import sample
+from scripts.operate import send_file, stacks
 
 SHOWN_REJECTS = 20
 STANDARD = "-"
@@ -88,7 +90,7 @@ def import_file(
         source, size = opened.enter_context(_opened(file))
         if rejects is not None and _same_file(source, rejects):
             raise typer.BadParameter(f"--rejects {rejects} is the file to import")
-        if via is Way.s3 and not dry_run and size is not None and size > importing.MAX_UPLOAD_BYTES:
+        if via is Way.s3 and not dry_run and size is not None and size > send_file.MAX_UPLOAD_BYTES:
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
         rejected = _Rejected(opened.enter_context(_rejects_file(rejects)) if rejects is not None else None)
         if dry_run:
@@ -104,12 +106,12 @@ def import_file(
 class _Rejected:
     """Rejected rows: the first ones to be shown, all of them into a file if one is asked for."""
 
-    def __init__(self, file: importing.RejectFile | None) -> None:
-        self._first: list[importing.Reject] = []
+    def __init__(self, file: send_file.RejectFile | None) -> None:
+        self._first: list[send_file.Reject] = []
         self.count = 0
         self._file = file
 
-    def add(self, reject: importing.Reject) -> None:
+    def add(self, reject: send_file.Reject) -> None:
         """Take one."""
         self.count += 1
         if len(self._first) < SHOWN_REJECTS:
@@ -120,11 +122,11 @@ class _Rejected:
     def show(self) -> None:
         """Print the first ones, if there are any."""
         if self._first:
-            show(tables.rejects(self._first, self.count - len(self._first)))
+            output(show.rejects(self._first, self.count - len(self._first)))
 
 
 @contextmanager
-def _rejects_file(path: Path) -> "Iterator[importing.RejectFile]":
+def _rejects_file(path: Path) -> "Iterator[send_file.RejectFile]":
     """A rejects file, which takes the place of an older one at the end: of a run that fails, only if it tells of rows.
 
     What is no plain file, such as a pipe, is written at once.
@@ -143,7 +145,7 @@ def _rejects_file(path: Path) -> "Iterator[importing.RejectFile]":
         closing.enter_context(text)
         if plain and place.exists():
             shutil.copymode(place, written)
-        rejects = importing.RejectFile(text)
+        rejects = send_file.RejectFile(text)
         try:
             yield rejects
             complete = True
@@ -164,10 +166,10 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
 def _survey(file: IO[bytes], size: int | None, rejected: _Rejected) -> int:
     with _progress() as progress:
         task = progress.add_task("Reading", total=size)
-        chunks = importing.read_chunks(file, lambda count: progress.advance(task, count))
-        found = importing.survey(read_rows(chunks), datetime.now(UTC), rejected.add)
+        chunks = send_file.read_chunks(file, lambda count: progress.advance(task, count))
+        found = send_file.survey(read_rows(chunks), datetime.now(UTC), rejected.add)
     rejected.show()
-    show(tables.survey(found))
+    output(show.survey(found))
     say("Nothing was sent.")
     return found.good
 
@@ -176,12 +178,12 @@ def _send(
     file: IO[bytes], size: int | None, rejected: _Rejected, batch_size: int, stack: str | None, key: str | None
 ) -> int:
     found = stacks.find(stack)
-    sender = importing.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
+    sender = send_file.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
     started = datetime.now(UTC)
     with _progress() as progress:
         reading = progress.add_task("Sending", total=size)
         counting = progress.add_task("Counting", total=None, visible=False)
-        chunks = importing.read_chunks(file, lambda count: progress.advance(reading, count))
+        chunks = send_file.read_chunks(file, lambda count: progress.advance(reading, count))
 
         def sent(rows: int) -> None:
             progress.update(reading, rate=_rate(rows, started))
@@ -191,14 +193,14 @@ def _send(
 
         report = sender.run(read_rows(chunks), rejected.add, sent, counted)
     rejected.show()
-    show(tables.import_report(report))
+    output(show.import_report(report))
     say(f"{(datetime.now(UTC) - started).total_seconds():.1f} s, {_rate(report.rows, started)}")
     return report.accepted
 
 
-def _naming(found: stacks.Stack, stack: str | None, key: str | None) -> importing.Naming | None:
+def _naming(found: stacks.Stack, stack: str | None, key: str | None) -> send_file.Naming | None:
     try:
-        return importing.Naming.of(found, stacks.key_for(stack, key, os.environ))
+        return send_file.Naming.of(found, stacks.key_for(stack, key, os.environ))
     except ClientError as error:
         say(f"rollcall: what was counted before will be told as inserted: {error}")
         return None
@@ -215,14 +217,14 @@ def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None)
             parts = status["parts"]
             progress.update(importing_task, visible=True, total=parts["planned"], completed=parts["done"])
 
-        status = importing.UploadImport(api(found, stack, key, PATIENCE_SECONDS)).run(
+        status = send_file.UploadImport(api(found, stack, key, PATIENCE_SECONDS)).run(
             path, lambda count: progress.advance(uploading, count), told
         )
-    for reject in importing.bucket_rejects(found, [status["rejects"]] if status["rejects"] else []):
+    for reject in send_file.bucket_rejects(found, [status["rejects"]] if status["rejects"] else []):
         rejected.add(reject)
     rejected.show()
-    report = importing.report_of(status)
-    show(tables.import_report(report))
+    report = send_file.report_of(status)
+    output(show.import_report(report))
     if not report.added_up:
         say("The batches are many; what became of the accepted rows is not added up.")
     return report.accepted

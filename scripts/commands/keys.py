@@ -8,8 +8,9 @@ import typer
 from rollcall.access.api_keys import ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
-from scripts import stacks, tables
-from scripts.commands.common import AsJson, StackName, say, show, show_json
+from scripts import show
+from scripts.commands.common import AsJson, StackName, output, output_json, say
+from scripts.operate import stacks
 
 app = typer.Typer(help="API keys: who may send events and read answers.", no_args_is_help=True)
 
@@ -40,9 +41,9 @@ def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
     """List all keys, revoked ones too, without their secrets."""
     found = _api_keys(stack).all()
     if as_json:
-        show_json([{**key._asdict(), "limit": key.limit and key.limit._asdict()} for key in found])
+        output_json([{**key._asdict(), "limit": key.limit and key.limit._asdict()} for key in found])
     else:
-        show(tables.api_keys(found))
+        output(show.api_keys(found))
 
 
 @app.command()

@@ -7,10 +7,10 @@ import typer
 
 from rollcall.access.api_keys import ApiKeys
 from rollcall.stack.dynamo import Dynamo
-from scripts import smoke as smoking
-from scripts import stacks
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import KeyText, StackName, api
+from scripts.operate import smoke as smoking
+from scripts.operate import stacks
 
 SOURCE = "smoke"
 

@@ -8,9 +8,11 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from scripts import local, stacks, tables
+from scripts import show
 from scripts.api import Api, checked, reason
-from scripts.commands.common import AsJson, KeyText, StackName, api, say, show, show_json
+from scripts.commands.common import AsJson, KeyText, StackName, api, output, output_json, say
+from scripts.local import stack as local
+from scripts.operate import stacks
 
 DEPTH = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
@@ -49,9 +51,9 @@ def status(stack: StackName = None, key: KeyText = None, as_json: AsJson = False
         "events": _events(client) if stacks.key_for(stack, key, os.environ) else None,
     }
     if as_json:
-        show_json(told)
+        output_json(told)
     else:
-        show(tables.status(told))
+        output(show.status(told))
     if health != "ok":
         raise typer.Exit(1)
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from scripts import stacks, tables
-from scripts.commands.common import AsJson, KeyText, StackName, api, show, show_json
+from scripts import show
+from scripts.commands.common import AsJson, KeyText, StackName, api, output, output_json
 from scripts.commands.events import day_option
+from scripts.operate import stacks
 
 RANGE_DAYS = 30
 
@@ -60,7 +61,7 @@ def dau(
 ) -> None:
     """Show the users active on each day."""
     _answer(
-        "/stats/dau", _range(first, last) | _of(segment), tables.daily_actives, "data", (as_json, as_csv), (stack, key)
+        "/stats/dau", _range(first, last) | _of(segment), show.daily_actives, "data", (as_json, as_csv), (stack, key)
     )
 
 
@@ -77,7 +78,7 @@ def top_events(
 ) -> None:
     """Show the most frequent event types."""
     asked = _range(first, last) | {"limit": limit} | _of(segment)
-    _answer("/stats/top-events", asked, tables.top_events, "data", (as_json, as_csv), (stack, key))
+    _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv), (stack, key))
 
 
 @app.command()
@@ -105,7 +106,7 @@ def retention(
         "cohort": cohort.value,
         **_of(segment),
     }
-    _answer("/stats/retention", asked, tables.retention, "retention", (as_json, as_csv), (stack, key))
+    _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv), (stack, key))
 
 
 def _answer(
@@ -122,7 +123,7 @@ def _answer(
     stack, key = where
     answer = api(stacks.find(stack), stack, key).get(path, asked)
     if as_json:
-        show_json(answer)
+        output_json(answer)
     elif as_csv:
         # An answer has at least one row: the API takes no empty range, and the columns are those of its rows.
         columns = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}.get(path)
@@ -130,7 +131,7 @@ def _answer(
         writer.writeheader()
         writer.writerows(answer[rows])
     else:
-        show(table(answer))
+        output(table(answer))
 
 
 def _of(segment: list[str] | None) -> Asked:

@@ -11,9 +11,9 @@ from localstack_client.session import Session as LocalStack
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
-from scripts.deploy import ClientFactory, deploy
-from scripts.ministack import CREDENTIAL, REGION, MiniStack, api_url, free_port
-from scripts.sam import Sam, prepare, reachable
+from scripts.local.deploy import ClientFactory, deploy
+from scripts.local.ministack import CREDENTIAL, REGION, MiniStack, api_url, free_port
+from scripts.local.sam import Sam, prepare, reachable
 from tests.conftest import CREDENTIAL as SECRET
 
 DRAIN_SECONDS = 90.0

@@ -9,7 +9,7 @@ from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
-from scripts import audit, stacks
+from scripts.operate import audit, stacks
 from tests.e2e.conftest import DeployedStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, pass_over
 

@@ -15,9 +15,9 @@ import pytest
 
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
-from scripts import sample
-from scripts.deploy import ROOT
-from scripts.ministack import api_url, free_port
+from scripts.local import sample
+from scripts.local.ministack import api_url, free_port
+from scripts.paths import ROOT
 from tests.e2e.conftest import DeployedStack, wait_until
 from tests.e2e.test_up import running, wait_for
 from tests.support import RECEIVED_AT

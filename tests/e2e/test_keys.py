@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 from tests.e2e.conftest import DeployedStack
 
 pytestmark = pytest.mark.xdist_group("stack")

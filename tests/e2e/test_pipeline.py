@@ -20,7 +20,7 @@ from rollcall.core.days import Calendar, days_between
 from rollcall.core.events import Event, parse_event
 from rollcall.stack.keys import Tables
 from rollcall.stack.queues import BatchQueue
-from scripts.sample import generate
+from scripts.local.sample import generate
 from tests.e2e.conftest import DeployedStack, wait_until
 from tests.support import NOW, RECEIVED_AT, assert_counters_equal_recount
 

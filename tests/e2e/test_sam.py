@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from scripts import stacks
-from scripts.deploy import ROOT, ClientFactory
-from scripts.sam import Sam
+from scripts.local.deploy import ClientFactory
+from scripts.local.sam import Sam
+from scripts.operate import stacks
+from scripts.paths import ROOT
 from tests.e2e.conftest import DeployedStack
 
 pytestmark = [

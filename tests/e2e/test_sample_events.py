@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 from tests.e2e.conftest import DeployedStack, wait_until
 from tests.support import sample_event
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from scripts import smoke, stacks
 from scripts.api import Api
-from scripts.deploy import ROOT
+from scripts.operate import smoke, stacks
+from scripts.paths import ROOT
 from tests.e2e.conftest import DeployedStack
 
 pytestmark = pytest.mark.xdist_group("stack")

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from scripts.deploy import ROOT
-from scripts.ministack import free_port, listens
+from scripts.local.ministack import free_port, listens
+from scripts.paths import ROOT
 from tests.e2e.conftest import wait_until
 
 pytestmark = pytest.mark.targets("direct", reason="stacks of their own, as `rollcall up` deploys them")

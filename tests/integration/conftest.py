@@ -25,8 +25,8 @@ from rollcall.core.batch import Batch, decode
 from rollcall.http.headers import with_headers
 from rollcall.questions.remote import Segments
 from rollcall.stack.dynamo import Dynamo
-from scripts.deploy import ROOT
-from scripts.ministack import MiniStack
+from scripts.local.ministack import MiniStack
+from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL
 from tests.roles import EVENT, Watch
 from tests.support import create_access_table, create_buckets, create_tables, delete_tables, routes, settings_for

@@ -29,7 +29,7 @@ from rollcall.core.limits import Limit
 from rollcall.http.document import describe
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, account_key, session_key
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
 from tests.support import (
     assert_problem,

@@ -19,9 +19,9 @@ from rollcall.core.events import Event
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import batch_object, day_object
-from scripts.archives import StackArchive
-from scripts.audit import LEAST_AGE, Auditor
-from scripts.ministack import MiniStack
+from scripts.local.ministack import MiniStack
+from scripts.operate.archive import StackArchive
+from scripts.operate.audit import LEAST_AGE, Auditor
 from tests.integration.test_audit import Killed, Killing
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables, pass_over, scan
 

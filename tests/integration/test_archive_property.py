@@ -32,7 +32,7 @@ from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo, Unavailable
 from rollcall.stack.keys import Tables
-from scripts.ministack import MiniStack
+from scripts.local.ministack import MiniStack
 from tests.integration.test_claims_property import FAULTS, Crash, FaultyClient, Queue, Turns
 from tests.support import (
     RECEIVED_AT,

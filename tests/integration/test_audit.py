@@ -12,7 +12,7 @@ from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
-from scripts.audit import LEAST_AGE, Auditor, CannotRepair, Drift
+from scripts.operate.audit import LEAST_AGE, Auditor, CannotRepair, Drift
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,

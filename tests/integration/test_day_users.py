@@ -18,7 +18,7 @@ from rollcall.questions.day_users import DayUsers, KeptDays
 from rollcall.questions.from_counters import Stats
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import day_users_object
-from scripts.ministack import MiniStack
+from scripts.local.ministack import MiniStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables
 
 UTC = Calendar("UTC")

@@ -25,7 +25,7 @@ from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, import_id_of
 from rollcall.stack.queues import BatchQueue
-from scripts.ministack import MiniStack
+from scripts.local.ministack import MiniStack
 from tests.support import (
     KeptDeadLetters,
     assert_counters_equal_recount,

@@ -24,8 +24,8 @@ from rollcall.questions.from_counters import Stats
 from rollcall.questions.segment import parse_segment
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables
-from scripts import sample
-from scripts.ministack import MiniStack
+from scripts.local import sample
+from scripts.local.ministack import MiniStack
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables
 
 CALENDAR = Calendar("America/New_York")

@@ -14,7 +14,7 @@ from scripts.bench.readme import fill_in
 from scripts.bench.report import Report, Target
 from scripts.bench.writes import users_for
 from scripts.cli import app
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 
 
 @pytest.fixture

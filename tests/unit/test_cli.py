@@ -23,13 +23,15 @@ from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
 from rollcall.files.rows import Row, read_rows
 from rollcall.stack.dynamo import Unavailable
-from scripts import deploy, dlq, importing, sample, stacks, tables
+from scripts import show
 from scripts.api import Api, ApiError, on_this_machine
-from scripts.audit import CannotRepair
 from scripts.cli import app
 from scripts.commands import events, stats
-from scripts.importing import HttpImport, Reject, Report, UploadImport
-from scripts.ministack import free_port
+from scripts.local import deploy, sample
+from scripts.local.ministack import free_port
+from scripts.operate import dlq, send_file, stacks
+from scripts.operate.audit import CannotRepair
+from scripts.operate.send_file import HttpImport, Reject, Report, UploadImport
 from tests.support import RECEIVED_AT, pass_over
 
 DAY = "2024-05-10"
@@ -244,7 +246,7 @@ def test_a_run_that_is_cut_short_keeps_the_rejects_that_it_was_told(
     def answer(request: httpx2.Request) -> httpx2.Response:
         return fake(request) if len(fake.requests) < taken else httpx2.Response(403, json={"message": "no"})
 
-    monkeypatch.setattr(importing, "REQUESTS_AT_ONCE", 1)
+    monkeypatch.setattr(send_file, "REQUESTS_AT_ONCE", 1)
     monkeypatch.setattr(stacks, "find", lambda _name: None)
     monkeypatch.setattr(events, "_naming", lambda *_: None)
     monkeypatch.setattr(events, "api", lambda *_: Api("http://stack", None, transport=httpx2.MockTransport(answer)))
@@ -267,7 +269,7 @@ def test_more_than_s3_takes_at_once_is_not_sent(
         (1, f"{file}: S3 takes 5 GB at once; gzip the file or cut it"),
     ):
         with file.open("wb") as sparse:
-            sparse.truncate(importing.MAX_UPLOAD_BYTES + more)
+            sparse.truncate(send_file.MAX_UPLOAD_BYTES + more)
         done = rollcall("import", file, "--via", "s3")
         assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
         assert done.stderr.startswith(f"rollcall: {said}")
@@ -322,7 +324,7 @@ def test_answers_are_printed_as_json_and_csv(
 @pytest.mark.parametrize(("terminal", "coloured"), [(True, True), (False, False)])
 def test_retention_is_shaded_by_heat_on_terminals_only(terminal: bool, coloured: bool) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal, color_system="truecolor" if terminal else None)
-    console.print(tables.retention(RETENTION))
+    console.print(show.retention(RETENTION))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert "50.00 % so far" in text
@@ -435,7 +437,7 @@ def test_a_file_is_uploaded_to_a_local_stack_past_any_proxy(monkeypatch: pytest.
 
 
 def test_every_row_of_an_upload_is_accounted_for() -> None:
-    assert importing.report_of(STATE) == Report(
+    assert send_file.report_of(STATE) == Report(
         rows=9, accepted=9, inserted=4, duplicates=3, conflicts=1, refused=1, rejected=0
     )
 
@@ -545,7 +547,7 @@ def test_a_batch_that_comes_twice_in_a_file_is_inserted_once() -> None:
 
 
 def test_requests_are_bounded_by_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "REQUEST_BYTES", 1_000)
+    monkeypatch.setattr(send_file, "REQUEST_BYTES", 1_000)
     api = FakeApi()
     api.run(HEADER + "".join(row(f"event-{number}") for number in range(100)), 500)
     assert all(len(json.dumps(events)) < 1_500 for events in api.requests)
@@ -683,13 +685,13 @@ def test_a_list_of_messages_holds_none_of_their_batches(
 ) -> None:
     names = [queues.add(letter(str(number))) for number in range(25)]
     batches = []
-    table = tables.failures
+    table = show.failures
 
     def counted(found: list[dlq.Summary]) -> object:
         batches.append(sum(type(each) in (Batch, dlq.Failure) for each in gc.get_objects()))
         return table(found)
 
-    monkeypatch.setattr(tables, "failures", counted)
+    monkeypatch.setattr(show, "failures", counted)
     before = sum(type(each) in (Batch, dlq.Failure) for each in gc.get_objects())
     done = rollcall("dlq", "list")
     assert all(f"{name} " in done.stdout for name in names)

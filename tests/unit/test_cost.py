@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from rollcall.core.events import parse_event
-from scripts import cost, sample
 from scripts.cli import app
-from scripts.cost import (
+from scripts.local import sample
+from scripts.operate import cost
+from scripts.operate.cost import (
     DAYS_A_MONTH,
     MILLION,
     NEW_USER_SHARE,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 
 CREDENTIALS = {
     "API key": "rc_" + 16 * "a" + "_" + 48 * "b",

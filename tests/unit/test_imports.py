@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from scripts import lock
+from scripts.paths import ROOT
 from tests.support import SETTINGS
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers/common/rollcall"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 WEB = {"fastapi", "mangum", "pydantic", "starlette"}

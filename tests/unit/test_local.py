@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local import SAMPLE_DAYS, Filled
+from scripts.local.stack import SAMPLE_DAYS, Filled
 
 
 @pytest.mark.parametrize("complete", [True, False])

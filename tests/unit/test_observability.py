@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import ROOT
+from scripts.paths import ROOT
 from tests.unit.test_template import (
     API,
     FUNCTIONS,

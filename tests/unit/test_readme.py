@@ -3,7 +3,8 @@ from pathlib import Path
 
 from rollcall.http.document import describe
 from scripts.bench.readme import FOLDER, fill_in, read_all
-from scripts.deploy import ROOT, template
+from scripts.local.deploy import template
+from scripts.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 
@@ -60,7 +61,7 @@ def test_its_links_to_files_lead_somewhere() -> None:
 
 
 def test_every_environment_variable_it_names_is_read() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "scripts").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "scripts").rglob("*.py"))
     names = set(re.findall(r"\bROLLCALL_\w+", README))
     assert names
     assert [name for name in names if name not in sources] == []

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from scripts import sam
-from scripts.deploy import template
-from scripts.ministack import free_port
-from scripts.relay import relay
+from scripts.local import sam
+from scripts.local.deploy import template
+from scripts.local.ministack import free_port
+from scripts.local.relay import relay
 
 LOOPBACK, OTHER = "127.0.0.1", "127.0.0.2"
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.events import parse_event
-from scripts.sample import EVENT_TYPES, generate
+from scripts.local.sample import EVENT_TYPES, generate
 
 LAST_DAY = date(2024, 3, 1)
 LAST_MOMENT = datetime.combine(LAST_DAY + timedelta(days=1), time(), UTC) - timedelta(microseconds=1)

@@ -9,8 +9,8 @@ import pytest
 from rollcall.core.batch import decode
 from rollcall.core.events import parse_event
 from rollcall.intake.bodies import read_events
-from scripts.deploy import ROOT
 from scripts.lock import functions
+from scripts.paths import ROOT
 from tests.support import NOW, routes, sample_event
 
 SAMPLES = sorted((ROOT / "events").glob("*.json"))

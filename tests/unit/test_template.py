@@ -13,9 +13,9 @@ from samtranslator.yaml_helper import yaml_parse
 from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.stack import settings
 from rollcall.stack.keys import day_object
-from scripts.deploy import template
+from scripts.local.deploy import template
+from scripts.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TEMPLATE = template()
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]

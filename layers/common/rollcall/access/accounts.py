@@ -122,7 +122,7 @@ class Accounts:
         return Account(account_id, email, wanted)
 
     def login(self, email: str, password: str) -> TokenPair:
-        """Begin a session. Raises `WrongPassword`, or `rollcall.limits.TooFast` whether or not there is such an
+        """Begin a session. Raises `WrongPassword`, or `rollcall.core.limits.TooFast` whether or not there is such an
         account."""
         account_id = account_id_of(_normal(email))
         account = self._verified(account_id, password)
@@ -183,7 +183,7 @@ class Accounts:
 
     def change_password(self, account_id: str, present: str, new: str) -> None:
         """Change the password and end every session. Raises `WrongPassword`, `BadAccount` or
-        `rollcall.limits.TooFast`."""
+        `rollcall.core.limits.TooFast`."""
         _check_password("new_password", new)
         account = self._verified(account_id, present)
         version = {"S": secrets.token_hex(8)}

@@ -62,7 +62,8 @@ class Gate:
         """Whose an API key or an access token is, and what is left of their bucket.
 
         A read unit and a write unit: the bucket is in the item that says who it is. A credential that was revoked is
-        refused from the next request on. Raises `Unauthenticated`, `rollcall.limits.TooFast`, or botocore's errors.
+        refused from the next request on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast` and botocore's
+        errors.
         """
         now = self._clock()
         key_id = apikeys.key_id_of(credential)

@@ -91,7 +91,7 @@ class Claims:
         """Store and count a batch; safe to repeat, to interrupt anywhere and to run beside any other.
 
         Costs a write unit for each event and each new (day, user), two for each new user, and usually four for the
-        transaction. Raises `rollcall.dynamo.Unavailable` or botocore's errors; then deliver it again.
+        transaction. Raises `rollcall.stack.dynamo.Unavailable` or botocore's errors; then deliver it again.
         """
         first = self._first_part(batch.batch_id)
         if first and "repaired" in first:

@@ -17,7 +17,7 @@ class Questions:
     """Asks an archive, with so many megabytes for DuckDB. Conditions have to hold all on the same event; with none it
     answers what the counters do.
 
-    All raise `rollcall.snapshots.Moving`.
+    All raise `rollcall.archive.snapshots.Moving`.
     """
 
     def __init__(self, snapshots: Snapshots, megabytes: int) -> None:
@@ -54,7 +54,7 @@ class Questions:
         today: str,
         conditions: Sequence[Condition],
     ) -> AsOf[Retention]:
-        """How many of a day's users came back, as `rollcall.stats.Stats.retention` answers it.
+        """How many of a day's users came back, as `rollcall.questions.from_counters.Stats.retention` answers it.
 
         With `new_users` every day before is read too: who was seen first is told by the events that match.
         """

@@ -18,7 +18,7 @@ from rollcall.questions.answers import SegmentsBusy, SegmentsFailed, SegmentsSlo
 
 
 class Segments:
-    """Invokes the function. `segment` is one that `rollcall.segments.parse_segment` has read.
+    """Invokes the function. `segment` is one that `rollcall.questions.segment.parse_segment` has read.
 
     All raise `SegmentsBusy`, `SegmentsFailed` and `SegmentsSlow`, and botocore's errors.
     """
@@ -28,19 +28,19 @@ class Segments:
         self._function = function
 
     def daily_actives(self, first: str, last: str, segment: Sequence[str]) -> AsOf[list[DailyActives]]:
-        """As `rollcall.stats.Stats.daily_actives`, of a segment's events alone."""
+        """As `rollcall.questions.from_counters.Stats.daily_actives`, of a segment's events alone."""
         as_of, answer = self._ask("daily_actives", segment, first=first, last=last)
         return AsOf(as_of, [DailyActives(*day) for day in answer])
 
     def top_events(self, first: str, last: str, limit: int, segment: Sequence[str]) -> AsOf[list[EventCount]]:
-        """As `rollcall.stats.Stats.top_events`, of a segment's events alone."""
+        """As `rollcall.questions.from_counters.Stats.top_events`, of a segment's events alone."""
         as_of, answer = self._ask("top_events", segment, first=first, last=last, limit=limit)
         return AsOf(as_of, [EventCount(*one) for one in answer])
 
     def retention(
         self, day: str, windows: int, window_days: int, *, new_users: bool, today: str, segment: Sequence[str]
     ) -> AsOf[Retention]:
-        """As `rollcall.stats.Stats.retention`, as if there were no events but a segment's."""
+        """As `rollcall.questions.from_counters.Stats.retention`, as if there were no events but a segment's."""
         # Raises what the counters' answer raises, before anything is asked.
         add_days(day, (windows + 1) * window_days - 1)
         as_of, (size, answer) = self._ask(

@@ -20,7 +20,7 @@ class Segments:
         self._logger = logger
 
     def handle(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Answer what `rollcall.asking.Segments` asks: `as_of` and `answer`, or `busy` with a reason."""
+        """Answer what `rollcall.questions.remote.Segments` asks: `as_of` and `answer`, or `busy` with a reason."""
         asked = {**event["asked"], "conditions": [parse_segment(text) for text in event["segment"]]}
         try:
             as_of, answer = self._answer(event["question"], asked)

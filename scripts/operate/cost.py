@@ -23,7 +23,7 @@ from rollcall.counting.counters import MAX_WRITES, Vocabulary
 from rollcall.files.planner import PIECE_BYTES
 from rollcall.stack.dynamo import KEYS_PER_CALL, STATEMENTS_PER_CALL
 from rollcall.stack.queues import BYTES_PER_CALL, MESSAGES_PER_CALL
-from scripts import deploy, sample
+from scripts.local import deploy, sample
 
 PRICES_FILE = Path(__file__).parent / "prices.json"
 MILLION = 1_000_000

@@ -20,7 +20,7 @@ from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_eve
 from rollcall.files.rows import COLUMNS, Row
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
-from scripts.stacks import Stack
+from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
 READ_BYTES = 256 * 1024

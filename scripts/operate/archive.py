@@ -21,7 +21,7 @@ from rollcall.core.days import Calendar
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import ConsumerSettings
-from scripts.stacks import Stack
+from scripts.operate.stacks import Stack
 
 # Of a machine that somebody works at.
 MEMORY_MEGABYTES = 2_048
@@ -61,13 +61,13 @@ class StackArchive:
         )
 
     def compact(self) -> Compacted:
-        """Compact all that is finished; raises `rollcall.compaction.Contended`."""
+        """Compact all that is finished; raises `rollcall.archive.compaction.Contended`."""
         return self._compactor().run(lambda: NO_HURRY_MILLISECONDS)
 
     def backfill(self, events_table: str, calendar: Calendar, done: Compacted) -> None:
         """Add what is counted and in the table and not in the archive: of before there was one.
 
-        Reads the table whole; the disk has to hold its events. Raises `rollcall.compaction.Contended`.
+        Reads the table whole; the disk has to hold its events. Raises `rollcall.archive.compaction.Contended`.
         """
         counted: dict[str, bool] = {}
         with TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ class StackArchive:
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A database with the views `events` and `user_days` of all that is counted; raises
-        `rollcall.snapshots.Moving`.
+        `rollcall.archive.snapshots.Moving`.
         """
         snapshots = Snapshots(self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES)
         snapshot = snapshots.take()

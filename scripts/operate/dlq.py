@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 from rollcall.core.batch import Batch, UndecodableBatch, decode
 from rollcall.core.events import Event
-from scripts.stacks import Stack
+from scripts.operate.stacks import Stack
 
 # Long enough to read a queue and send its messages on, short enough not to matter where that is interrupted.
 HIDDEN_SECONDS = 120

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 from rollcall.files.rows import Row
 from scripts.api import Api
-from scripts.importing import HttpImport, Report, UploadImport, report_of
-from scripts.stacks import Stack
+from scripts.operate.send_file import HttpImport, Report, UploadImport, report_of
+from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
 EVENT_TYPE = "smoke test"

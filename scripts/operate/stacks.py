@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts import deploy
-from scripts.ministack import api_url, listens, local_client
+from scripts.local import deploy
+from scripts.local.ministack import api_url, listens, local_client
+from scripts.paths import ROOT
 
 LOCAL_STACK = "rollcall"
 DEFAULT_PORT = "4566"
@@ -87,7 +88,7 @@ def key_for(name: str | None, given: str | None, environment: Mapping[str, str])
 
 def state_of(environment: Mapping[str, str]) -> Path:
     """The folder that the local stack keeps its data in."""
-    return Path(environment.get("ROLLCALL_STATE") or deploy.ROOT / ".local").absolute()
+    return Path(environment.get("ROLLCALL_STATE") or ROOT / ".local").absolute()
 
 
 def port_of(environment: Mapping[str, str]) -> int:

@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rollcall.access.api_keys import ApiKey
-from scripts.audit import Drift
-from scripts.cost import Estimate, Part
-from scripts.dlq import Failure, Summary
-from scripts.importing import Reject, Report, Survey
+from scripts.operate.audit import Drift
+from scripts.operate.cost import Estimate, Part
+from scripts.operate.dlq import Failure, Summary
+from scripts.operate.send_file import Reject, Report, Survey
 
 BAR_WIDTH = 30
 

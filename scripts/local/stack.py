@@ -21,10 +21,12 @@ from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.events import InvalidEvent, parse_event
 from rollcall.files.rows import Row, read_rows
 from rollcall.stack.dynamo import Dynamo
-from scripts import deploy, sample, stacks, tables
+from scripts import show
 from scripts.api import Api
-from scripts.importing import HttpImport, read_chunks
-from scripts.ministack import STOP_SECONDS, MiniStack, listens
+from scripts.local import deploy, sample
+from scripts.local.ministack import STOP_SECONDS, MiniStack, listens
+from scripts.operate import stacks
+from scripts.operate.send_file import HttpImport, read_chunks
 from scripts.waiting import poll
 
 SAMPLE_ROWS = 6_000
@@ -114,7 +116,7 @@ class Filled:
 def up(settings: LocalSettings, console: Console) -> None:
     """Start, deploy, fill at the first start, answer, and stay until Ctrl-C or SIGTERM; the state is saved then.
 
-    Raises `CannotStart` and `scripts.ministack.MiniStackError`.
+    Raises `CannotStart` and `scripts.local.ministack.MiniStackError`.
     """
     _refuse_taken_port(settings.port)
     with _stoppable(), _noted_running(settings):
@@ -238,9 +240,9 @@ class LocalStack:
         """Print the three answers about what is there."""
         week = {**filled.range(), "from": max(filled.first_day, filled.last_day - timedelta(days=6)).isoformat()}
         cohort = {"start_date": filled.first_day.isoformat(), "windows": "7"}
-        self._console.print(tables.daily_actives(self._get("/stats/dau", week)))
-        self._console.print(tables.top_events(self._get("/stats/top-events", {**filled.range(), "limit": "5"})))
-        self._console.print(tables.retention(self._get("/stats/retention", cohort)))
+        self._console.print(show.daily_actives(self._get("/stats/dau", week)))
+        self._console.print(show.top_events(self._get("/stats/top-events", {**filled.range(), "limit": "5"})))
+        self._console.print(show.retention(self._get("/stats/retention", cohort)))
 
     def show_hints(self, key: str) -> None:
         """Print what to try."""
@@ -264,7 +266,7 @@ class LocalStack:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def watch(self) -> None:
-        """Tell of the queue while it drains, until the stack ends; raises `scripts.local.CannotStart` if by itself."""
+        """Tell of the queue while it drains, until the stack ends; raises `CannotStart` if by itself."""
         shown = (0, 0)
         while self._stack.running():
             depth = self.depth()

@@ -1,6 +1,6 @@
 """The SAM CLI against a local AWS: the template built, deployed and deleted as on AWS, and its API in containers.
 
-    python -m scripts.sam     what `make sam-local` runs: serve the API on the tables of the stack that runs here
+    python -m scripts.local.sam     what `make sam-local` runs: serve the API on the tables of the stack that runs here
 
 `sam local` serves the API's functions alone. The queues and uploads invoke those of the stack, behind the same tables.
 """
@@ -21,10 +21,11 @@ from urllib.parse import urlsplit
 import httpx2
 from samtranslator.yaml_helper import yaml_parse
 
-from scripts import stacks
-from scripts.deploy import EMULATED, ROOT, ClientFactory
-from scripts.ministack import CREDENTIAL, REGION
-from scripts.relay import relay
+from scripts.local.deploy import EMULATED, ClientFactory
+from scripts.local.ministack import CREDENTIAL, REGION
+from scripts.local.relay import relay
+from scripts.operate import stacks
+from scripts.paths import ROOT
 from scripts.waiting import poll
 
 BUILT = ROOT / ".aws-sam/build"

@@ -20,8 +20,8 @@ from rollcall.counting.receipts import is_last
 from rollcall.operation.monitor import queue_depth
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
-from scripts.archives import Figures, StackArchive, consumer_of
-from scripts.stacks import Stack
+from scripts.operate.archive import Figures, StackArchive, consumer_of
+from scripts.operate.stacks import Stack
 
 # Sooner than this a batch may still be on its way, though the queues seem empty.
 LEAST_AGE = timedelta(hours=1)

@@ -16,7 +16,8 @@ from typing import Any
 
 import boto3
 
-ROOT = Path(__file__).parent.parent
+from scripts.paths import ROOT
+
 REGION = "us-east-1"
 # MiniStack's account; it checks no signatures.
 CREDENTIAL = "test"
@@ -93,7 +94,7 @@ class MiniStack:
         self._logs.parent.mkdir(parents=True, exist_ok=True)
         with self._logs.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._python, "-m", "scripts.ministack"],
+                [self._python, "-m", "scripts.local.ministack"],
                 cwd=ROOT,
                 env=self._environment(),
                 # Never written to: it closes when this process ends, however it ends.

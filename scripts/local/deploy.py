@@ -15,10 +15,11 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 from samtranslator.yaml_helper import yaml_parse
 
+from scripts.paths import ROOT
+
 # Makes a boto3 client of a service. Explicit everywhere, so that nothing meant for a local stack can reach an account.
 ClientFactory = Callable[[str], Any]
 
-ROOT = Path(__file__).parent.parent
 ARTIFACTS_BUCKET = "rollcall-artifacts"
 # Resource type to the property that names a folder, and the folder's place in the archive.
 CODE = {
