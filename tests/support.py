@@ -14,13 +14,14 @@ from typing import Any
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from rollcall.access.api_keys import SCOPES
-from rollcall.access.gate import Principal
+from rollcall.access.gate import Gate, Principal
 from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.limits import Allowance, Limit
 from rollcall.counting.receipts import Receipt
 from rollcall.stack.keys import Tables, counted_source, counted_type
+from rollcall.stack.settings import IngestSettings
 from scripts.local.deploy import template
 from scripts.paths import ROOT
 
@@ -121,10 +122,18 @@ def create_access_table(client: Any) -> str:
     return name
 
 
-class OpenGate:
+def ingest_settings(hot_days: int = 0) -> IngestSettings:
+    """Settings of the HTTP door."""
+    return IngestSettings.read(SETTINGS | {"HOT_DAYS": str(hot_days)})
+
+
+class OpenGate(Gate):
     """Lets everybody in, as the key `test` with every scope."""
 
-    def admit(self, _credential: str, _method: str, _route: str) -> tuple[Principal, Allowance]:
+    def __init__(self) -> None:
+        """Know nobody."""
+
+    def admit(self, *_: str, **__: str) -> tuple[Principal, Allowance]:
         limit = Limit(1, 1)
         return Principal("key test", frozenset(SCOPES), "http", None), Allowance(limit, 1, 0)
 

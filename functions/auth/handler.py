@@ -5,32 +5,33 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall.access import gate as access
 from rollcall.access.accounts import Accounts
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.buckets import Buckets
+from rollcall.access.gate import build as build_gate
 from rollcall.access.passwords import Passwords
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import auth
-from rollcall.http.routes import keys as apikeys
-from rollcall.stack import clients as aws
+from rollcall.http.routes import auth, keys
+from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import AccessSettings, AccountSettings
 
 logger = Logger()
 settings = AccountSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
-dynamo = Dynamo(aws.dynamodb())
-gate = access.build(who_may, dynamo, aws.later(aws.ssm))
+dynamo = Dynamo(clients.dynamodb())
+gate = build_gate(who_may, dynamo, clients.later(clients.ssm))
 app = create_app(
     auth.router,
-    apikeys.router,
+    keys.router,
     logger=logger,
     gate=gate,
-    accounts=Accounts(dynamo, who_may.table, gate.tokens, Passwords(), settings.login_limit),
-    account_settings=settings,
-    api_keys=ApiKeys(dynamo, who_may.table),
-    buckets=Buckets(dynamo, who_may.table),
+    services=[
+        settings,
+        Accounts(dynamo, who_may.table, gate.tokens, Passwords(), settings.login_limit),
+        ApiKeys(dynamo, who_may.table),
+        Buckets(dynamo, who_may.table),
+    ],
 )
 answer = serve(app, who_may.cors_origins)
 

@@ -6,16 +6,15 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.access import gate as access
+from rollcall.access.gate import build as build_gate
 from rollcall.counting.receipts import Receipts
 from rollcall.files.progress import ImportLog
 from rollcall.files.uploads import Uploads
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import events as ingest
-from rollcall.http.routes import imports
+from rollcall.http.routes import events, imports
 from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.intake.intake import Intake
-from rollcall.stack import clients as aws
+from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import AccessSettings, IngestSettings, StatsSettings
@@ -28,20 +27,22 @@ metrics = Metrics()
 settings = IngestSettings.read(os.environ)
 tables = StatsSettings.read(os.environ).tables
 who_may = AccessSettings.read(os.environ)
-dynamo = Dynamo(aws.dynamodb())
+dynamo = Dynamo(clients.dynamodb())
 log = ImportLog(dynamo, tables.stats)
 app = create_app(
-    ingest.router,
+    events.router,
     imports.router,
     logger=logger,
-    metrics=metrics,
-    gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
-    intake=Intake(BatchQueue(aws.sqs(), settings.queue_url), settings.calendar),
-    import_log=log,
-    uploads=Uploads(aws.later(aws.s3), settings.upload_bucket, log),
-    receipts=Receipts(dynamo, tables),
-    idempotency_keys=IdempotencyKeys(dynamo, tables),
-    hot_days=settings.hot_days,
+    gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
+    services=[
+        settings,
+        metrics,
+        Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar),
+        log,
+        Uploads(clients.later(clients.s3), settings.upload_bucket, log),
+        Receipts(dynamo, tables),
+        IdempotencyKeys(dynamo, tables),
+    ],
 )
 answer = serve(app, who_may.cors_origins)
 

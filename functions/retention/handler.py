@@ -5,13 +5,14 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from rollcall.access import gate as access
+from rollcall.access.gate import build as build_gate
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import retention
+from rollcall.questions.asking import Asking
 from rollcall.questions.day_users import DayUsers, KeptDays
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import build as build_segments
-from rollcall.stack import clients as aws
+from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import AccessSettings, AskSettings, RetentionSettings
 
@@ -19,16 +20,14 @@ logger = Logger()
 settings = RetentionSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 tables, calendar = settings.stats.tables, settings.stats.calendar
-dynamo = Dynamo(aws.dynamodb())
-kept = KeptDays(aws.later(aws.s3), settings.bucket)
-segments = build_segments(AskSettings.read(os.environ))
+dynamo = Dynamo(clients.dynamodb())
+kept = KeptDays(clients.later(clients.s3), settings.bucket)
+counters = Counters(dynamo, tables, calendar, DayUsers(dynamo, tables, kept))
 app = create_app(
     retention.router,
     logger=logger,
-    gate=access.build(who_may, dynamo, aws.later(aws.ssm)),
-    stats=Stats(dynamo, tables, calendar, DayUsers(dynamo, tables, kept)),
-    calendar=calendar,
-    segments=segments,
+    gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
+    services=[calendar, Asking(counters, build_segments(AskSettings.read(os.environ)))],
 )
 answer = serve(app, who_may.cors_origins)
 

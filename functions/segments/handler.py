@@ -9,8 +9,7 @@ from aws_lambda_powertools import Logger
 
 from rollcall.archive.bucket import Archive
 from rollcall.archive.snapshots import Snapshots
-from rollcall.questions.from_archive import Questions
-from rollcall.questions.remote_handler import OTHER_MEGABYTES, Segments
+from rollcall.questions.remote_handler import OTHER_MEGABYTES, SegmentFunction
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import SegmentsSettings
@@ -24,7 +23,7 @@ snapshots = Snapshots(
     Path(tempfile.gettempdir()) / "archive",
     settings.storage_megabytes - OTHER_MEGABYTES,
 )
-segments = Segments(Questions(snapshots, settings.archive.memory_megabytes - OTHER_MEGABYTES), logger)
+segments = SegmentFunction(snapshots, settings.archive.memory_megabytes - OTHER_MEGABYTES, logger)
 
 
 @logger.inject_lambda_context(clear_state=True)

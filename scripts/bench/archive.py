@@ -177,7 +177,8 @@ def compact(folder: Path) -> dict[str, Any]:
 def ask(folder: Path, questions: int, started: float) -> dict[str, Any]:
     """Ask for a segment's daily actives, the first time with nothing at hand."""
     from rollcall.archive.snapshots import Snapshots
-    from rollcall.questions.from_archive import Questions
+    from rollcall.questions.daily_actives import DailyActives
+    from rollcall.questions.from_archive import ArchivedEvents
     from rollcall.questions.remote_handler import OTHER_MEGABYTES
     from rollcall.questions.segment import parse_segment
 
@@ -185,10 +186,10 @@ def ask(folder: Path, questions: int, started: float) -> dict[str, Any]:
     users = 0
     with TemporaryDirectory() as cache:
         snapshots = Snapshots(FolderArchive(folder), cast(Dynamo, _Finished()), "stats", Path(cache), 2_048)
-        asking = Questions(snapshots, _memory("SegmentsMemory") - OTHER_MEGABYTES)
+        question = DailyActives("2025-08-02", LAST_DAY.isoformat())
+        archived = ArchivedEvents(snapshots, _memory("SegmentsMemory") - OTHER_MEGABYTES, [parse_segment(SEGMENT)])
         for _ in range(1 + questions):
-            answer = asking.daily_actives("2025-08-02", LAST_DAY.isoformat(), [parse_segment(SEGMENT)]).answer
-            users = sum(day.dau for day in answer)
+            users = sum(day.dau for day in question.from_archive(archived).answer)
             ended = time.perf_counter()
             milliseconds.append(1000 * (ended - started))
             started = ended

@@ -11,8 +11,9 @@ from unittest.mock import patch
 from botocore.config import Config
 
 from rollcall.access.api_keys import SCOPES
-from rollcall.access.gate import Principal
+from rollcall.access.gate import Gate, Principal
 from rollcall.core.limits import Allowance, Limit
+from rollcall.http.services import provide
 from rollcall.stack import clients as aws
 from scripts.bench.cold import environment
 from scripts.local.ministack import CREDENTIAL, REGION, MiniStack
@@ -32,10 +33,13 @@ CONTEXT = SimpleNamespace(
 )
 
 
-class OpenGate:
+class OpenGate(Gate):
     """Lets everybody through: what a credential takes is not measured here."""
 
-    def admit(self, _credential: str, _method: str, _route: str) -> tuple[Principal, Allowance]:
+    def __init__(self) -> None:
+        """Know nobody."""
+
+    def admit(self, *_: str, **__: str) -> tuple[Principal, Allowance]:
         """Somebody who may do everything."""
         return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
 
@@ -74,7 +78,7 @@ def load(folder: str, settings: Mapping[str, str]) -> ModuleType:
     patient = aws._QUICK.merge(Config(read_timeout=PATIENCE_SECONDS))
     with patch.dict(os.environ, settings), patch.object(aws, "_QUICK", patient):
         spec.loader.exec_module(module)
-    module.app.state.gate = OpenGate()
+    provide(module.app, OpenGate())
     return module
 
 

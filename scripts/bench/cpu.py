@@ -38,6 +38,7 @@ from rollcall.archive.bucket import Archive
 from rollcall.core.batch import cut, decode
 from rollcall.core.events import parse_event
 from rollcall.counting.claims import Claims
+from rollcall.http.services import provide
 from rollcall.stack import clients as aws
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import ConsumerSettings
@@ -257,7 +258,7 @@ class Bench:
         # It reads the environment and takes the session as it is now.
         from functions.ingest import handler
 
-        handler.app.state.gate = OpenGate()
+        provide(handler.app, OpenGate())
         self._ingest: Callable[[dict[str, Any], Any], dict[str, Any]] = handler.handler
         self._settings = ConsumerSettings.read(os.environ)
         self._dynamo = Dynamo(aws.dynamodb())

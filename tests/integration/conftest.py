@@ -23,7 +23,9 @@ from starlette.types import Receive, Scope, Send
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.batch import Batch, decode
 from rollcall.http.headers import with_headers
-from rollcall.questions.remote import Segments
+from rollcall.http.services import provide
+from rollcall.questions.asking import Asking
+from rollcall.questions.remote import SegmentClient
 from rollcall.stack.dynamo import Dynamo
 from scripts.local.ministack import MiniStack
 from scripts.paths import ROOT
@@ -216,10 +218,11 @@ class WholeApi:
 def whole_api(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]) -> WholeApi:
     """Every function as its handler composes it, on an AWS in this process that has nothing but its tables."""
     create_buckets(aws_clients["s3"])
-    apps = {name: load_handler(name).app for name in ("auth", "ingest", "retention", "stats")}
+    handlers = {name: load_handler(name) for name in ("auth", "ingest", "retention", "stats")}
+    segments = SegmentClient(cast(Any, EmptyArchive()), "segments")
     for name in ("retention", "stats"):
-        apps[name].state.segments = Segments(cast(Any, EmptyArchive()), "segments")
-    return WholeApi(apps)
+        provide(handlers[name].app, Asking(handlers[name].counters, segments))
+    return WholeApi({name: handler.app for name, handler in handlers.items()})
 
 
 class EmptyArchive:

@@ -21,12 +21,14 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from moto import mock_aws
 
-from rollcall.access.accounts import TokenPair
+from rollcall.access.accounts import Accounts, TokenPair
 from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.gate import Gate
 from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
 from rollcall.core.batch import Batch
 from rollcall.core.limits import Limit
 from rollcall.http.document import describe
+from rollcall.http.services import service
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, account_key, session_key
 from scripts.paths import ROOT
@@ -100,7 +102,7 @@ class Stack:
         self._access_table = access_table
         self._queue = queue
         self.apps = api.apps
-        self.accounts = api.apps["auth"].state.accounts
+        self.accounts = service(api.apps["auth"], Accounts)
         self.keys = ApiKeys(Dynamo(dynamodb), access_table)
 
     def key(self, *scopes: str, source: str = "http", limit: Limit | None = None) -> str:
@@ -129,14 +131,14 @@ class Stack:
         return pair
 
     def expired_token(self) -> str:
-        claims = self.apps["auth"].state.gate.tokens.read(self.login().access_token)
+        claims = service(self.apps["auth"], Gate).tokens.read(self.login().access_token)
         key = SigningKey(boto3.client("ssm"), SIGNING_KEY_PARAMETER)
         return AccessTokens(key, lambda: time.time() - 3_600).issue(claims)
 
     def overdue_token(self) -> str:
         """Of a session whose time is over, though it is still stored."""
         pair = self.login()
-        claims = self.apps["auth"].state.gate.tokens.read(pair.access_token)
+        claims = service(self.apps["auth"], Gate).tokens.read(pair.access_token)
         self._dynamodb.update_item(
             TableName=self._access_table,
             Key={"pk": {"S": account_key(claims.account_id)}, "sk": {"S": session_key(claims.session_id)}},

@@ -13,7 +13,10 @@ from rollcall.core.events import Event
 from rollcall.counting import claims, counters
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt, Receipts
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.daily_actives import DailyActives
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.retention import Retention
+from rollcall.questions.top_events import TopEvents
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import Tables, counts_key, shard_of
 from rollcall.stack.layout import hold_layout
@@ -40,7 +43,7 @@ class Stack:
         self.tables = create_tables(client)
         self.dead_letters = KeptDeadLetters()
         self.dynamo = Dynamo(client, lambda _: None)
-        self.stats = Stats(self.dynamo, self.tables, calendar)
+        self.counters = Counters(self.dynamo, self.tables, calendar)
         self.warm = self.consumer()
 
     def consumer(self) -> Claims:
@@ -80,7 +83,7 @@ def test_without_its_receipt_a_batch_would_be_counted_again(stack: Stack) -> Non
     receipt = {"pk": {"S": f"batch#{message.batch_id}"}, "sk": {"S": "0"}}
     stack.client.delete_item(TableName=stack.tables.stats, Key=receipt)
     stack.consumer().apply(message)
-    assert [day.dau for day in stack.stats.daily_actives("2025-08-01", "2025-08-01")] == [2]
+    assert [day.dau for day in DailyActives("2025-08-01", "2025-08-01").from_counters(stack.counters)] == [2]
 
 
 def test_the_same_events_from_another_source_are_duplicates(stack: Stack) -> None:
@@ -132,11 +135,13 @@ def test_an_id_twice_in_one_batch_with_other_content_is_a_conflict(stack: Stack)
 
 def test_a_reader_of_another_layout_is_refused(stack: Stack) -> None:
     hold_layout(stack.dynamo, stack.tables, UTC)
-    other = Stats(stack.dynamo, stack.tables._replace(counter_shards=1), UTC)
+    other = Counters(stack.dynamo, stack.tables._replace(counter_shards=1), UTC)
     with pytest.raises(BadSetting, match=r"^COUNTER_SHARDS is 1, but the stored data was laid out with 2"):
-        other.daily_actives("2025-08-01", "2025-08-01")
+        DailyActives("2025-08-01", "2025-08-01").from_counters(other)
     with pytest.raises(BadSetting, match=r"^REPORTING_TIMEZONE"):
-        Stats(stack.dynamo, stack.tables, Calendar("Asia/Tokyo")).top_events("2025-08-01", "2025-08-01", 1)
+        TopEvents("2025-08-01", "2025-08-01", 1).from_counters(
+            Counters(stack.dynamo, stack.tables, Calendar("Asia/Tokyo"))
+        )
 
 
 def test_an_event_that_dynamodb_refuses_goes_to_the_dead_letters_and_its_neighbours_are_stored(stack: Stack) -> None:
@@ -172,15 +177,17 @@ def test_ten_thousand_good_events_follow_forty_that_cannot_be_written(stack: Sta
     for start in range(0, 10_000, 500):
         stack.warm.apply(batch(*(event(1_000 + n, f"u{n % 700}", f"t{n % 9}") for n in range(start, start + 500))))
     assert len(stack.dead_letters.kept) == 40
-    assert [day.dau for day in stack.stats.daily_actives("2025-08-01", "2025-08-01")] == [700]
-    assert sum(row.count for row in stack.stats.top_events("2025-08-01", "2025-08-01", 100)) == 10_000
+    assert [day.dau for day in DailyActives("2025-08-01", "2025-08-01").from_counters(stack.counters)] == [700]
+    assert sum(row.events for row in TopEvents("2025-08-01", "2025-08-01", 100).from_counters(stack.counters)) == 10_000
     stack.check()
 
 
 def test_event_types_of_any_characters_are_counted_apart(stack: Stack) -> None:
     kinds = ["a#b", "#", "dau", "overflow", "pk", "\0", "a\0b", "🎉", "é", "e\u0301", " ", "sk", "%", ":0", "x" * 128]
     stack.warm.apply(batch(*(event(number, kind=kind) for number, kind in enumerate(kinds))))
-    found = {row.event_type: row.count for row in stack.stats.top_events("2025-08-01", "2025-08-01", 100)}
+    found = {
+        row.event_type: row.events for row in TopEvents("2025-08-01", "2025-08-01", 100).from_counters(stack.counters)
+    }
     assert found == dict.fromkeys(kinds, 1)
     stack.check()
 
@@ -188,7 +195,7 @@ def test_event_types_of_any_characters_are_counted_apart(stack: Stack) -> None:
 def test_user_ids_of_any_characters_are_users_apart(stack: Stack) -> None:
     users = ["1", "01", "a#b", "a", "b", "\0", "-", "x" * 256, "🎉", " x"]
     stack.warm.apply(batch(*(event(number, user) for number, user in enumerate(users))))
-    assert stack.stats.daily_actives("2025-08-01", "2025-08-01")[0].dau == len(users)
+    assert DailyActives("2025-08-01", "2025-08-01").from_counters(stack.counters)[0].dau == len(users)
     stack.check()
 
 
@@ -197,7 +204,7 @@ def test_a_wide_vocabulary_overflows_into_items_of_its_own(stack: Stack) -> None
         stack.warm.apply(batch(*(event(n, f"u{n}", f"type-{n}") for n in range(start, start + 400))))
     biggest = max(len(item) for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("counts#"))
     assert biggest <= counters.INLINE_TYPES + len(("pk", "sk", "dau", "overflow", "@test", "processing_ms"))
-    assert len(stack.stats.top_events("2025-08-01", "2025-08-01", 5_000)) == 2_400
+    assert len(TopEvents("2025-08-01", "2025-08-01", 5_000).from_counters(stack.counters)) == 2_400
     stack.check()
 
 
@@ -252,7 +259,9 @@ def test_days_are_those_of_the_reporting_timezone(dynamodb: Any) -> None:
     moments = ["2025-07-31T20:59:59Z", "2025-07-31T21:00:00Z", "2025-12-31T21:59:59Z", "2025-12-31T22:00:00Z"]
     stack.warm.apply(batch(*(Event(f"e{n}", at, "u", "open", "{}") for n, at in enumerate(moments))))
     days = {"2025-07-31": 1, "2025-08-01": 1, "2025-12-31": 1, "2026-01-01": 1}
-    found = {day.date: day.dau for day in stack.stats.daily_actives("2025-07-31", "2026-01-01") if day.dau}
+    found = {
+        day.date: day.dau for day in DailyActives("2025-07-31", "2026-01-01").from_counters(stack.counters) if day.dau
+    }
     assert found == days
     stack.check()
     delete_tables(stack.client, stack.tables)
@@ -264,7 +273,7 @@ def test_weekly_retention_counts_a_user_once_a_week_and_follows_late_events(stac
     stack.warm.apply(batch(event(10, "b"), event(11, "b", day="2025-08-20")))
 
     def weeks(*, new_users: bool) -> tuple[int, list[int]]:
-        found = stack.stats.retention("2025-08-01", 3, 7, new_users=new_users, today="2025-09-30")
+        found = Retention("2025-08-01", 3, 7, new_users=new_users, today="2025-09-30").from_counters(stack.counters)
         return found.cohort_size, [window.retained_users for window in found.windows]
 
     assert weeks(new_users=False) == (2, [1, 2, 1])
@@ -274,7 +283,7 @@ def test_weekly_retention_counts_a_user_once_a_week_and_follows_late_events(stac
 
 
 def test_a_window_is_complete_once_its_last_day_is_over(stack: Stack) -> None:
-    found = stack.stats.retention("2025-08-01", 3, 7, new_users=False, today="2025-08-22")
+    found = Retention("2025-08-01", 3, 7, new_users=False, today="2025-08-22").from_counters(stack.counters)
     assert [(window.date, window.complete) for window in found.windows] == [
         ("2025-08-08", True),
         ("2025-08-15", True),

@@ -24,7 +24,10 @@ from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.counting import counters
 from rollcall.counting.claims import Claims
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.daily_actives import DailyActives
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.retention import Retention
+from rollcall.questions.top_events import TopEvents
 from rollcall.stack import dynamo
 from rollcall.stack.dynamo import Dynamo, Unavailable
 from rollcall.stack.keys import Tables
@@ -274,15 +277,15 @@ def assert_first_content_won(client: Any, tables: Tables, schedule: Schedule) ->
 
 def assert_stats_answer_the_recount(client: Any, tables: Tables) -> None:
     recount = Recount.of(client, tables, CALENDAR)
-    stats = Stats(Dynamo(client), tables, CALENDAR)
+    counters = Counters(Dynamo(client), tables, CALENDAR)
     actives = [len(recount.actives.get(day, ())) for day in DAYS]
-    assert [day.dau for day in stats.daily_actives(DAYS[0], DAYS[-1])] == actives
+    assert [day.dau for day in DailyActives(DAYS[0], DAYS[-1]).from_counters(counters)] == actives
     for day in DAYS:
-        found = {row.event_type: row.count for row in stats.top_events(day, day, 1000)}
+        found = {row.event_type: row.events for row in TopEvents(day, day, 1000).from_counters(counters)}
         assert found == recount.types.get(day, {})
     for new_users in (False, True):
         cohort = {u for u in recount.actives.get(DAYS[0], ()) if not new_users or recount.first_days[u] == DAYS[0]}
-        answer = stats.retention(DAYS[0], 2, 1, new_users=new_users, today="2025-09-01")
+        answer = Retention(DAYS[0], 2, 1, new_users=new_users, today="2025-09-01").from_counters(counters)
         assert answer.cohort_size == len(cohort)
         returned = [len(cohort & recount.actives.get(day, set())) for day in DAYS[1:]]
         assert [window.retained_users for window in answer.windows] == returned

@@ -9,6 +9,9 @@ from httpx2 import Response
 from rollcall.access.api_keys import ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.http.app import serve
+from rollcall.http.services import provide
+from rollcall.questions.asking import Asking
+from rollcall.questions.question import Answer, Question
 from rollcall.stack.dynamo import Dynamo
 from tests.integration.conftest import WholeApi
 from tests.support import LAMBDA_CONTEXT, assert_problem, sample_event
@@ -38,6 +41,14 @@ def client_for(whole_api: WholeApi) -> Callable[[Sequence[str]], TestClient]:
     return make
 
 
+class FailingAsking(Asking):
+    def __init__(self) -> None:
+        pass
+
+    def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
+        raise RuntimeError("hunter2 is wrong")
+
+
 def preflight(origin: str, method: str = "POST", headers: str = "") -> dict[str, str]:
     """What a browser sends before a request that a form could not make."""
     asked = {"Origin": origin, "Access-Control-Request-Method": method}
@@ -57,7 +68,7 @@ def every_answer(
 ) -> dict[int, Response]:
     """An answer of each kind, by its status."""
     client.headers.update({"Origin": origin})
-    whole_api.apps["retention"].state.stats = None
+    provide(whole_api.apps["retention"], FailingAsking())
     good, slow = {"X-API-Key": api_key}, {"X-API-Key": slow_key}
     client.get("/keys", headers=slow)
     start = {"start_date": "2025-08-01"}

@@ -13,9 +13,9 @@ from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar, add_days
 from rollcall.core.events import Event
 from rollcall.counting.claims import Claims
-from rollcall.questions.answers import Retention
 from rollcall.questions.day_users import DayUsers, KeptDays
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.retention import Retained, Retention
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import day_users_object
 from scripts.local.ministack import MiniStack
@@ -37,21 +37,22 @@ class Cohorts:
         self.tables = create_tables(self.client)
         self.dynamo = Dynamo(self.client, lambda _: None)
         self.claims = Claims(self.dynamo, self.tables, UTC, KeptDeadLetters())
-        self.plain = Stats(self.dynamo, self.tables, UTC)
-        self.keeping = self.stats(large_day=1)
+        self.plain = Counters(self.dynamo, self.tables, UTC)
+        self.keeping = self.counters(large_day=1)
 
-    def stats(self, large_day: int, bucket: str | None = None) -> Stats:
+    def counters(self, large_day: int, bucket: str | None = None) -> Counters:
         kept = KeptDays(self.s3, bucket or self.bucket)
-        return Stats(self.dynamo, self.tables, UTC, DayUsers(self.dynamo, self.tables, kept, large_day))
+        return Counters(self.dynamo, self.tables, UTC, DayUsers(self.dynamo, self.tables, kept, large_day))
 
     def store(self, *active: tuple[str, str]) -> None:
         events = [Event(uuid.uuid4().hex, f"{day}T12:00:00Z", user, "open", "{}") for day, user in active]
         self.claims.apply(make_batch(events, "test", RECEIVED_AT))
 
     def ask(
-        self, stats: Stats | None = None, windows: int = 3, window_days: int = 1, *, new: bool = False
-    ) -> Retention:
-        return (stats or self.keeping).retention(FIRST, windows, window_days, new_users=new, today=TODAY)
+        self, counters: Counters | None = None, windows: int = 3, window_days: int = 1, *, new: bool = False
+    ) -> Retained:
+        question = Retention(FIRST, windows, window_days, new_users=new, today=TODAY)
+        return question.from_counters(counters or self.keeping)
 
     def kept(self) -> list[str]:
         return [found["Key"] for found in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
@@ -73,7 +74,7 @@ def cohorts(dynamodb: Any, ministack: MiniStack) -> Iterator[Cohorts]:
     delete_tables(made.client, made.tables)
 
 
-def returned(found: Retention) -> tuple[int, list[int]]:
+def returned(found: Retained) -> tuple[int, list[int]]:
     return found.cohort_size, [window.retained_users for window in found.windows]
 
 
@@ -110,7 +111,7 @@ def test_the_day_that_is_not_over_is_not_kept(cohorts: Cohorts) -> None:
 
 def test_a_small_day_is_not_kept(cohorts: Cohorts) -> None:
     cohorts.store((FIRST, "a"), (FIRST, "b"), ("2025-08-02", "a"))
-    assert returned(cohorts.ask(cohorts.stats(large_day=3))) == (2, [1, 0, 0])
+    assert returned(cohorts.ask(cohorts.counters(large_day=3))) == (2, [1, 0, 0])
     assert cohorts.kept() == []
 
 
@@ -123,7 +124,7 @@ def test_nothing_is_read_of_days_without_users(cohorts: Cohorts) -> None:
 def test_a_bucket_that_fails_is_an_error_not_an_empty_day(cohorts: Cohorts) -> None:
     cohorts.store((FIRST, "a"))
     with pytest.raises(ClientError, match="NoSuchBucket"):
-        cohorts.ask(cohorts.stats(large_day=1, bucket="no-such-bucket"))
+        cohorts.ask(cohorts.counters(large_day=1, bucket="no-such-bucket"))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,23 +8,34 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from fastapi.testclient import TestClient
 
-from rollcall.access.gate import Gate
 from rollcall.core.batch import Batch, decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app
 from rollcall.http.routes import events as ingest
-from rollcall.intake.intake import Intake
+from rollcall.http.services import provide
+from rollcall.intake.intake import Intake, Taken
 from rollcall.stack.queues import ATTEMPTS, BatchQueue
 from tests.integration.conftest import Queue
-from tests.support import LAMBDA_CONTEXT, NOW, QUEUE_ERRORS, OpenGate, assert_problem, pass_over, queued, sample_event
+from tests.support import (
+    LAMBDA_CONTEXT,
+    NOW,
+    QUEUE_ERRORS,
+    OpenGate,
+    assert_problem,
+    ingest_settings,
+    pass_over,
+    queued,
+    sample_event,
+)
 
 
 @dataclass
@@ -75,17 +86,20 @@ class RaisingClient:
 
 
 @dataclass
-class FailingIntake:
+class FailingIntake(Intake):
     error: Exception
 
-    def take(self, *_: object) -> None:
+    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         raise self.error
 
 
-class StubReceipts:
+class StubReceipts(Receipts):
     """Takes every batch for announced."""
 
-    def announce(self, _batch_ids: Iterable[str]) -> None:
+    def __init__(self) -> None:
+        pass
+
+    def announce(self, batch_ids: Iterable[str]) -> None:
         pass
 
 
@@ -109,15 +123,17 @@ def client(queue: Queue, client_of: Callable[..., TestClient]) -> TestClient:
     return client_of(queue.client)
 
 
-def api(intake: object, logger: Logger, hot_days: int = 0) -> TestClient:
+def api(intake: Intake, logger: Logger, hot_days: int = 0) -> TestClient:
     app = create_app(
         ingest.router,
         logger=logger,
-        metrics=Metrics(service="ingest", namespace="Rollcall"),
-        gate=cast(Gate, OpenGate()),
-        intake=intake,
-        receipts=StubReceipts(),
-        hot_days=hot_days,
+        gate=OpenGate(),
+        services=[
+            Metrics(service="ingest", namespace="Rollcall"),
+            intake,
+            StubReceipts(),
+            ingest_settings(hot_days),
+        ],
     )
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
@@ -821,7 +837,7 @@ def test_the_handler_answers_an_unexpected_failure_with_a_problem(
     load_handler: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], api_key: str
 ) -> None:
     handler = load_handler("ingest")
-    handler.app.state.intake = FailingIntake(RuntimeError("hunter2 is wrong"))
+    provide(handler.app, FailingIntake(RuntimeError("hunter2 is wrong")))
 
     answer = handler.handler(sample_event("ingest", api_key), LAMBDA_CONTEXT)
 

@@ -10,11 +10,12 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError, ReadTimeoutError
 from fastapi.testclient import TestClient
 
-from rollcall.access.gate import Gate
 from rollcall.core.days import Calendar
 from rollcall.http.app import create_app
 from rollcall.http.routes import retention, stats
-from rollcall.questions.remote import Segments
+from rollcall.questions.asking import Asking
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.remote import SegmentClient
 from tests.support import OpenGate, assert_problem
 
 AS_OF = "2025-09-01T00:00:00Z"
@@ -45,15 +46,15 @@ def played() -> PlayedLambda:
     return PlayedLambda()
 
 
-def client_of(segments: Segments | None, logger: Logger) -> TestClient:
-    services = {"stats": None, "segments": segments, "calendar": Calendar("UTC")}
-    app = create_app(stats.router, retention.router, logger=logger, gate=cast(Gate, OpenGate()), **services)
+def client_of(segments: SegmentClient | None, logger: Logger) -> TestClient:
+    services = [Calendar("UTC"), Asking(cast(Counters, None), segments)]
+    app = create_app(stats.router, retention.router, logger=logger, gate=OpenGate(), services=services)
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
 
 @pytest.fixture
 def client(played: PlayedLambda, logger: Logger) -> TestClient:
-    return client_of(Segments(cast(Any, played), "segments"), logger)
+    return client_of(SegmentClient(cast(Any, played), "segments"), logger)
 
 
 def test_daily_actives_of_a_segment_say_which_and_as_of_when(client: TestClient, played: PlayedLambda) -> None:

@@ -3,9 +3,10 @@ import json
 import logging
 import re
 import tracemalloc
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -13,19 +14,23 @@ from aws_lambda_powertools import Logger
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from rollcall.access.gate import Gate
 from rollcall.core.days import Calendar, add_days
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import docs, metrics, retention, stats
 from rollcall.http.routes import health as health_routes
-from rollcall.questions.answers import DailyActives, EventCount, Retention, Window
+from rollcall.operation.health import Health
+from rollcall.questions.asking import Asking
+from rollcall.questions.daily_actives import ActiveUsers, DailyActives
+from rollcall.questions.question import Answer, Question
+from rollcall.questions.retention import Retained, Retention, Window
+from rollcall.questions.top_events import EventCount, TopEvents
 from tests.support import LAMBDA_CONTEXT, OpenGate, assert_problem, routes, sample_event
 
 KYIV = Calendar("Europe/Kyiv")
 
 
 @dataclass
-class StubStats:
+class StubAsking(Asking):
     """Answers what it was made with, and keeps what it was asked."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
@@ -33,32 +38,31 @@ class StubStats:
     retained: list[int] = field(default_factory=lambda: [2, 1, 0])
     error: Exception | None = None
 
-    def daily_actives(self, first: str, last: str) -> list[DailyActives]:
-        self._asked(first, last)
-        return [DailyActives("2025-08-01", 2), DailyActives("2025-08-02", 0)]
-
-    def top_events(self, first: str, last: str, limit: int) -> list[EventCount]:
-        self._asked(first, last, limit)
-        return [EventCount("login", 7), EventCount("#\0🦄", 3)]
-
-    def retention(self, day: str, windows: int, window_days: int, *, new_users: bool, today: str) -> Retention:
-        self._asked(day, windows, window_days, new_users, today)
-        return Retention(
-            self.cohort_size,
-            [
-                Window(number, add_days(day, number * window_days), returned, complete=number < windows)
-                for number, returned in zip(range(1, windows + 1), self.retained, strict=False)
-            ],
-        )
-
-    def _asked(self, *arguments: object) -> None:
+    def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
+        assert not segment
         if self.error:
             raise self.error
-        self.calls.append(arguments)
+        self.calls.append(astuple(question))
+        answer: Any
+        match question:
+            case DailyActives():
+                answer = [ActiveUsers("2025-08-01", 2), ActiveUsers("2025-08-02", 0)]
+            case TopEvents():
+                answer = [EventCount("login", 7), EventCount("#\0🦄", 3)]
+            case Retention(day, windows, window_days):
+                retained = zip(range(1, windows + 1), self.retained, strict=False)
+                answer = Retained(
+                    self.cohort_size,
+                    [
+                        Window(number, add_days(day, number * window_days), returned, complete=number < windows)
+                        for number, returned in retained
+                    ],
+                )
+        return None, answer
 
 
 @dataclass
-class StubHealth:
+class StubHealth(Health):
     failures: dict[str, str | None]
 
     def check(self) -> dict[str, str | None]:
@@ -66,8 +70,8 @@ class StubHealth:
 
 
 @pytest.fixture
-def asked() -> StubStats:
-    return StubStats()
+def asked() -> StubAsking:
+    return StubAsking()
 
 
 @pytest.fixture
@@ -76,10 +80,9 @@ def health() -> StubHealth:
 
 
 @pytest.fixture
-def app(asked: StubStats, health: StubHealth, logger: Logger) -> FastAPI:
+def app(asked: StubAsking, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, health_routes.router, metrics.router, docs.router)
-    services = {"stats": asked, "segments": None, "calendar": KYIV, "health": health}
-    return create_app(*routers, logger=logger, gate=cast(Gate, OpenGate()), **services)
+    return create_app(*routers, logger=logger, gate=OpenGate(), services=[asked, KYIV, health])
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def client(app: FastAPI) -> TestClient:
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
 
-def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
+def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, asked: StubAsking) -> None:
     response = client.get("/stats/dau", params={"from": "2025-08-01", "to": "2025-08-02"})
 
     assert response.status_code == 200
@@ -101,7 +104,7 @@ def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, as
     assert asked.calls == [("2025-08-01", "2025-08-02")]
 
 
-def test_top_events_are_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
+def test_top_events_are_answered_in_the_contract_shape(client: TestClient, asked: StubAsking) -> None:
     response = client.get("/stats/top-events", params={"from": "2025-08-01", "to": "2025-08-02", "limit": 2})
 
     assert response.status_code == 200
@@ -115,7 +118,7 @@ def test_top_events_are_answered_in_the_contract_shape(client: TestClient, asked
     assert asked.calls == [("2025-08-01", "2025-08-02", 2)]
 
 
-def test_ten_top_events_are_listed_unless_told_otherwise(client: TestClient, asked: StubStats) -> None:
+def test_ten_top_events_are_listed_unless_told_otherwise(client: TestClient, asked: StubAsking) -> None:
     response = client.get("/stats/top-events", params={"from": "2025-08-01", "to": "2025-08-01"})
 
     assert response.json()["limit"] == 10
@@ -123,7 +126,7 @@ def test_ten_top_events_are_listed_unless_told_otherwise(client: TestClient, ask
 
 
 @pytest.mark.parametrize("limit", ["1", "1000"])
-def test_limits_up_to_a_thousand_are_accepted(client: TestClient, asked: StubStats, limit: str) -> None:
+def test_limits_up_to_a_thousand_are_accepted(client: TestClient, asked: StubAsking, limit: str) -> None:
     response = client.get("/stats/top-events", params={"from": "2025-08-01", "to": "2025-08-01", "limit": limit})
 
     assert response.status_code == 200
@@ -141,7 +144,7 @@ def test_limits_up_to_a_thousand_are_accepted(client: TestClient, asked: StubSta
     ids=" ".join,
 )
 def test_ranges_are_read_from_the_aliases_too(
-    client: TestClient, asked: StubStats, path: str, params: dict[str, str]
+    client: TestClient, asked: StubAsking, path: str, params: dict[str, str]
 ) -> None:
     response = client.get(path, params=params)
 
@@ -162,7 +165,7 @@ def test_ranges_are_read_from_the_aliases_too(
     ],
 )
 def test_ranges_of_up_to_366_days_are_accepted(
-    client: TestClient, asked: StubStats, path: str, first: str, last: str
+    client: TestClient, asked: StubAsking, path: str, first: str, last: str
 ) -> None:
     assert client.get(path, params={"from": first, "to": last}).status_code == 200
     assert asked.calls[0][:2] == (first, last)
@@ -245,7 +248,7 @@ def refusal_id(refusal: tuple[str, dict[str, str], str]) -> str:
 
 @pytest.mark.parametrize(("path", "params", "parameter"), REFUSALS, ids=map(refusal_id, REFUSALS))
 def test_bad_parameters_are_a_422_that_names_them(
-    client: TestClient, asked: StubStats, path: str, params: dict[str, str], parameter: str
+    client: TestClient, asked: StubAsking, path: str, params: dict[str, str], parameter: str
 ) -> None:
     response = client.get(path, params=params)
 
@@ -304,7 +307,7 @@ def test_windows_past_the_end_of_the_calendar_are_a_422_that_names_the_start(
     assert "start_date" in problem["message"]
 
 
-def test_retention_is_answered_in_the_contract_shape(client: TestClient, asked: StubStats) -> None:
+def test_retention_is_answered_in_the_contract_shape(client: TestClient, asked: StubAsking) -> None:
     before = KYIV.today(datetime.now(UTC))
     response = client.get("/stats/retention", params={"start_date": "2025-08-01"})
     after = KYIV.today(datetime.now(UTC))
@@ -328,7 +331,7 @@ def test_retention_is_answered_in_the_contract_shape(client: TestClient, asked: 
     assert before <= call[4] <= after
 
 
-def test_weeks_are_counted_under_their_own_name(client: TestClient, asked: StubStats) -> None:
+def test_weeks_are_counted_under_their_own_name(client: TestClient, asked: StubAsking) -> None:
     params = {"start_date": "2025-08-01", "period": "week", "cohort": "new", "windows": "2"}
     answer = client.get("/stats/retention", params=params).json()
 
@@ -342,7 +345,7 @@ def test_weeks_are_counted_under_their_own_name(client: TestClient, asked: StubS
 
 @pytest.mark.parametrize(("params", "windows"), [({}, 8), ({"window": "1"}, 1), ({"window": "52"}, 52)])
 def test_a_cohort_is_the_weekly_retention_of_new_users(
-    client: TestClient, asked: StubStats, params: dict[str, str], windows: int
+    client: TestClient, asked: StubAsking, params: dict[str, str], windows: int
 ) -> None:
     answer = client.get("/stats/cohort", params={"start_date": "2025-08-01", **params}).json()
 
@@ -364,7 +367,7 @@ def test_a_cohort_is_the_weekly_retention_of_new_users(
     ("period", "windows", "window_days"), [("day", 1, 1), ("day", 90, 1), ("week", 1, 7), ("week", 52, 7)]
 )
 def test_windows_up_to_their_limit_are_accepted(
-    client: TestClient, asked: StubStats, period: str, windows: int, window_days: int
+    client: TestClient, asked: StubAsking, period: str, windows: int, window_days: int
 ) -> None:
     params: dict[str, str | int] = {"start_date": "2025-08-01", "period": period, "windows": windows}
 
@@ -377,7 +380,7 @@ def test_windows_up_to_their_limit_are_accepted(
     [(0, 0, 0.0), (7, 7, 100.0), (6, 1, 16.67), (8, 1, 12.5), (30_000, 1, 0.0), (3, 2, 66.67)],
 )
 def test_rates_are_percentages_with_two_decimals(
-    client: TestClient, asked: StubStats, cohort_size: int, retained: int, rate: float
+    client: TestClient, asked: StubAsking, cohort_size: int, retained: int, rate: float
 ) -> None:
     asked.cohort_size, asked.retained = cohort_size, [retained]
 
@@ -397,7 +400,7 @@ def test_rates_are_percentages_with_two_decimals(
     ],
 )
 def test_an_unexpected_failure_is_a_500_that_tells_the_logs_alone_why(
-    client: TestClient, asked: StubStats, logs: io.StringIO, path: str, params: dict[str, str]
+    client: TestClient, asked: StubAsking, logs: io.StringIO, path: str, params: dict[str, str]
 ) -> None:
     asked.error = RuntimeError("hunter2 is wrong")
 
@@ -539,7 +542,7 @@ def test_a_method_that_a_route_does_not_have_is_a_405_problem(client: TestClient
     [("stats", ("2025-08-01", "2025-08-31")), ("retention", ("2025-08-01", 3, 1, False))],
 )
 def test_the_sample_events_are_answered(
-    app: FastAPI, asked: StubStats, event_loop_of_lambda: None, sample: str, call: tuple[object, ...]
+    app: FastAPI, asked: StubAsking, event_loop_of_lambda: None, sample: str, call: tuple[object, ...]
 ) -> None:
     answer = serve(app, ())(sample_event(sample), LAMBDA_CONTEXT)
 
@@ -548,7 +551,7 @@ def test_the_sample_events_are_answered(
 
 
 def test_an_unexpected_failure_is_logged_once(
-    app: FastAPI, asked: StubStats, event_loop_of_lambda: None, logs: io.StringIO, caplog: pytest.LogCaptureFixture
+    app: FastAPI, asked: StubAsking, event_loop_of_lambda: None, logs: io.StringIO, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked.error = RuntimeError("hunter2 is wrong")
     caplog.set_level(logging.DEBUG)

@@ -13,7 +13,6 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from rollcall.access.api_keys import ApiKeys
-from rollcall.access.gate import Gate
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
@@ -21,7 +20,7 @@ from rollcall.counting.claims import Claims
 from rollcall.http.app import create_app
 from rollcall.http.routes import metrics as metrics_routes
 from rollcall.operation.monitor import Monitor
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import counts_key
 from tests.integration.conftest import REGION, Queue, WholeApi
@@ -71,7 +70,7 @@ class FilledStats:
     """The consumer and the reader of tables of their own."""
 
     client: Any
-    stats: Stats
+    counters: Counters
     claims: Claims
 
     def consume(self, source: str, seconds: float, *events: Event) -> None:
@@ -90,7 +89,7 @@ def filled(dynamodb: Any) -> Iterator[FilledStats]:
     tables, calendar = create_tables(dynamodb), Calendar("UTC")
     dynamo = Dynamo(dynamodb)
     claims = Claims(dynamo, tables, calendar, KeptDeadLetters(), now=lambda: NOW)
-    yield FilledStats(dynamodb, Stats(dynamo, tables, calendar), claims)
+    yield FilledStats(dynamodb, Counters(dynamo, tables, calendar), claims)
     delete_tables(dynamodb, tables)
 
 
@@ -106,9 +105,9 @@ class EmptyQueues:
 
 def test_events_are_counted_by_their_source_over_all_days(filled: FilledStats, logger: Logger) -> None:
     monitor = Monitor(
-        filled.stats, cast(ApiKeys, NoKeys()), cast(Any, EmptyQueues()), cast(Any, None), "batches", "dead"
+        filled.counters, cast(ApiKeys, NoKeys()), cast(Any, EmptyQueues()), cast(Any, None), "batches", "dead"
     )
-    app = create_app(metrics_routes.router, logger=logger, gate=cast(Gate, OpenGate()), monitor=monitor)
+    app = create_app(metrics_routes.router, logger=logger, gate=OpenGate(), services=[monitor])
     client = TestClient(app)
     before = read(client)
 

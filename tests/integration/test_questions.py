@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,10 +18,13 @@ from rollcall.core.batch import cut
 from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.core.events import Event, parse_event
 from rollcall.counting.claims import Claims
-from rollcall.questions.answers import DailyActives, EventCount
-from rollcall.questions.from_archive import Questions
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.daily_actives import ActiveUsers, DailyActives
+from rollcall.questions.from_archive import ArchivedEvents
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.question import Question
+from rollcall.questions.retention import Retention
 from rollcall.questions.segment import parse_segment
+from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables
 from scripts.local import sample
@@ -95,9 +98,12 @@ NOWHERE = (
 @dataclass
 class Stack:
     events: list[Event]
-    stats: Stats
-    questions: Questions
+    counters: Counters
+    snapshots: Snapshots
     compactor: Compactor
+
+    def archived(self, segment: Sequence[str] = ()) -> ArchivedEvents:
+        return ArchivedEvents(self.snapshots, 200, [parse_segment(text) for text in segment])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +128,7 @@ def stack(ministack: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Ite
     for batch, _ in cut([*events[middle:], *events[:200]], "other", RECEIVED_AT):
         claims.apply(batch)
     snapshots = Snapshots(archive, dynamo, tables.stats, tmp_path_factory.mktemp("archive"), 100)
-    yield Stack(events, Stats(dynamo, tables, CALENDAR), Questions(snapshots, 200), compactor)
+    yield Stack(events, Counters(dynamo, tables, CALENDAR), snapshots, compactor)
     delete_tables(dynamodb, tables)
 
 
@@ -186,14 +192,14 @@ def asked(request: pytest.FixtureRequest, stack: Stack) -> Stack:
 
 @pytest.mark.parametrize("segment", SEGMENTS, ids=" ".join)
 def test_a_segment_s_answers_equal_a_recount(asked: Stack, segment: list[str]) -> None:
-    conditions = [parse_segment(text) for text in segment]
+    archived = asked.archived(segment)
     recount = Recount.of(asked.events, segment)
     assert bool(recount.types) is not any(text in condition for text in NOWHERE for condition in segment)
 
-    _, actives = asked.questions.daily_actives(FIRST, LAST, conditions)
-    _, types = asked.questions.top_events(FIRST, LAST, 1_000, conditions)
+    _, actives = DailyActives(FIRST, LAST).from_archive(archived)
+    _, types = TopEvents(FIRST, LAST, 1_000).from_archive(archived)
 
-    assert actives == [DailyActives(day, len(recount.actives.get(day, ()))) for day in days_between(FIRST, LAST)]
+    assert actives == [ActiveUsers(day, len(recount.actives.get(day, ()))) for day in days_between(FIRST, LAST)]
     ranked = sorted(recount.types.items(), key=lambda entry: (-entry[1], entry[0]))
     assert types == [EventCount(*entry) for entry in ranked]
 
@@ -207,14 +213,8 @@ def test_a_segment_s_retention_equals_a_recount(
     recount = Recount.of(asked.events, segment)
     day = "2025-08-02"
 
-    _, found = asked.questions.retention(
-        day,
-        windows,
-        window_days,
-        new_users=new_users,
-        today=TODAY,
-        conditions=[parse_segment(text) for text in segment],
-    )
+    question = Retention(day, windows, window_days, new_users, TODAY)
+    _, found = question.from_archive(asked.archived(segment))
 
     size, retained = recount.retained(day, windows, window_days, new_users)
     assert (found.cohort_size, [window.retained_users for window in found.windows]) == (size, retained)
@@ -222,23 +222,22 @@ def test_a_segment_s_retention_equals_a_recount(
 
 
 def test_with_no_segment_the_archive_answers_what_the_counters_do(asked: Stack) -> None:
-    assert asked.questions.daily_actives(FIRST, LAST, []).answer == asked.stats.daily_actives(FIRST, LAST)
-    assert asked.questions.top_events(FIRST, LAST, 3, []).answer == asked.stats.top_events(FIRST, LAST, 3)
+    questions: list[Question[Any]] = [DailyActives(FIRST, LAST), TopEvents(FIRST, LAST, 3)]
     for new_users in (False, True):
         for windows, window_days in ((10, 1), (4, 7)):
-            cohort = ("2025-08-05", windows, window_days)
-            counted = asked.stats.retention(*cohort, new_users=new_users, today=TODAY)
-            archived = asked.questions.retention(*cohort, new_users=new_users, today=TODAY, conditions=[])
-            assert archived.answer == counted
+            questions.append(Retention("2025-08-05", windows, window_days, new_users, TODAY))
+    for question in questions:
+        assert question.from_archive(asked.archived()).answer == question.from_counters(asked.counters)
 
 
 def test_an_empty_archive_answers_with_nothing(ministack: MiniStack, tmp_path: Path) -> None:
     s3, bucket = ministack.client("s3"), f"archive-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=bucket)
     snapshots = Snapshots(Archive(s3, bucket), Dynamo(ministack.client("dynamodb")), "no-table", tmp_path, 1)
-    questions = Questions(snapshots, 100)
+    archived = ArchivedEvents(snapshots, 100, [])
+    of_segment = ArchivedEvents(snapshots, 100, [parse_segment("event_type:x")])
 
-    assert questions.daily_actives(FIRST, FIRST, []).answer == [DailyActives(FIRST, 0)]
-    assert questions.top_events(FIRST, LAST, 5, [parse_segment("event_type:x")]).answer == []
-    found = questions.retention(FIRST, 1, 1, new_users=True, today=TODAY, conditions=[]).answer
+    assert DailyActives(FIRST, FIRST).from_archive(archived).answer == [ActiveUsers(FIRST, 0)]
+    assert TopEvents(FIRST, LAST, 5).from_archive(of_segment).answer == []
+    found = Retention(FIRST, 1, 1, new_users=True, today=TODAY).from_archive(archived).answer
     assert (found.cohort_size, found.windows[0].retained_users) == (0, 0)

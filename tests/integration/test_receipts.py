@@ -12,7 +12,6 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
-from rollcall.access.gate import Gate
 from rollcall.core.batch import Batch, decode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
@@ -26,7 +25,7 @@ from rollcall.intake.idempotency import IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import BatchQueue
-from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, scan
+from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, ingest_settings, scan
 
 ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}
 TWO = {**ONE, "event_id": "e2"}
@@ -62,12 +61,14 @@ class Stack:
                 ingest.router,
                 batches.router,
                 logger=logger,
-                metrics=Metrics(service="ingest", namespace="Rollcall"),
-                gate=cast(Gate, OpenGate()),
-                intake=Intake(self.queue, Calendar("UTC")),
-                receipts=self.receipts,
-                idempotency_keys=self.keys,
-                hot_days=0,
+                gate=OpenGate(),
+                services=[
+                    Metrics(service="ingest", namespace="Rollcall"),
+                    Intake(self.queue, Calendar("UTC")),
+                    self.receipts,
+                    self.keys,
+                    ingest_settings(),
+                ],
             ),
             headers={"X-API-Key": "key"},
         )

@@ -40,7 +40,7 @@ def loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "questions.answers",
+        "questions.question",
         "counting.counters",
         "core.days",
         "core.events",

@@ -1,7 +1,7 @@
 import io
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -10,18 +10,17 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
-from rollcall.access.gate import Gate
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
 from rollcall.counting.claims import Applied, Claims
 from rollcall.counting.consumer import Consumer
-from rollcall.counting.receipts import Receipt
+from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.http.app import create_app
 from rollcall.http.routes import events as ingest
 from rollcall.intake.intake import Intake, Rejection, Taken
 from rollcall.stack.dynamo import ATTEMPTS, Dynamo, Setbacks, Unavailable
 from rollcall.stack.queues import DeadLetterQueue
-from tests.support import OpenGate, pass_over
+from tests.support import OpenGate, ingest_settings, pass_over
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 SECRET = "nobody-is-to-see-this"
@@ -71,18 +70,21 @@ class StubDeadLetters:
         pass
 
 
-class StubIntake:
+class StubIntake(Intake):
     """Takes everything in as it is told to."""
 
     def __init__(self, taken: Taken) -> None:
         self._taken = taken
 
-    def take(self, *_: object) -> Taken:
+    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         return self._taken
 
 
-class StubReceipts:
-    def announce(self, _batch_ids: object) -> None:
+class StubReceipts(Receipts):
+    def __init__(self) -> None:
+        pass
+
+    def announce(self, batch_ids: Iterable[str]) -> None:
         pass
 
 
@@ -327,11 +329,8 @@ def client_that_takes(taken: Taken, metrics: Metrics, logger: Logger) -> TestCli
     app = create_app(
         ingest.router,
         logger=logger,
-        metrics=metrics,
-        gate=cast(Gate, OpenGate()),
-        intake=cast(Intake, StubIntake(taken)),
-        receipts=StubReceipts(),
-        hot_days=0,
+        gate=OpenGate(),
+        services=[metrics, StubIntake(taken), StubReceipts(), ingest_settings()],
     )
     return TestClient(app, headers={"X-API-Key": "key"})
 

@@ -1,27 +1,49 @@
 """The function that answers questions about segments says what the functions that ask can read."""
 
+import importlib
 import io
-from typing import Any
-from unittest.mock import Mock
+import json
+import pkgutil
+from dataclasses import asdict
+from datetime import date
+from typing import Any, cast
 
 import pytest
 from aws_lambda_powertools import Logger
 
-from rollcall.archive.snapshots import Moving
-from rollcall.questions.answers import AsOf, DailyActives, EventCount, Retention, Window
-from rollcall.questions.remote_handler import Segments
+from rollcall import questions
+from rollcall.archive.snapshots import Moving, Snapshots
+from rollcall.questions.daily_actives import ActiveUsers, DailyActives
+from rollcall.questions.from_archive import ArchivedEvents
+from rollcall.questions.question import AsOf, Question
+from rollcall.questions.remote_handler import QUESTIONS, SegmentFunction
+from rollcall.questions.retention import Retained, Retention, Window
+from rollcall.questions.top_events import EventCount, TopEvents
 
 AS_OF = "2025-09-01T00:00:00Z"
 SEGMENT = ["event_type:open"]
-ANSWERS: dict[str, tuple[Any, list[Any]]] = {
-    "daily_actives": ([DailyActives("2025-08-01", 2)], [["2025-08-01", 2]]),
-    "top_events": ([EventCount("open", 7)], [["open", 7]]),
-    "retention": (Retention(3, [Window(1, "2025-08-02", 2, complete=True)]), [3, [[1, "2025-08-02", 2, True]]]),
-}
+DAY = "2025-08-01"
+# Each question with an answer of it, and how that goes over the wire.
+ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
+    (DailyActives(DAY, DAY), [ActiveUsers(DAY, 2)], [[DAY, 2]]),
+    (TopEvents(DAY, DAY, 10), [EventCount("open", 7)], [["open", 7]]),
+    (
+        Retention(DAY, 1, 1, new_users=False, today="2025-09-01"),
+        Retained(3, [Window(1, "2025-08-02", 2, complete=True)]),
+        [3, [[1, "2025-08-02", 2, True]]],
+    ),
+]
 
 
-def segments(questions: Mock) -> Segments:
-    return Segments(questions, Logger(service="test", stream=io.StringIO()))
+@pytest.fixture
+def function() -> SegmentFunction:
+    return SegmentFunction(cast(Snapshots, None), 100, Logger(service="test", stream=io.StringIO()))
+
+
+def invocation(question: Question[Any]) -> dict[str, Any]:
+    asked = {"question": question.name, "asked": asdict(question), "segment": SEGMENT}
+    received: dict[str, Any] = json.loads(json.dumps(asked))
+    return received
 
 
 def kinds(said: object) -> set[type]:
@@ -30,28 +52,52 @@ def kinds(said: object) -> set[type]:
     return {type(said)}.union(*map(kinds, inside))
 
 
-@pytest.mark.parametrize("question", ANSWERS)
-def test_an_answer_is_lists_which_every_encoder_of_json_takes_for_lists(question: str) -> None:
-    answer, expected = ANSWERS[question]
-    questions = Mock()
-    getattr(questions, question).return_value = AsOf(AS_OF, answer)
+@pytest.mark.parametrize(("question", "answer", "wire"), ANSWERS, ids=[each.name for each, *_ in ANSWERS])
+def test_an_answer_is_lists_which_every_encoder_of_json_takes_for_lists(
+    monkeypatch: pytest.MonkeyPatch, function: SegmentFunction, question: Question[Any], answer: Any, wire: list[Any]
+) -> None:
+    asked: list[Question[Any]] = []
 
-    said = segments(questions).handle({"question": question, "asked": {}, "segment": SEGMENT})
+    def answered(self: Question[Any], _archived: ArchivedEvents) -> AsOf[Any]:
+        asked.append(self)
+        return AsOf(AS_OF, answer)
 
-    assert said == {"as_of": AS_OF, "answer": expected}
+    monkeypatch.setattr(type(question), "from_archive", answered)
+    said = function.handle(invocation(question))
+
+    assert asked == [question]
+    assert said == {"as_of": AS_OF, "answer": wire}
     # Lambda's runtime makes objects of named tuples.
     assert kinds(said) <= {dict, list, str, int, bool}
+    assert question.decode(said["answer"]) == answer
 
 
-def test_an_archive_that_does_not_stand_still_is_busy() -> None:
-    questions = Mock()
-    questions.daily_actives.side_effect = Moving("it changed")
+def test_an_archive_that_does_not_stand_still_is_busy(
+    monkeypatch: pytest.MonkeyPatch, function: SegmentFunction
+) -> None:
+    def moving(*_: object) -> AsOf[Any]:
+        raise Moving("it changed")
 
-    said = segments(questions).handle({"question": "daily_actives", "asked": {}, "segment": SEGMENT})
+    monkeypatch.setattr(DailyActives, "from_archive", moving)
 
-    assert said == {"busy": "it changed"}
+    assert function.handle(invocation(DailyActives(DAY, DAY))) == {"busy": "it changed"}
 
 
-def test_a_question_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no question"):
-        segments(Mock()).handle({"question": "secrets", "asked": {}, "segment": SEGMENT})
+def test_a_question_that_nobody_knows_is_an_error(function: SegmentFunction) -> None:
+    with pytest.raises(KeyError, match="secrets"):
+        function.handle({"question": "secrets", "asked": {}, "segment": SEGMENT})
+
+
+def test_every_question_can_be_asked_about_a_segment() -> None:
+    for module in pkgutil.iter_modules(questions.__path__):
+        importlib.import_module(f"rollcall.questions.{module.name}")
+
+    assert set(QUESTIONS.values()) == set(Question.__subclasses__())
+    assert {type(question) for question, *_ in ANSWERS} == set(QUESTIONS.values())
+
+
+def test_a_question_without_an_end_is_refused_before_it_is_asked() -> None:
+    last = date.max.isoformat()
+
+    with pytest.raises(OverflowError):
+        Retention(last, 1, 1, new_users=False, today=last)

@@ -1,7 +1,7 @@
 """FastAPI apps: one for each function, with its own routes only, behind API Gateway."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -12,17 +12,18 @@ from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from rollcall.access.gate import Gate
 from rollcall.http import problems
 from rollcall.http.headers import with_headers
+from rollcall.http.services import provide, service
 
 
-def create_app(*routers: APIRouter, logger: Logger, gate: Gate, **services: Any) -> FastAPI:
-    """An app of some routes; `services` are what the routes work with, by the names they know."""
+def create_app(*routers: APIRouter, logger: Logger, gate: Gate, services: Iterable[object] = ()) -> FastAPI:
+    """An app of some routes. Besides the logger and the gate, `services` are what the routes ask for by class."""
     # The documentation is a router of its own: it describes the routes of all functions.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     problems.install(app, logger)
     for router in routers:
         app.include_router(router)
-    for name, service in (("logger", logger), ("gate", gate), *services.items()):
-        setattr(app.state, name, service)
+    app.state.services = {}
+    provide(app, logger, gate, *services)
     return app
 
 
@@ -38,7 +39,7 @@ def serve(app: FastAPI, cors_origins: Sequence[str]) -> Callable[[dict[str, Any]
         answered = mangum(event, context)
         # The route and not the path, which names batches and keys. The principal is among the logger's keys.
         request = {"method": event.get("httpMethod"), "route": event.get("resource")}
-        app.state.logger.info("request answered", extra={**request, "status": answered["statusCode"]})
+        service(app, Logger).info("request answered", extra={**request, "status": answered["statusCode"]})
         return answered
 
     return answer

@@ -7,9 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from rollcall.http.problems import Problem
-from rollcall.http.routes import auth, batches, health, imports, metrics, retention, stats
-from rollcall.http.routes import events as ingest
-from rollcall.http.routes import keys as apikeys
+from rollcall.http.routes import auth, batches, events, health, imports, keys, metrics, retention, stats
 
 
 @cache
@@ -17,13 +15,13 @@ def describe() -> dict[str, Any]:
     """The OpenAPI document of all routes."""
     whole = FastAPI(openapi_url=None)
     routers = (
-        ingest.router,
+        events.router,
         imports.router,
         batches.router,
         stats.router,
         retention.router,
         auth.router,
-        apikeys.router,
+        keys.router,
         health.router,
         metrics.router,
     )

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from rollcall.questions.answers import SegmentsBusy, SegmentsFailed, SegmentsSlow
+from rollcall.questions.question import SegmentsBusy, SegmentsFailed, SegmentsSlow
 from rollcall.stack.dynamo import Unavailable
 
 MEDIA_TYPE = "application/problem+json"

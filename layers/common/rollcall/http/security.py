@@ -3,6 +3,7 @@
 from math import ceil
 from typing import Annotated
 
+from aws_lambda_powertools import Logger
 from fastapi import HTTPException, Request, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
@@ -11,6 +12,7 @@ from fastapi.security import SecurityScopes as Scopes
 from rollcall.access.gate import Gate, Principal, Unauthenticated
 from rollcall.core.limits import Allowance, TooFast
 from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.services import service
 
 # What any route that asks for a credential may answer.
 REFUSALS = problem_responses(401, 403, 429, 503)
@@ -53,16 +55,14 @@ async def admitted(
     """
     if not credential:
         raise unauthenticated("unauthenticated", "send an API key as X-API-Key, or an access token as Bearer")
-    state = request.app.state
-    gate: Gate = state.gate
     try:
-        principal, allowance = gate.admit(credential, request.method, request.scope["route"].path)
+        principal, allowance = service(request, Gate).admit(credential, request.method, request.scope["route"].path)
     except Unauthenticated as error:
         raise unauthenticated(error.code, str(error)) from None
     except TooFast as error:
         raise too_fast(request, error) from None
     show_allowance(request, allowance)
-    state.logger.append_keys(principal=principal.name)
+    service(request, Logger).append_keys(principal=principal.name)
     missing = [scope for scope in scopes.scopes if scope not in principal.scopes]
     if missing:
         raise Refused(403, "missing_scope", f"this needs the scope {missing[0]}")

@@ -6,6 +6,8 @@ from fastapi import Depends, Query, Request
 
 from rollcall.http.problems import Refused
 from rollcall.http.ranges import refuse
+from rollcall.http.services import service
+from rollcall.questions.asking import Asking
 from rollcall.questions.segment import MAX_CONDITIONS, BadSegment, parse_segment
 
 # What a question may be answered with, besides what every question may.
@@ -34,7 +36,7 @@ def segment(
             parse_segment(condition)
     except BadSegment as error:
         raise refuse("segment", str(error)) from None
-    if conditions and request.app.state.segments is None:
+    if conditions and not service(request, Asking).knows_segments:
         message = "segments are answered from the archive, and this stack keeps none: its parameter Archive is false"
         raise Refused(409, "no_archive", message, parameter="segment")
     return conditions

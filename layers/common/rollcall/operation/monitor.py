@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollcall.access.api_keys import ApiKey, ApiKeys
-from rollcall.questions.from_counters import Stats
+from rollcall.questions.from_counters import Counters
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
@@ -50,7 +50,7 @@ class Monitor:
 
     def __init__(
         self,
-        stats: Stats,
+        counters: Counters,
         api_keys: ApiKeys,
         sqs: "SQSClient",
         cloudwatch: "CloudWatchClient",
@@ -58,7 +58,7 @@ class Monitor:
         dead_letter_queue_url: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._stats = stats
+        self._counters = counters
         self._api_keys = api_keys
         self._sqs = sqs
         self._cloudwatch = cloudwatch
@@ -71,7 +71,7 @@ class Monitor:
         errors."""
         depth = queue_depth(self._sqs, self._queue_url)
         return Snapshot(
-            totals=Totals(*self._stats.totals()),
+            totals=Totals(*self._counters.totals()),
             keys=self._api_keys.all(),
             queue_depth=depth,
             oldest_message_seconds=self._oldest_message() if depth else 0.0,

@@ -6,8 +6,9 @@ number, they are the same users. A late event raises the counter, and with it th
 """
 
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgpack
 from botocore.exceptions import ClientError
@@ -18,8 +19,10 @@ from rollcall.stack.keys import Tables, day_users_object, users_key
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+_T = TypeVar("_T")
 
 READERS = 16
+DAYS_AT_ONCE = 8
 # From here on a page of items takes longer than an object.
 LARGE_DAY = 5_000
 
@@ -58,6 +61,7 @@ class DayUsers:
         self._kept = kept
         self._large_day = large_day
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="day-users")
+        self._days = ThreadPoolExecutor(DAYS_AT_ONCE, thread_name_prefix="days")
 
     def read(self, day: str, counted: int, *, over: bool) -> set[str]:
         """The users of a day, `over` or not, whose counter has just said `counted`, strongly consistent.
@@ -76,6 +80,10 @@ class DayUsers:
             if len(users) == counted:
                 self._kept.put(day, users)
         return users
+
+    def map(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
+        """Do some work on each day, `DAYS_AT_ONCE` days at a time; the results come in the order of the days."""
+        return self._days.map(work, days)
 
     def _stored(self, day: str, *, consistent: bool) -> set[str]:
         def of_shard(shard: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""Answers from the archive: what the stats answer from the counters, of the events alone that meet some conditions."""
+"""Reads the archived events that answer questions about a segment."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -8,93 +8,33 @@ from typing import Any
 
 from rollcall.archive.duck import connect, load_snapshot
 from rollcall.archive.snapshots import Snapshots
-from rollcall.core.days import add_days, days_between
-from rollcall.questions.answers import AsOf, DailyActives, EventCount, Retention, Window
 from rollcall.questions.segment import Condition
 
 
-class Questions:
-    """Asks an archive, with so many megabytes for DuckDB. Conditions have to hold all on the same event; with none it
-    answers what the counters do.
+class ArchivedEvents:
+    """The events of a segment in an archive: those that meet all the conditions, or with none all events.
 
-    All raise `rollcall.archive.snapshots.Moving`.
+    DuckDB gets `megabytes` of memory.
     """
 
-    def __init__(self, snapshots: Snapshots, megabytes: int) -> None:
+    def __init__(self, snapshots: Snapshots, megabytes: int, conditions: Sequence[Condition]) -> None:
         self._snapshots = snapshots
         self._megabytes = megabytes
+        self._conditions = conditions
 
-    def daily_actives(self, first: str, last: str, conditions: Sequence[Condition]) -> AsOf[list[DailyActives]]:
-        """Users of each day from `first` to `last`, both inclusive, days without events at 0."""
-        as_of, rows = self._ask(
-            "SELECT CAST(day AS VARCHAR), count(DISTINCT user_id) FROM matching GROUP BY day", first, last, conditions
-        )
-        actives = dict(rows)
-        return AsOf(as_of, [DailyActives(day, actives.get(day, 0)) for day in days_between(first, last)])
+    def query(self, sql: str, first: str, last: str, **parameters: object) -> tuple[str, list[tuple[Any, ...]]]:
+        """Run a query over `matching`, the segment's events of the days from `first` to `last`, both inclusive.
 
-    def top_events(self, first: str, last: str, limit: int, conditions: Sequence[Condition]) -> AsOf[list[EventCount]]:
-        """The `limit` most frequent event types from `first` to `last`, equals by name."""
-        as_of, rows = self._ask(
-            "SELECT event_type, count(*) AS events FROM matching GROUP BY event_type "
-            "ORDER BY events DESC, event_type LIMIT $limit",
-            first,
-            last,
-            conditions,
-            limit=limit,
-        )
-        return AsOf(as_of, [EventCount(*row) for row in rows])
-
-    def retention(
-        self,
-        day: str,
-        windows: int,
-        window_days: int,
-        *,
-        new_users: bool,
-        today: str,
-        conditions: Sequence[Condition],
-    ) -> AsOf[Retention]:
-        """How many of a day's users came back, as `rollcall.questions.from_counters.Stats.retention` answers it.
-
-        With `new_users` every day before is read too: who was seen first is told by the events that match.
+        `first` is empty for all days up to `last`. Returns the time by which an event had to be counted to be among
+        them (UTC, RFC 3339), and the rows. Raises `rollcall.archive.snapshots.Moving`.
         """
-        ends = [add_days(day, (number + 1) * window_days - 1) for number in range(1, windows + 1)]
-        last = max(day, min(ends[-1], today))
-        as_of, rows = self._ask(
-            "WITH user_days AS (SELECT DISTINCT day - CAST($start AS DATE) AS after, user_id FROM matching), "
-            "cohort AS (SELECT user_id FROM user_days GROUP BY user_id HAVING bool_or(after = 0)"
-            f"{' AND min(after) = 0' if new_users else ''}) "
-            "SELECT after // $window_days AS number, count(DISTINCT user_id) "
-            "FROM user_days SEMI JOIN cohort USING (user_id) WHERE after = 0 OR after >= $window_days GROUP BY number",
-            "" if new_users else day,
-            last,
-            conditions,
-            start=day,
-            window_days=window_days,
-        )
-        users = dict(rows)
-        return AsOf(
-            as_of,
-            Retention(
-                users.get(0, 0),
-                [
-                    Window(number, add_days(day, number * window_days), users.get(number, 0), complete=end < today)
-                    for number, end in enumerate(ends, 1)
-                ],
-            ),
-        )
-
-    def _ask(
-        self, query: str, first: str, last: str, conditions: Sequence[Condition], **parameters: object
-    ) -> tuple[str, list[tuple[Any, ...]]]:
-        """Run a query over `matching`: the events of the days that meet the conditions."""
-        where, values = _where(conditions)
+        where, values = _where(self._conditions)
         snapshot = self._snapshots.take(first, last)
         with TemporaryDirectory() as folder, closing(connect(Path(folder), self._megabytes)) as connection:
             load_snapshot(connection, snapshot)
             matching = (
                 "WITH matching AS (SELECT * FROM events "
-                f"WHERE day >= CAST($first AS DATE) AND day <= CAST($last AS DATE){where}) SELECT * FROM ({query})"
+                f"WHERE day >= CAST($first AS DATE) AND day <= CAST($last AS DATE){where}) SELECT * FROM ({sql})"
             )
             given = {"first": first or "0001-01-01", "last": last, **values, **parameters}
             return snapshot.as_of, connection.execute(matching, given).fetchall()

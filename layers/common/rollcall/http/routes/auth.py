@@ -21,13 +21,16 @@ from rollcall.access.accounts import (
     TokenPair,
     WrongPassword,
 )
+from rollcall.access.buckets import Buckets
 from rollcall.access.gate import Principal
 from rollcall.access.tokens import ACCESS_SECONDS
 from rollcall.core.limits import TooFast
 from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted, credential_of, show_allowance, too_fast, unauthenticated
+from rollcall.http.services import service
 from rollcall.stack.keys import bucket_key
+from rollcall.stack.settings import AccountSettings
 
 router = APIRouter(prefix="/auth", tags=["accounts"])
 
@@ -108,11 +111,11 @@ class Tokens(BaseModel):
 
 def anonymous(request: Request) -> None:
     """Takes a token from the bucket of the caller's address; raises `Refused`."""
-    state = request.app.state
     address = _network(request.client.host if request.client else "")
+    limit = service(request, AccountSettings).address_limit
     key = bucket_key("address", hashlib.sha256(address.encode()).hexdigest())
     try:
-        show_allowance(request, state.buckets.take_for(key, state.account_settings.address_limit))
+        show_allowance(request, service(request, Buckets).take_for(key, limit))
     except TooFast as error:
         raise too_fast(request, error) from None
 
@@ -121,7 +124,7 @@ async def registrar(
     request: Request, scopes: SecurityScopes, credential: Annotated[str | None, Security(credential_of)]
 ) -> Principal | None:
     """The admin who registers somebody, or None where anybody may register; raises `Refused`."""
-    if credential is None and request.app.state.account_settings.open_registration:
+    if credential is None and service(request, AccountSettings).open_registration:
         anonymous(request)
         return None
     return await admitted(request, scopes, credential)
@@ -142,7 +145,7 @@ def register(
     """By an admin; by anybody, for the scope `read`, where the stack's parameter OpenRegistration is true."""
     if admin is None and wanted.scopes is not None and wanted.scopes != OPEN_SCOPES:
         raise Refused(403, "missing_scope", "only an admin gives scopes", parameter="scopes")
-    accounts: Accounts = request.app.state.accounts
+    accounts = service(request, Accounts)
     scopes = OPEN_SCOPES if wanted.scopes is None else wanted.scopes
     try:
         made = accounts.register(wanted.email, wanted.password.get_secret_value(), scopes)
@@ -162,7 +165,7 @@ def register(
 )
 def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) -> Tokens:
     """An access token for 15 minutes, and a refresh token for 7 days."""
-    accounts: Accounts = request.app.state.accounts
+    accounts = service(request, Accounts)
     try:
         return Tokens.of(accounts.login(who.email, who.password.get_secret_value()))
     except WrongPassword:
@@ -180,7 +183,7 @@ def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) ->
 )
 def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Tokens:
     """Each refresh token is good once; one that comes again ends its session."""
-    accounts: Accounts = request.app.state.accounts
+    accounts = service(request, Accounts)
     try:
         return Tokens.of(accounts.refresh(token.refresh_token.get_secret_value()))
     except InvalidRefreshToken as error:
@@ -197,7 +200,7 @@ def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(R
 )
 def logout(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Response:
     """Its refresh and access tokens are refused from now on. A token that is not known is no error."""
-    request.app.state.accounts.logout(token.refresh_token.get_secret_value())
+    service(request, Accounts).logout(token.refresh_token.get_secret_value())
     return Response(status_code=204)
 
 
@@ -218,7 +221,7 @@ def change_password(
     """With an access token of the account."""
     if principal.account_id is None:
         raise Refused(403, "account_required", "an API key has no password; send an access token")
-    accounts: Accounts = request.app.state.accounts
+    accounts = service(request, Accounts)
     present, new = change.current_password.get_secret_value(), change.new_password.get_secret_value()
     try:
         accounts.change_password(principal.account_id, present, new)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from rollcall.counting.receipts import Receipts, UnknownBatch
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.services import service
 
 router = APIRouter(tags=["events"])
 
@@ -43,9 +44,8 @@ def batch(
     request: Request, batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")]
 ) -> JSONResponse:
     """`pending` until the consumer has stored and counted it, then `done` with its numbers."""
-    receipts: Receipts = request.app.state.receipts
     try:
-        receipt = receipts.find(batch_id)
+        receipt = service(request, Receipts).find(batch_id)
     except UnknownBatch:
         raise Refused(404, "unknown_batch", "There is no such batch.", parameter="batch_id") from None
     if receipt is None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict
 from typing import Annotated
 
-from aws_lambda_powertools import Metrics
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
@@ -17,10 +17,12 @@ from rollcall.counting.receipts import Outcome, Receipts
 from rollcall.http.json_bodies import body_bytes
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.services import service
 from rollcall.intake.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
-from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused
+from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import Intake, Taken
 from rollcall.stack.dynamo import Unavailable
+from rollcall.stack.settings import IngestSettings
 
 MAX_WAIT_SECONDS = 10
 
@@ -141,14 +143,11 @@ async def post_events(
 ) -> Response:
     """Queue the good events and name the bad ones."""
     # Asynchronous as its dependencies are: a thread takes longer than a small request.
-    state = request.app.state
-    intake: Intake = state.intake
-    metrics: Metrics = state.metrics
     try:
         raws = read_events(body)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            state.idempotency_keys.hold(principal.name, idempotency_key, expand(body))
+            service(request, IdempotencyKeys).hold(principal.name, idempotency_key, expand(body))
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
@@ -156,26 +155,28 @@ async def post_events(
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
-    taken = intake.take(raws, principal.source, _request_id(request))
+    taken = service(request, Intake).take(raws, principal.source, _request_id(request))
+    metrics = service(request, Metrics)
     metrics.add_metric("EventsAccepted", MetricUnit.Count, taken.accepted)
     metrics.add_metric("EventsRejected", MetricUnit.Count, len(taken.rejected))
     if taken.queue_errors:
-        state.logger.error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
+        service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
     if taken.unavailable:
         message = "no event could be queued; send them again"
         raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
+    hot_days = service(request, IngestSettings).hot_days
     answer = EventsTaken(
         batch_ids=[batch.batch_id for batch in taken.batches],
         accepted=taken.accepted,
         rejected=[RejectedEvent(**asdict(rejection)) for rejection in taken.rejected],
         duplicates_in_request=taken.duplicates,
-        **({"dedupe_days": state.hot_days} if state.hot_days else {}),
+        **({"dedupe_days": hot_days} if hot_days else {}),
     ).model_dump(exclude_unset=True)
     try:
-        outcome = _outcome(state.receipts, taken, wait_seconds)
+        outcome = _outcome(service(request, Receipts), taken, wait_seconds)
     except (BotoCoreError, ClientError, Unavailable):
         # The events are queued and will be counted, whether or not this can be told now.
-        state.logger.exception("the receipts cannot be reached")
+        service(request, Logger).exception("the receipts cannot be reached")
         outcome = None
     if outcome is None:
         return JSONResponse(answer, _status(taken))

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from rollcall.http.services import service
 from rollcall.operation.health import Health
 
 router = APIRouter(tags=["operation"])
@@ -38,8 +39,7 @@ def health() -> Alive:
 )
 def healthz(request: Request) -> JSONResponse:
     """Asks each table, queue and bucket once."""
-    checked: Health = request.app.state.health
-    failures = checked.check()
+    failures = service(request, Health).check()
     down = any(failures.values())
     answer = Dependencies(
         status="unavailable" if down else "ok",

@@ -11,6 +11,7 @@ from rollcall.files.uploads import Uploads
 from rollcall.http.json_bodies import Body, described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.services import service
 
 INVITATION_SECONDS = 3600
 
@@ -84,8 +85,7 @@ class ImportState(BaseModel):
 )
 def create(request: Request, wanted: Annotated[NewImport, Depends(json_body(NewImport))]) -> Invitation:
     """A URL to upload a CSV or JSONL file to, plain or gzip; it is imported when it lands."""
-    uploads: Uploads = request.app.state.uploads
-    import_id, key, url = uploads.invite(wanted.name, INVITATION_SECONDS)
+    import_id, key, url = service(request, Uploads).invite(wanted.name, INVITATION_SECONDS)
     return Invitation(import_id=import_id, key=key, url=url, expires_in=INVITATION_SECONDS)
 
 
@@ -93,7 +93,7 @@ def create(request: Request, wanted: Annotated[NewImport, Depends(json_body(NewI
 def state(request: Request, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]) -> ImportState:
     """Rows are `accepted` when they are queued, and `counted` when their batches are; `counted` is null for an import
     of millions of rows. `gone` says that the file was deleted or replaced before it was taken in."""
-    log: ImportLog = request.app.state.import_log
+    log = service(request, ImportLog)
     try:
         progress = log.read(import_id)
     except UnknownImport:

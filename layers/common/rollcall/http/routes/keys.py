@@ -23,6 +23,7 @@ from rollcall.core.limits import Limit
 from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.services import service
 
 router = APIRouter(
     prefix="/keys", tags=["keys"], dependencies=[Security(admitted, scopes=["admin"])], responses=REFUSALS
@@ -118,7 +119,7 @@ class RotatedKey(BaseModel):
 )
 def create(request: Request, wanted: Annotated[NewKey, Depends(json_body(NewKey))]) -> CreatedKey:
     """Its text is shown in this answer and kept nowhere."""
-    keys: ApiKeys = request.app.state.api_keys
+    keys = service(request, ApiKeys)
     if (wanted.rate is None) != (wanted.burst is None):
         missing = "burst" if wanted.burst is None else "rate"
         raise Refused(422, "invalid_field", "rate and burst go together", parameter=missing)
@@ -134,7 +135,7 @@ def create(request: Request, wanted: Annotated[NewKey, Depends(json_body(NewKey)
 @router.get("", summary="All API keys")
 def listed(request: Request) -> Keys:
     """Revoked ones too, oldest first, each with its number of requests let through."""
-    return Keys(keys=[Key.of(key) for key in request.app.state.api_keys.all()])
+    return Keys(keys=[Key.of(key) for key in service(request, ApiKeys).all()])
 
 
 @router.post(
@@ -146,7 +147,7 @@ def listed(request: Request) -> Keys:
 def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depends(json_body(Rotation))]) -> RotatedKey:
     """Everything else about the key stays."""
     try:
-        text = request.app.state.api_keys.rotate(key_id, timedelta(seconds=rotation.grace_seconds))
+        text = service(request, ApiKeys).rotate(key_id, timedelta(seconds=rotation.grace_seconds))
     except UnknownKey:
         raise _unknown() from None
     except KeyRevoked:
@@ -160,7 +161,7 @@ def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depend
 def revoke(request: Request, key_id: KeyId) -> Response:
     """It is refused from the next request on, and stays in the list."""
     try:
-        request.app.state.api_keys.revoke(key_id)
+        service(request, ApiKeys).revoke(key_id)
     except UnknownKey:
         raise _unknown() from None
     return Response(status_code=204)

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.services import service
 from rollcall.operation.monitor import Monitor, Snapshot
 
 router = APIRouter(tags=["operation"])
@@ -60,7 +61,6 @@ class _Figures(Collector):
 )
 def metrics(request: Request) -> Response:
     """Events by source, requests by key, time to the counters, and what waits in the queues."""
-    monitor: Monitor = request.app.state.monitor
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(monitor.read()))
+    registry.register(_Figures(service(request, Monitor).read()))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

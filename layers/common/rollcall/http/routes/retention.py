@@ -7,11 +7,14 @@ from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from rollcall.core.days import Calendar
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DAY, read_day, refuse
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.segment import STATUSES, Segment
-from rollcall.questions.answers import Retention
+from rollcall.http.services import service
+from rollcall.questions.asking import Asking
+from rollcall.questions.retention import Retention
 
 MAX_WINDOWS = {"day": 90, "week": 52}
 WINDOW_DAYS = {"day": 1, "week": 7}
@@ -116,22 +119,16 @@ def _answer(
     cohort: Cohort,
     segment: list[str],
 ) -> JSONResponse:
-    state = request.app.state
     start = read_day("start_date", start_date)
     if not 1 <= windows <= MAX_WINDOWS[period]:
         raise refuse(parameter, f"has to be from 1 to {MAX_WINDOWS[period]} for period={period}")
-    asked = (start, windows, WINDOW_DAYS[period])
-    users = {"new_users": cohort == "new", "today": state.calendar.today(datetime.now(UTC))}
-    found: Retention
-    of_segment: dict[str, object] = {}
+    calendar = service(request, Calendar)
+    today = calendar.today(datetime.now(UTC))
     try:
-        if segment:
-            as_of, found = state.segments.retention(*asked, **users, segment=segment)
-            of_segment = {"segment": segment, "as_of": as_of}
-        else:
-            found = state.stats.retention(*asked, **users)
+        question = Retention(start, windows, WINDOW_DAYS[period], new_users=cohort == "new", today=today)
     except OverflowError:
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
+    as_of, found = service(request, Asking).ask(question, segment)
     return JSONResponse(
         {
             "cohort_date": start,
@@ -139,7 +136,7 @@ def _answer(
             "cohort": cohort,
             "period": period,
             "windows": windows,
-            "timezone": state.calendar.name,
+            "timezone": calendar.name,
             "retention": [
                 {
                     period: window.number,
@@ -150,7 +147,7 @@ def _answer(
                 }
                 for window in found.windows
             ],
-            **of_segment,
+            **({"segment": segment, "as_of": as_of} if segment else {}),
         }
     )
 

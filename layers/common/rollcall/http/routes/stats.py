@@ -1,15 +1,19 @@
 """GET /stats/dau and /stats/top-events."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 
+from rollcall.core.days import Calendar
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DayRange, day_range
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.segment import STATUSES, Segment
+from rollcall.http.services import service
+from rollcall.questions.asking import Asking
+from rollcall.questions.daily_actives import DailyActives
+from rollcall.questions.top_events import TopEvents
 
 router = APIRouter(
     prefix="/stats",
@@ -61,15 +65,11 @@ class TopEventsAnswer(_Answer):
 @router.get("/dau", summary="Daily active users", response_model_exclude_none=True)
 def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)], segment: Segment) -> DauAnswer:
     """Distinct users of each day, in the stack's reporting timezone."""
-    state = request.app.state
-    if segment:
-        as_of, actives = state.segments.daily_actives(*days, segment)
-    else:
-        as_of, actives = None, state.stats.daily_actives(*days)
+    as_of, actives = service(request, Asking).ask(DailyActives(*days), segment)
     return DauAnswer(
         first=days.first,
         last=days.last,
-        timezone=state.calendar.name,
+        timezone=service(request, Calendar).name,
         segment=segment or None,
         as_of=as_of,
         data=[DayActives(**day._asdict()) for day in actives],
@@ -84,17 +84,13 @@ def top_events(
     limit: Annotated[int, Query(ge=1, le=1000, description="Event types to list")] = 10,
 ) -> TopEventsAnswer:
     """Event types by their number of events in the range; equals in alphabetical order."""
-    state = request.app.state
-    if segment:
-        as_of, counts = state.segments.top_events(*days, limit, segment)
-    else:
-        as_of, counts = None, state.stats.top_events(*days, limit)
+    as_of, counts = service(request, Asking).ask(TopEvents(*days, limit), segment)
     return TopEventsAnswer(
         first=days.first,
         last=days.last,
         limit=limit,
-        timezone=state.calendar.name,
+        timezone=service(request, Calendar).name,
         segment=segment or None,
         as_of=as_of,
-        data=[TypeCount(**asdict(count)) for count in counts],
+        data=[TypeCount(event_type=each.event_type, count=each.events) for each in counts],
     )

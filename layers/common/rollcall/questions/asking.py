@@ -1,0 +1,36 @@
+"""Has questions answered by whoever can."""
+
+from collections.abc import Sequence
+
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.question import Answer, Question
+from rollcall.questions.remote import SegmentClient
+
+
+class Asking:
+    """Asks the counters, or about a segment the function that reads the archive.
+
+    `segments` is None where the stack keeps no archive.
+    """
+
+    def __init__(self, counters: Counters, segments: SegmentClient | None) -> None:
+        self._counters = counters
+        self._segments = segments
+
+    @property
+    def knows_segments(self) -> bool:
+        """Whether a segment may be asked about."""
+        return self._segments is not None
+
+    def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
+        """The answer, and for a segment the time of `AsOf`.
+
+        `segment` holds conditions that `rollcall.questions.segment.parse_segment` has accepted. Raises `BadSetting`
+        where the stats table is laid out otherwise, for a segment what `SegmentClient.ask` raises, and botocore's
+        errors.
+        """
+        if not segment:
+            return None, question.from_counters(self._counters)
+        if self._segments is None:
+            raise LookupError("the stack keeps no archive to ask about a segment")
+        return self._segments.ask(question, segment)

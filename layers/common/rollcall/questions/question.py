@@ -1,0 +1,59 @@
+"""What a question is.
+
+A question is a frozen dataclass in a file of its own. Its fields are what is asked, and its docstring defines the
+answer. It answers itself twice: `from_counters` reads the aggregates, for all events; `from_archive` reads the archived
+events, for those of a segment. With no condition both give the same answer.
+
+A new question is one file here, an entry in `QUESTIONS` of `remote_handler.py`, a route and a command.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from rollcall.questions.from_archive import ArchivedEvents
+    from rollcall.questions.from_counters import Counters
+
+Answer = TypeVar("Answer")
+
+
+class AsOf(NamedTuple, Generic[Answer]):
+    """An answer from the archive."""
+
+    as_of: str
+    """UTC, RFC 3339. What was counted by then is in the answer. What was counted while it was read may be."""
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Question(ABC, Generic[Answer]):
+    """What all questions have in common."""
+
+    name: ClassVar[str]
+    """What the function that reads the archive knows the question by."""
+
+    @abstractmethod
+    def from_counters(self, counters: "Counters") -> Answer:
+        """The answer about all events. Raises `BadSetting` where the table is laid out otherwise."""
+
+    @abstractmethod
+    def from_archive(self, archived: "ArchivedEvents") -> AsOf[Answer]:
+        """The answer about the events of a segment. Raises `rollcall.archive.snapshots.Moving`."""
+
+    @staticmethod
+    @abstractmethod
+    def decode(answer: Any) -> Answer:
+        """The answer from its JSON, in which named tuples are lists."""
+
+
+class SegmentsBusy(Exception):
+    """The archive is being compacted; ask again."""
+
+
+class SegmentsFailed(Exception):
+    """The function ended without an answer; its logs have the reason."""
+
+
+class SegmentsSlow(Exception):
+    """The answer does not come in the time that API Gateway waits."""
