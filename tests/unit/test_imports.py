@@ -82,25 +82,6 @@ def test_functions_behind_the_api_start_without_asking_aws(function: str) -> Non
     assert loaded_by(f"import functions.{function}.handler") >= WEB
 
 
-def imported_by(path: Path) -> set[str]:
-    """The top-level packages that a module names in its imports, wherever they stand."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            names.add(node.module or "")
-    return {name.partition(".")[0] for name in names}
-
-
-def test_the_web_framework_is_imported_under_rollcall_http_alone() -> None:
-    importing = {path for path in MODULES if WEB & imported_by(path)}
-
-    assert importing
-    assert {path.relative_to(PACKAGE).parts[0] for path in importing} == {"http"}
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_package_reads_no_environment(path: Path) -> None:
     named = set()
