@@ -38,9 +38,9 @@ sam-local: $(VENV)/.run $(VENV)/.sam ## Serve the API from containers, on the ta
 bench: $(VENV)/.run ## Measure everything: about half an hour
 	@$(BIN)/rollcall bench all
 
-figures: $(VENV)/.run ## Measure it for the README, and write it there
+figures: $(VENV)/.run ## Measure everything, and write the figures into the documents
 	@$(BIN)/rollcall bench all --into docs/figures
-	@$(BIN)/python -m scripts.bench.readme
+	@$(BIN)/python -m scripts.bench.documents
 
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
 	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py

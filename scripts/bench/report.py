@@ -1,4 +1,4 @@
-"""What a benchmark found: as tables, as JSON, and as the README shows it."""
+"""What a benchmark found: as tables, as JSON, and as a document shows it."""
 
 import json
 import os
@@ -80,7 +80,7 @@ class Report:
         return {**asdict(self), "targets": [target.figures() for target in self.targets]}
 
     def block(self) -> str:
-        """As the README shows it."""
+        """As a document shows it."""
         return f"```\n$ {self.command}\n{self.text}\n```\n\n{self.measured_at}, {self.machine}.\n"
 
 

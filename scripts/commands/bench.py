@@ -135,7 +135,7 @@ def archive(
 def everything(
     into: Annotated[Path, typer.Option(help="Folder to write the reports into.")] = Path(".local/figures"),
 ) -> None:
-    """Measure everything, one after the other, as the README has it: about half an hour."""
+    """Measure everything, one after the other, as the documents show it: about half an hour."""
     measurements: list[tuple[str, Callable[[], Report]]] = [
         ("the write path", lambda: _write(100_000, 10_000, 30, None)),
         ("the write path, half of the events with a new user-day", lambda: _write(100_000, 10_000, 30, 0.5)),

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from scripts.bench.cold import BARE, environment, functions
 from scripts.bench.cpu import DOOR_SIZE, INGEST_SIZES, PROFILE_LINES
-from scripts.bench.readme import fill_in
+from scripts.bench.documents import fill_in
 from scripts.bench.report import Report, Target
 from scripts.bench.writes import users_for
 from scripts.cli import app
@@ -229,7 +229,7 @@ def test_a_command_writes_its_report(bench: Callable[..., str], tmp_path: Path) 
     assert report.command == "rollcall bench import"
 
 
-def test_a_readme_s_blocks_are_written_from_the_reports() -> None:
+def test_a_document_s_blocks_are_written_from_the_reports() -> None:
     report = Report.of("some", "rollcall bench some", None, [Target("less", 2, 3)], "a line")
     text = (
         "before\n<!-- figures: some -->\nold\n<!-- end -->\nbetween\n<!-- figures: targets -->\n<!-- end -->\nafter\n"

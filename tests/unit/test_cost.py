@@ -56,7 +56,7 @@ def test_the_units_of_a_batch_of_500_add_up() -> None:
 
 
 def test_the_units_are_those_that_the_benchmark_counts() -> None:
-    # README, "What it costs": of 200 batches, some reach over midnight.
+    # docs/performance.md, "The write path": of 200 batches, some reach over midnight.
     floor = 100_000 + 85_070 + 2 * 9_999
     assert floor + 200 * transaction_units(500, 20) == pytest.approx(205_926, rel=0.001)
 

@@ -1,8 +1,9 @@
-"""Writes the README's figures from the reports in docs/figures.
+"""Writes the figures in the documents from the reports in docs/figures.
 
-    python -m scripts.bench.readme
+    python -m scripts.bench.documents
 
-A block stands between `<!-- figures: NAME -->` and `<!-- end -->`: one for each report, and one named `targets`.
+A block stands between `<!-- figures: NAME -->` and `<!-- end -->`: one for each report, and one named `targets`. The
+README and all pages below docs/ may hold blocks.
 """
 
 import re
@@ -14,8 +15,12 @@ from scripts.bench.report import Report, rendered
 from scripts.paths import ROOT
 
 FOLDER = ROOT / "docs/figures"
-README = ROOT / "README.md"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """All documents: the README, and every page below docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def read_all(folder: Path) -> dict[str, Report]:
@@ -24,8 +29,13 @@ def read_all(folder: Path) -> dict[str, Report]:
     return {report.name: report for report in reports}
 
 
+def blocks_of(text: str) -> list[str]:
+    """The names of a document's blocks."""
+    return [found[2] for found in _BLOCK.finditer(text)]
+
+
 def fill_in(text: str, reports: Mapping[str, Report]) -> str:
-    """A README with its blocks written anew; raises `KeyError` where there is no such report."""
+    """A document with its blocks written anew; raises `KeyError` where there is no such report."""
     blocks = {name: report.block() for name, report in reports.items()}
     targets = [target for report in reports.values() for target in report.targets]
     blocks["targets"] = f"```\n{rendered(tables.targets(targets))}\n```\n"
@@ -33,4 +43,6 @@ def fill_in(text: str, reports: Mapping[str, Report]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(fill_in(README.read_text(), read_all(FOLDER)))
+    found = read_all(FOLDER)
+    for document in documents():
+        document.write_text(fill_in(document.read_text(), found))
