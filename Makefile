@@ -45,10 +45,11 @@ figures: $(VENV)/.run ## Measure everything, and write the figures into the docu
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
 	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py
 
-lint: $(VENV)/.test ## Check style, types, the template and the pinned dependencies
+lint: $(VENV)/.test ## Check style, types, spelling, the template and the pinned dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/python -m scripts.lock --check
 
