@@ -1,7 +1,8 @@
 """The command line: what an operator or developer runs."""
 
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -47,8 +48,20 @@ class Commands(TyperGroup):
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version of pyproject.toml, which is in the installed package's metadata, and end."""
+    if wanted:
+        typer.echo(f"rollcall {version('rollcall')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit.", callback=show_version, is_eager=True)
+]
+
+
 @app.callback(epilog=EPILOG)
-def main() -> None:
+def main(_version: Version = False) -> None:
     """Rollcall: who showed up, from your own events."""
 
 
