@@ -22,7 +22,7 @@ from rollcall.access.accounts import (
 )
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.access.passwords import Passwords
-from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, Claims
+from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
 from tests.integration.conftest import WholeApi
@@ -137,7 +137,7 @@ class Clock:
 
 
 class StubTokens:
-    def issue(self, claims: Claims) -> str:
+    def issue(self, claims: TokenClaims) -> str:
         return claims.session_id
 
 

@@ -18,12 +18,12 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, Claims, ExpiredToken, InvalidToken, SigningKey
+from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, ExpiredToken, InvalidToken, SigningKey, TokenClaims
 from rollcall.stack.dynamo import Unavailable
 
 REGION = "us-east-1"
 NAME = "/test/signing-key"
-CLAIMS = Claims("account-1", "session-1")
+CLAIMS = TokenClaims("account-1", "session-1")
 HS256 = {"alg": "HS256", "typ": "JWT"}
 CHATTY = ("boto", "botocore", "moto", "responses", "urllib3", "werkzeug")
 
@@ -269,8 +269,10 @@ def test_a_token_tells_whose_it_is_and_nothing_else(tokens: AccessTokens, key: S
     assert header == {**HS256, "kid": key.present().kid}
 
 
-@pytest.mark.parametrize("claims", [Claims("a", "b"), Claims("ключ", "é.\0"), Claims("x" * 5_000, "{}")], ids=range(3))
-def test_what_was_issued_is_read(tokens: AccessTokens, claims: Claims) -> None:
+@pytest.mark.parametrize(
+    "claims", [TokenClaims("a", "b"), TokenClaims("ключ", "é.\0"), TokenClaims("x" * 5_000, "{}")], ids=range(3)
+)
+def test_what_was_issued_is_read(tokens: AccessTokens, claims: TokenClaims) -> None:
     read = tokens.read(tokens.issue(claims))
     assert read == claims
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.buckets import Buckets
-from rollcall.access.tokens import AccessTokens, Claims
+from rollcall.access.tokens import AccessTokens, TokenClaims
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import account_key, bucket_key, session_key
@@ -245,7 +245,7 @@ class Accounts:
         return _Refresh(account_id, secrets.token_hex(16), secrets.token_hex(16), secrets.token_hex(24))
 
     def _issued(self, token: _Refresh) -> TokenPair:
-        return TokenPair(self._tokens.issue(Claims(token.account_id, token.session_id)), str(token))
+        return TokenPair(self._tokens.issue(TokenClaims(token.account_id, token.session_id)), str(token))
 
     def _sessions(self, account_id: str) -> list[str]:
         pages = self._dynamo.query(

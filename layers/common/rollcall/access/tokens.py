@@ -36,7 +36,7 @@ class ExpiredToken(InvalidToken):
     """An access token whose time is over."""
 
 
-class Claims(NamedTuple):
+class TokenClaims(NamedTuple):
     """What a token says."""
 
     account_id: str
@@ -112,14 +112,14 @@ class AccessTokens:
         self._key = key
         self._clock = clock
 
-    def issue(self, claims: Claims) -> str:
+    def issue(self, claims: TokenClaims) -> str:
         """A token for a session."""
         kid, secret = self._key.present()
         now = int(self._clock())
         payload = {"sub": claims.account_id, "sid": claims.session_id, "iat": now, "exp": now + ACCESS_SECONDS}
         return jwt.encode(payload, secret, ALGORITHM, {"kid": kid})
 
-    def read(self, text: str) -> Claims:
+    def read(self, text: str) -> TokenClaims:
         """Check a token; raises `InvalidToken`, or `ExpiredToken` where nothing else is wrong with it."""
         try:
             kid = jwt.get_unverified_header(text).get("kid")
@@ -136,4 +136,4 @@ class AccessTokens:
             raise InvalidToken("the token is of the future")
         if self._clock() >= expires_at:
             raise ExpiredToken("the token has expired")
-        return Claims(str(payload["sub"]), str(payload["sid"]))
+        return TokenClaims(str(payload["sub"]), str(payload["sid"]))
