@@ -42,7 +42,7 @@ class DeadLetters(Protocol):
         """Keep a batch with the reason; raises where it cannot be kept."""
 
 
-class Archive(Protocol):
+class BatchArchive(Protocol):
     """Where the events that batches own are kept besides."""
 
     def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ class Claims:
         dead_letters: DeadLetters,
         remember: int = 100_000,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        archive: Archive | None = None,
+        archive: BatchArchive | None = None,
         hot_days: int = 0,
     ) -> None:
         self._now = now
