@@ -22,7 +22,7 @@ from aws_lambda_powertools import Logger, Metrics
 from rollcall.core.days import Calendar
 from rollcall.files.importer import Importer
 from rollcall.files.planner import Planner
-from rollcall.files.progress import ImportLog, Part, Progress
+from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.task import Task
 from rollcall.intake.intake import Intake
 from rollcall.stack.queues import BatchQueue
@@ -153,7 +153,7 @@ def main(step: str, file: Path, tasks: Path) -> None:
     s3, log = cast(Any, _File(file)), cast(ImportLog, _Log())
     logger = Logger(service="bench", stream=io.StringIO(), level="ERROR")
     started = time.perf_counter()
-    parts: list[Part] = []
+    parts: list[FilePart] = []
     if step == "plan":
         with tasks.open("w") as queue:
             Planner(s3, _Tasks(queue), log, logger).plan("bench", KEY)

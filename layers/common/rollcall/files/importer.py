@@ -15,7 +15,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
 from rollcall.core.events import InvalidEvent
-from rollcall.files.progress import ImportLog, Part, Progress
+from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import Row, read_piece
 from rollcall.intake.intake import Intake, Rejection
 from rollcall.stack.keys import import_id_of
@@ -55,7 +55,7 @@ class Importer:
         for record in event["Records"]:
             self.take_in(Task.decode(record["body"]))
 
-    def take_in(self, task: Task) -> Part | None:
+    def take_in(self, task: Task) -> FilePart | None:
         """Take in one part; None where its file is gone or another one by now. Raises `QueueUnavailable` and
         botocore's errors.
 
@@ -96,9 +96,9 @@ class Importer:
 
     def _import_rows(
         self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
-    ) -> tuple[Part, list[str]]:
+    ) -> tuple[FilePart, list[str]]:
         """What became of the rows, and the names of their batches."""
-        total = Part(number, 0, 0, 0, 0)
+        total = FilePart(number, 0, 0, 0, 0)
         batch_ids: list[str] = []
         with _writer(rejects) as write:
             for window in _windows(rows):
@@ -107,7 +107,7 @@ class Importer:
                     raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
                 for rejection in taken.rejected:
                     write(window[rejection.index], rejection)
-                total = Part(
+                total = FilePart(
                     number,
                     total.rows + len(window),
                     total.accepted + taken.accepted,

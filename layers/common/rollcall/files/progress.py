@@ -27,7 +27,7 @@ class UnknownImport(LookupError):
     """There is no import of that id."""
 
 
-class Part(NamedTuple):
+class FilePart(NamedTuple):
     """What became of a part of a file."""
 
     number: int
@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     """Of the file, in bytes."""
     planned: int | None
     """Parts that it has; None until it has been read through."""
-    parts: list[Part]
+    parts: list[FilePart]
     """Those that are taken in, by number."""
     done: bool
     """Every row has been taken in or rejected, and what was rejected is put together."""
@@ -104,7 +104,7 @@ class ImportLog:
         """Note that the file is gone."""
         self._mark(key, run, "gone", 1)
 
-    def finish_part(self, key: str, run: str, part: Part, batch_ids: list[str]) -> None:
+    def finish_part(self, key: str, run: str, part: FilePart, batch_ids: list[str]) -> None:
         """Note what became of a part and which batches it made; the same again changes nothing."""
         import_id, sk = import_id_of(key), {"S": import_part_key(run, part.number)}
         counts = {name: {"N": str(value)} for name, value in part._asdict().items() if name != "number"}
@@ -217,6 +217,6 @@ class ImportLog:
         return {"N": str(int(self._clock()) + REMEMBERED_SECONDS)}
 
 
-def _part(item: Item) -> Part:
-    counts = (int(item[name]["N"]) for name in Part._fields if name != "number")
-    return Part(int(item["sk"]["S"].rpartition("#")[2]), *counts)
+def _part(item: Item) -> FilePart:
+    counts = (int(item[name]["N"]) for name in FilePart._fields if name != "number")
+    return FilePart(int(item["sk"]["S"].rpartition("#")[2]), *counts)
