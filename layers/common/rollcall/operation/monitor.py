@@ -33,7 +33,7 @@ class Totals(NamedTuple):
     """From their arrival at a door to their counters, added up."""
 
 
-class Snapshot(NamedTuple):
+class Figures(NamedTuple):
     """A stack at a moment."""
 
     totals: Totals
@@ -66,11 +66,11 @@ class Monitor:
         self._dead_letter_queue_url = dead_letter_queue_url
         self._clock = clock
 
-    def read(self) -> Snapshot:
+    def read(self) -> Figures:
         """All figures. Reads each day's counters (half a read unit for 4 KB of them) and each key; raises botocore's
         errors."""
         depth = queue_depth(self._sqs, self._queue_url)
-        return Snapshot(
+        return Figures(
             totals=Totals(*self._counters.totals()),
             keys=self._api_keys.all(),
             queue_depth=depth,

@@ -11,22 +11,22 @@ from prometheus_client.registry import Collector
 
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
-from rollcall.operation.monitor import Monitor, Snapshot
+from rollcall.operation.monitor import Figures, Monitor
 
 router = APIRouter(tags=["operation"])
 
 
-class _Figures(Collector):
-    """A snapshot as Prometheus has it."""
+class _FiguresCollector(Collector):
+    """The figures as Prometheus has it."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         """Each metric with its help."""
-        snapshot = self._snapshot
+        figures = self._figures
         events = CounterMetricFamily("events_total", "Events stored and counted.", labels=["source"])
-        for source, count in sorted(snapshot.totals.events.items()):
+        for source, count in sorted(figures.totals.events.items()):
             events.add_metric([source], count)
         yield events
         requests = CounterMetricFamily(
@@ -34,22 +34,22 @@ class _Figures(Collector):
             "Requests with a good API key, within its rate.",
             labels=["key_id", "source", "method", "route"],
         )
-        for key in snapshot.keys:
+        for key in figures.keys:
             for place, count in sorted(key.requests.items()):
                 requests.add_metric([key.key_id, key.source, *place.split(" ", 1)], count)
         yield requests
         yield SummaryMetricFamily(
             "event_processing_seconds",
             "From the arrival of an event at a door to its counters.",
-            count_value=snapshot.totals.events.total(),
-            sum_value=snapshot.totals.processing_seconds,
+            count_value=figures.totals.events.total(),
+            sum_value=figures.totals.processing_seconds,
         )
-        yield GaugeMetricFamily("queue_depth", "Batches that wait or are being counted.", value=snapshot.queue_depth)
-        if snapshot.oldest_message_seconds is not None:
+        yield GaugeMetricFamily("queue_depth", "Batches that wait or are being counted.", value=figures.queue_depth)
+        if figures.oldest_message_seconds is not None:
             yield GaugeMetricFamily(
-                "oldest_message_age_seconds", "Of the batch that waits longest.", value=snapshot.oldest_message_seconds
+                "oldest_message_age_seconds", "Of the batch that waits longest.", value=figures.oldest_message_seconds
             )
-        yield GaugeMetricFamily("dead_letters", "Messages in the dead-letter queue.", value=snapshot.dead_letters)
+        yield GaugeMetricFamily("dead_letters", "Messages in the dead-letter queue.", value=figures.dead_letters)
 
 
 @router.get(
@@ -62,5 +62,5 @@ class _Figures(Collector):
 def metrics(request: Request) -> Response:
     """Events by source, requests by key, time to the counters, and what waits in the queues."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(service(request, Monitor).read()))
+    registry.register(_FiguresCollector(service(request, Monitor).read()))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
