@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from rollcall.archive.bucket import Archive, Stored, encode
-from rollcall.core.batch import MAX_EVENTS, make_batch
+from rollcall.core.batch import MAX_BATCH_EVENTS, make_batch
 from rollcall.core.events import parse_event
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
@@ -98,7 +98,7 @@ def write_batches(folder: Path, events: int, users: int) -> tuple[int, int]:
     made = (parse_event(raw, now) for raw in sample.stream(events, users, DAYS, LAST_DAY, 1))
     (folder / BATCHES).mkdir(parents=True)
     count = size = 0
-    while chunk := list(islice(made, MAX_EVENTS)):
+    while chunk := list(islice(made, MAX_BATCH_EVENTS)):
         batch = make_batch(chunk, "bench", RECEIVED_AT)
         body = encode(batch, chunk, [event.occurred_at[:10] for event in chunk])
         (folder / batch_object(batch.batch_id)).write_bytes(body)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rollcall.intake.bodies import MAX_EVENTS
+from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import show
 from scripts.bench.report import Report, Target
 from scripts.commands.common import AsJson, output, output_json
@@ -17,7 +17,7 @@ BATCH_SIZES = (1, 10, 100, 500, 1_000)
 def cost(
     events_per_day: Annotated[int | None, typer.Option(min=1, help="Events that come on a day.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="Users who are active on a day.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=MAX_EVENTS, help="Events in a request.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_REQUEST_EVENTS, help="Events in a request.")] = 500,
     event_types: Annotated[int, typer.Option(min=1, help="Event types that a day sees.")] = 20,
     requests_per_day: Annotated[int, typer.Option(min=0, help="GET /stats/* on a day, 30 days each.")] = 0,
     scrapes_per_day: Annotated[int, typer.Option(min=0, help="GET /metrics on a day.")] = 0,

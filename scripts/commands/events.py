@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from rollcall.core.days import parse_day
 from rollcall.files.rows import read_rows
-from rollcall.intake.bodies import MAX_EVENTS
+from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import show
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import Failed, KeyText, StackName, api, output, say
@@ -71,7 +71,7 @@ def generate(
 
 def import_file(
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSONL, plain or gzip; - is standard input.")],
-    batch_size: Annotated[int, typer.Option(min=1, max=MAX_EVENTS, help="Rows in a request.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_REQUEST_EVENTS, help="Rows in a request.")] = 500,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and send nothing.")] = False,
     via: Annotated[
         Way, typer.Option(help="Row by row through the API, or whole through the upload bucket.")

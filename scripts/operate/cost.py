@@ -16,8 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rollcall.core.batch import MAX_EVENTS as EVENTS_PER_MESSAGE
-from rollcall.core.batch import encode, make_batch
+from rollcall.core.batch import MAX_BATCH_EVENTS, encode, make_batch
 from rollcall.core.events import parse_event
 from rollcall.counting.counters import MAX_WRITES, Vocabulary
 from rollcall.files.planner import PIECE_BYTES
@@ -450,8 +449,8 @@ def stack_of_this_version() -> Stack:
 
 def _messages(events: int) -> list[int]:
     """How many events are in each message of a request."""
-    whole, rest = divmod(events, EVENTS_PER_MESSAGE)
-    return [EVENTS_PER_MESSAGE] * whole + [rest] * bool(rest)
+    whole, rest = divmod(events, MAX_BATCH_EVENTS)
+    return [MAX_BATCH_EVENTS] * whole + [rest] * bool(rest)
 
 
 @cache

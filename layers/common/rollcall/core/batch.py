@@ -13,7 +13,7 @@ import msgpack
 
 from rollcall.core.events import Event
 
-MAX_EVENTS = 500
+MAX_BATCH_EVENTS = 500
 MAX_ENCODED_BYTES = 200 * 1024
 # Well over 500 of the largest events; a message that expands to more is not one of ours.
 MAX_EXPANDED_BYTES = 20 * 1024 * 1024
@@ -53,8 +53,8 @@ def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tupl
 
     Cutting is deterministic, so that a request sent again makes the same batches.
     """
-    for start in range(0, len(events), MAX_EVENTS):
-        yield from _fit(events[start : start + MAX_EVENTS], source, received_at)
+    for start in range(0, len(events), MAX_BATCH_EVENTS):
+        yield from _fit(events[start : start + MAX_BATCH_EVENTS], source, received_at)
 
 
 def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:

@@ -12,7 +12,7 @@ from rollcall.core.strict_json import _object, parse_json
 
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
-MAX_EVENTS = 5_000
+MAX_REQUEST_EVENTS = 5_000
 # More than any event has room for.
 MAX_ARRAY_LENGTH = MAX_EVENT_BYTES
 
@@ -41,8 +41,8 @@ def read_events(body: bytes) -> list[object]:
     Raises `UnreadableBody`, or `BodyTooLarge` for a breach of a limit.
     """
     events = _events(expand(body).removeprefix(_BYTE_ORDER_MARK))
-    if len(events) > MAX_EVENTS:
-        raise BodyTooLarge(f"the request has {len(events)} events, {MAX_EVENTS} are allowed")
+    if len(events) > MAX_REQUEST_EVENTS:
+        raise BodyTooLarge(f"the request has {len(events)} events, {MAX_REQUEST_EVENTS} are allowed")
     return events
 
 
@@ -78,7 +78,7 @@ def _events(body: bytes) -> list[object]:
         except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
             if "max_array_len" in str(error):
                 raise BodyTooLarge(
-                    f"an array has over {MAX_ARRAY_LENGTH} elements; {MAX_EVENTS} events are allowed"
+                    f"an array has over {MAX_ARRAY_LENGTH} elements; {MAX_REQUEST_EVENTS} events are allowed"
                 ) from None
             raise UnreadableBody("invalid_msgpack", f"the body is not valid MessagePack: {error}") from None
         return _listed(document)
@@ -101,7 +101,7 @@ def _lines(text: str) -> list[object]:
     """NDJSON, each line by itself, one more than are allowed at most."""
     # Only \n ends a line: JSON strings may hold all other breaks.
     lines = (line for line in io.StringIO(text, newline="\n") if line.strip())
-    return [_line(line) for line in islice(lines, MAX_EVENTS + 1)]
+    return [_line(line) for line in islice(lines, MAX_REQUEST_EVENTS + 1)]
 
 
 def _is_message_pack(body: bytes) -> bool:

@@ -18,7 +18,7 @@ from rollcall.http.json_bodies import body_bytes
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
-from rollcall.intake.bodies import MAX_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
+from rollcall.intake.bodies import MAX_REQUEST_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
 from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import Intake, Taken
 from rollcall.stack.dynamo import Unavailable
@@ -109,7 +109,7 @@ async def _wait_seconds(
                 "application/json": {
                     "schema": {
                         "anyOf": [
-                            {"type": "array", "maxItems": MAX_EVENTS, "items": _EVENT_SCHEMA},
+                            {"type": "array", "maxItems": MAX_REQUEST_EVENTS, "items": _EVENT_SCHEMA},
                             {
                                 "type": "object",
                                 "required": ["events"],
@@ -125,8 +125,9 @@ async def _wait_seconds(
         }
     },
     description=(
-        f"Up to {MAX_EVENTS:,} events as a JSON array, as an object with `events`, as NDJSON or as MessagePack, plain "
-        f"or gzip, told apart by their bytes. At most {MAX_SENT_BYTES // 1024**2} MB sent, 8 MB expanded, "
+        f"Up to {MAX_REQUEST_EVENTS:,} events as a JSON array, as an object with `events`, as NDJSON or as "
+        "MessagePack, plain or gzip, told apart by their bytes. "
+        f"At most {MAX_SENT_BYTES // 1024**2} MB sent, 8 MB expanded, "
         f"{MAX_EVENT_BYTES // 1024} KB an event. Good events are accepted, bad ones listed with their place and "
         "reason. Sending the same events again counts nothing twice."
     ),
