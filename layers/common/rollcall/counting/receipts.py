@@ -147,20 +147,44 @@ def finished(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> set[
     """Those of some batches that are counted whole: a read unit each, and one more for what has several parts."""
     keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}} for batch_id in batch_ids]
     attributes = ["pk", "applied", "total"]
-    found = set()
-    for first in dynamo.get(stats_table, keys, attributes, consistent=True):
-        batch_id = first["pk"]["S"].removeprefix(receipt_key(""))
-        if is_last(first) or any(map(is_last, _read_parts(dynamo, stats_table, batch_id))):
-            found.add(batch_id)
+    firsts = dynamo.get(stats_table, keys, attributes, consistent=True)
+    return {_batch_of(first) for first in firsts if _is_counted(dynamo, stats_table, first, consistent=True)}
+
+
+def receipts_of(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> dict[str, Receipt]:
+    """The receipts of those of some batches that have one, by batch; eventually consistent.
+
+    A read unit each, and half a one more for what has several parts.
+    """
+    keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": sk}} for batch_id in batch_ids for sk in ("0", REFUSED)]
+    parts: dict[str, dict[str, Item]] = {}
+    for item in dynamo.get(stats_table, keys):
+        parts.setdefault(_batch_of(item), {})[item["sk"]["S"]] = item
+    found = {}
+    for batch_id, items in parts.items():
+        if "0" not in items:
+            found[batch_id] = Receipt.of_item(items[REFUSED])
+        elif _is_counted(dynamo, stats_table, items["0"], consistent=False):
+            found[batch_id] = Receipt.of_item(items["0"])
     return found
 
 
-def _read_parts(dynamo: Dynamo, stats_table: str, batch_id: str) -> Iterator[Item]:
+def _is_counted(dynamo: Dynamo, stats_table: str, first: Item, *, consistent: bool) -> bool:
+    """Whether a batch is counted whole, by the first part of its receipt and, where there are more, by those."""
+    return is_last(first) or any(map(is_last, _read_parts(dynamo, stats_table, _batch_of(first), consistent)))
+
+
+def _batch_of(part: Item) -> str:
+    batch_id: str = part["pk"]["S"]
+    return batch_id.removeprefix(receipt_key(""))
+
+
+def _read_parts(dynamo: Dynamo, stats_table: str, batch_id: str, consistent: bool = True) -> Iterator[Item]:
     """All that is kept of a batch beside its events."""
     pages = dynamo.query(
         TableName=stats_table,
         KeyConditionExpression="pk = :batch",
         ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
-        ConsistentRead=True,
+        ConsistentRead=consistent,
     )
     return (item for page in pages for item in page)

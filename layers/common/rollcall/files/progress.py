@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rollcall.core.days import timestamp
-from rollcall.counting.receipts import Receipt
+from rollcall.counting.receipts import receipts_of
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import REFUSED, import_batches_key, import_id_of, import_key, import_part_key, receipt_key
+from rollcall.stack.keys import import_batches_key, import_id_of, import_key, import_part_key
 
 REMEMBERED_SECONDS = 90 * 86_400
 # Of a larger import the receipts are not added up: it would take too long.
@@ -144,7 +144,7 @@ class ImportLog:
             times.update(batch_id["S"] for batch_id in item["batch_ids"]["L"])
             if len(times) > MAX_ADDED_RECEIPTS:
                 return None
-        receipts = self._receipts(list(times))
+        receipts = receipts_of(self._dynamo, self._table, list(times))
         # The same rows again make the same batch again, of which nothing more is inserted.
         again = sum((times[batch_id] - 1) * receipt.received for batch_id, receipt in receipts.items())
         return Counted(
@@ -154,31 +154,6 @@ class ImportLog:
             refused=sum(receipt.refused for receipt in receipts.values()),
             pending_batches=len(times) - len(receipts),
         )
-
-    def _receipts(self, batch_ids: list[str]) -> dict[str, Receipt]:
-        """The receipts of those that are counted, by batch."""
-        keys = [
-            {"pk": {"S": receipt_key(batch_id)}, "sk": {"S": sk}} for batch_id in batch_ids for sk in ("0", REFUSED)
-        ]
-        found: dict[str, Receipt] = {}
-        for item in self._dynamo.get(self._table, keys):
-            batch_id = item["pk"]["S"].partition("#")[2]
-            if item["sk"]["S"] == REFUSED:
-                found.setdefault(batch_id, Receipt.of_item(item))
-            elif item["applied"] == item["total"] or self._is_counted(batch_id):
-                found[batch_id] = Receipt.of_item(item)
-            else:
-                found.pop(batch_id, None)
-        return found
-
-    def _is_counted(self, batch_id: str) -> bool:
-        """Whether the last part of a batch of several is."""
-        pages = self._dynamo.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :batch",
-            ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
-        )
-        return any("applied" in item and item["applied"] == item["total"] for page in pages for item in page)
 
     def _of_run(self, pk: str, run: str) -> Iterator[Item]:
         pages = self._dynamo.query(
