@@ -1,4 +1,4 @@
-"""The batch: what travels in one queue message, and its content-addressed name."""
+"""The batch: the events of one queue message, under a content-addressed name."""
 
 import base64
 import binascii
@@ -15,22 +15,22 @@ from rollcall.core.events import Event
 
 MAX_BATCH_EVENTS = 500
 MAX_ENCODED_BYTES = 200 * 1024
-# Well over 500 of the largest events; a message that expands to more is not one of ours.
+# More than 500 of the largest events take. A message that expands to more was not made by `encode`.
 MAX_EXPANDED_BYTES = 20 * 1024 * 1024
 VERSION = 1
 
 
 class Batch(NamedTuple):
-    """Up to 500 events from one source. The same source and events always make the same `batch_id`."""
+    """Up to `MAX_BATCH_EVENTS` events from one source. The same source and events always make the same `batch_id`."""
 
     batch_id: str
     source: str
     received_at: str
-    """UTC, RFC 3339; when a door took the events in. Not part of the name."""
+    """When a door took the events in: UTC, RFC 3339. `batch_id` does not depend on it."""
     events: tuple[Event, ...]
 
     def age(self, now: datetime) -> timedelta:
-        """How long ago a door took it in, not less than none: clocks differ."""
+        """The time since a door took the batch in. Zero if the door's clock is ahead or `received_at` is unreadable."""
         try:
             return max(timedelta(), now - datetime.fromisoformat(self.received_at))
         except (TypeError, ValueError):
@@ -38,20 +38,21 @@ class Batch(NamedTuple):
 
 
 class UndecodableBatch(ValueError):
-    """A message body that is no batch of this version. Sending it again will not help."""
+    """A message body that is not a batch of this version. Delivering it again will not help."""
 
 
 def make_batch(events: Iterable[Event], source: str, received_at: str) -> Batch:
-    """A batch under its content-addressed name: 128 bits of SHA-256 over source and events, in hex."""
+    """Make a batch. Its `batch_id` is the first 128 bits of the SHA-256 of source and events, in hex."""
     kept = tuple(events)
     digest = hashlib.sha256(msgpack.packb([source, kept])).hexdigest()
     return Batch(digest[:32], source, received_at, kept)
 
 
 def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
-    """Cut events, in their order, into batches within the limits; yields each with its message body.
+    """Cut events, in the given order, into batches; yields each batch with its message body.
 
-    Cutting is deterministic, so that a request sent again makes the same batches.
+    A batch has at most `MAX_BATCH_EVENTS` events. A body has at most `MAX_ENCODED_BYTES` bytes, unless a single event
+    takes more. The same events are always cut in the same way, so a request sent again makes the same batches.
     """
     for start in range(0, len(events), MAX_BATCH_EVENTS):
         yield from _fit(events[start : start + MAX_BATCH_EVENTS], source, received_at)
@@ -69,7 +70,7 @@ def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tup
 
 
 def encode(batch: Batch) -> str:
-    """The message body: MessagePack, zlib, base64."""
+    """The message body of a batch: MessagePack, compressed with zlib, in base64."""
     packed = msgpack.packb(
         {
             "version": VERSION,
@@ -79,12 +80,12 @@ def encode(batch: Batch) -> str:
             "events": batch.events,
         }
     )
-    # Level 1: half the bytes are saved for a tenth of the default level's time.
+    # Level 1 halves the bytes in a tenth of the time that the default level takes.
     return base64.b64encode(zlib.compress(packed, 1)).decode()
 
 
 def decode(body: str) -> Batch:
-    """Read a message body; raises `UndecodableBatch` with the reason."""
+    """Read a message body; raises `UndecodableBatch`, whose text gives the reason."""
     try:
         expander = zlib.decompressobj()
         packed = expander.decompress(base64.b64decode(body, validate=True), MAX_EXPANDED_BYTES)
@@ -106,6 +107,6 @@ def decode(body: str) -> Batch:
         raise UndecodableBatch("a field of the batch is not text")
     batch = make_batch(events, source, received_at)
     if batch.batch_id != batch_id:
-        # Under a name that is not its own it could pass for another batch, and be dropped as a repeat of it.
+        # Under another batch's name, the consumer could drop these events as a repeat of that batch.
         raise UndecodableBatch("the batch's name does not belong to its events")
     return batch

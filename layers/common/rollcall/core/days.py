@@ -1,17 +1,17 @@
-"""Calendar days: in which one an event falls, and ranges of them. A day is its ISO text, `2025-08-01`."""
+"""Calendar days: the day of an event, and ranges of days. A day is ISO 8601 text such as `2025-08-01`."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-# Longer than any queue keeps a message, the dead-letter queue and one redrive included.
+# Longer than an event can take from a door to its counters, with its time in the dead-letter queue and one redrive.
 LONGEST_WAY_DAYS = 40
 
 _ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Calendar:
-    """The days of one timezone. `name` is an IANA name; raises `ValueError` for one that does not exist."""
+    """The days of one timezone. `name` is its IANA name; raises `ValueError` if there is no such timezone."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -22,18 +22,18 @@ class Calendar:
         self._is_utc = name in ("UTC", "Etc/UTC")
 
     def day_of(self, occurred_at: str) -> str:
-        """The day of an event's canonical `occurred_at`."""
+        """The day of an event, from its canonical `occurred_at`."""
         if self._is_utc:
             return occurred_at[:10]
         return datetime.fromisoformat(occurred_at).astimezone(self._zone).date().isoformat()
 
     def today(self, now: datetime) -> str:
-        """The day of `now`, an aware time."""
+        """The day of `now`, an aware datetime."""
         return now.astimezone(UTC).astimezone(self._zone).date().isoformat()
 
 
 def parse_day(text: str) -> str:
-    """Check a day as a caller wrote it; raises `ValueError` unless it is an existing `YYYY-MM-DD`."""
+    """Check a day that a caller wrote; raises `ValueError` unless it is an existing day as `YYYY-MM-DD`."""
     if not _ISO_DAY.fullmatch(text):
         raise ValueError("has to be a day such as 2025-08-01")
     try:
@@ -48,21 +48,21 @@ def add_days(day: str, count: int) -> str:
 
 
 def days_from(first: str, count: int) -> list[str]:
-    """`count` days in a row from `first` on; raises `OverflowError` past the year 9999."""
+    """`count` consecutive days, starting with `first`; raises `OverflowError` past the year 9999."""
     start = date.fromisoformat(first)
     return [(start + timedelta(days=offset)).isoformat() for offset in range(count)]
 
 
 def day_count(first: str, last: str) -> int:
-    """The number of days from `first` to `last`, both inclusive; none or negative where `first` is the later one."""
+    """The number of days from `first` to `last`, both inclusive; zero or negative if `last` is before `first`."""
     return (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
 
 
 def days_between(first: str, last: str) -> list[str]:
-    """Every day from `first` to `last`, both inclusive; empty where `first` is the later one."""
+    """Every day from `first` to `last`, both inclusive; empty if `last` is before `first`."""
     return days_from(first, max(0, day_count(first, last)))
 
 
 def timestamp(seconds: float) -> str:
-    """Seconds since the epoch as UTC, RFC 3339, to the second."""
+    """Seconds since the epoch as RFC 3339 text in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"

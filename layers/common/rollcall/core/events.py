@@ -1,4 +1,4 @@
-"""Events and their meaning: what is accepted, in which form it is kept, and why the rest is refused."""
+"""Events: which are accepted, the canonical form in which they are kept, and why others are refused."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ MAX_EVENT_ID_CHARACTERS = 128
 MAX_USER_ID_BYTES = 256
 MAX_EVENT_TYPE_CHARACTERS = 128
 CLOCK_SKEW = timedelta(minutes=5)
-# The calendar's first and last days have no name in every timezone.
+# In some timezones, times outside of these fall before the year 1 or after the year 9999.
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
-# What clients send in place of a user they do not know.
+# What clients send when they do not know the user.
 PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undefined", "[object object]"})
 
-# A dict is told by its class at once, another mapping by what it has.
+# `isinstance` is much faster for a dict than for an abstract Mapping, so the dict comes first.
 _OBJECT = (dict, Mapping)
-# What was read from a body refers nowhere to itself.
+# Decoded JSON and MessagePack hold no circular references.
 _canonical_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
@@ -30,7 +30,7 @@ _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", re.ASCII)
-# What most clients send, and what needs no change.
+# What most clients send. It is canonical already.
 _CANONICAL_SECOND = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_SPELLINGS = re.compile(
@@ -40,19 +40,19 @@ _UUID_SPELLINGS = re.compile(
 
 
 class Event(NamedTuple):
-    """One accepted event in its canonical form; every door ends here."""
+    """An accepted event in canonical form. Every door turns what it takes in into these."""
 
     event_id: str
     occurred_at: str
-    """UTC, RFC 3339, `Z`; microseconds at most, left out when zero."""
+    """RFC 3339 in UTC with `Z`. Has a fraction, of six digits, only if that is not zero."""
     user_id: str
     event_type: str
     properties: str
-    """A JSON object as text: keys sorted, no spaces."""
+    """A JSON object as text, with sorted keys and no spaces."""
 
     def fingerprint(self) -> str:
-        """The first 8 bytes, in hex, of the SHA-256 of everything but the id: tells a repeat from a conflict."""
-        # The lengths keep apart what a separator could not: every field may hold any character.
+        """The first 8 bytes, in hex, of the SHA-256 of all fields but the id. Tells a duplicate from a conflict."""
+        # Fields may hold any character, so lengths separate them where no separator could.
         text = (
             f"{self.occurred_at}{len(self.user_id)}:{self.user_id}"
             f"{len(self.event_type)}:{self.event_type}{self.properties}"
@@ -61,7 +61,7 @@ class Event(NamedTuple):
 
 
 class InvalidEvent(ValueError):
-    """An event that is refused. `code` is for programs, `message` names the field and the reason."""
+    """An event that is refused. `code` is for programs; `message` names the field and the reason."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -70,11 +70,11 @@ class InvalidEvent(ValueError):
 
 
 def parse_event(raw: object, now: datetime) -> Event:
-    """Check one event as a client sent it and bring it into canonical form.
+    """Check one event as a client sent it and bring it into canonical form; raises `InvalidEvent`.
 
-    `raw` is decoded JSON or MessagePack; `now` is an aware time against which the future is judged.
-    Fields that an event does not have are ignored. Raises `InvalidEvent`; one in place of an event, found bad as it
-    was decoded, is raised as it is.
+    `raw` is decoded JSON or MessagePack, or the `InvalidEvent` that a decoder put in the place of an event that it
+    could not read; that one is raised. `now` is an aware datetime: an event more than `CLOCK_SKEW` after `now` is
+    refused. Unknown fields are ignored.
     """
     if isinstance(raw, InvalidEvent):
         raise raw
@@ -99,9 +99,9 @@ def parse_event(raw: object, now: datetime) -> Event:
 
 
 def flaw(event: Event) -> str | None:
-    """Why an event that came by the queue cannot be stored and counted, or None where it can.
+    """Why the consumer cannot store and count an event from the queue, or None if it can.
 
-    Far less than `parse_event` asks: only what would break a key or a day.
+    Checks less than `parse_event`: only what would break a key or a day.
     """
     if not event.event_id or _is_longer(event.event_id, 4 * MAX_EVENT_ID_CHARACTERS):
         return "event_id is empty or too long"
@@ -118,7 +118,7 @@ def flaw(event: Event) -> str | None:
 
 
 def _is_longer(text: str, most: int) -> bool:
-    """Whether a text has more than so many bytes; a character has four at most."""
+    """Whether a text has more than `most` bytes in UTF-8. Encodes it only if its characters could take that many."""
     return 4 * len(text) > most and len(text.encode(errors="replace")) > most
 
 
@@ -165,10 +165,10 @@ def _occurred_at(value: str, now: datetime) -> str:
 
 
 def _moment(parts: re.Match[str]) -> datetime:
-    """A time in any form that is accepted, in UTC; raises `ValueError` and `OverflowError` where there is no such."""
+    """The time of an `_RFC_3339` match, in UTC; raises `ValueError` or `OverflowError` if it does not exist."""
     date, minute, second, fraction, offset = parts.groups()
     if second == "60":
-        # A leap second stays in its own minute, as POSIX clocks have it.
+        # POSIX time has no leap seconds. This one stays in its own minute, and so in its own day.
         second = "59"
     moment = datetime.fromisoformat(f"{date}T{minute}:{second}{(fraction or '')[:7]}{offset.upper()}")
     return moment.astimezone(UTC)
@@ -208,7 +208,8 @@ def _properties(value: object) -> str:
     try:
         return _canonical_json(value)
     except (TypeError, ValueError, RecursionError):
-        # MessagePack brings bytes and keys of other types, JSON brings 1e400, both bring depth and names twice.
+        # MessagePack may hold bytes and keys that are not text, JSON may hold 1e400.
+        # Both may nest too deep and name a field twice.
         raise InvalidEvent(
             "invalid_properties",
             "properties holds what JSON cannot: a number that is not finite, bytes, a name twice, or too deep",

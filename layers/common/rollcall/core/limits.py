@@ -1,24 +1,24 @@
-"""How fast somebody may call."""
+"""Rate limits: token buckets, and what is left in them."""
 
 from typing import NamedTuple
 
 
 class Limit(NamedTuple):
-    """What a bucket holds and how fast it fills."""
+    """The size of a token bucket and how fast it fills."""
 
     rate: float
-    """Tokens a second."""
+    """Tokens added a second."""
     burst: int
-    """Tokens of a full bucket."""
+    """Tokens in a full bucket."""
 
 
 class Allowance(NamedTuple):
-    """What is left of a bucket."""
+    """What is left in a token bucket."""
 
     limit: Limit
     remaining: int
     seconds: int
-    """Until the bucket is full again; where it is empty, until there is a token."""
+    """Seconds until the bucket is full again; if it is empty, seconds until it has a token."""
 
 
 class TooFast(Exception):

@@ -1,4 +1,4 @@
-"""JSON as strictly as events are read: no extensions of Python, no name twice."""
+"""A strict JSON parser: without Python's extensions, and without objects that name a field twice."""
 
 import json
 import math
@@ -11,10 +11,10 @@ MAX_INTEGER_DIGITS = 4_000
 
 
 def parse_json(text: str) -> Any:
-    """JSON without Python's extensions; raises `ValueError` or `RecursionError`.
+    """Parse JSON without Python's extensions (`NaN`, `Infinity`); raises `ValueError` or `RecursionError`.
 
-    An integer of more digits than Python converts is read as infinity, and an object that names a field twice as an
-    `InvalidEvent`; no field of an event takes either.
+    An integer with more digits than Python converts is read as infinity. An object that names a field twice is read as
+    an `InvalidEvent`. No field of an event accepts either.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
@@ -25,7 +25,7 @@ def parse_json(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[Any, Any]]) -> object:
-    """The object of some fields. Which of two values a repeated name has would be anybody's guess."""
+    """The object with these fields, or an `InvalidEvent` if a name is repeated: either value might be the right one."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
