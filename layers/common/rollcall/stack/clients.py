@@ -1,4 +1,4 @@
-"""Clients of AWS. Where AWS is, and as whom, is boto3's own business: `AWS_ENDPOINT_URL`, profiles, roles."""
+"""Clients of AWS. boto3 finds the endpoint and the credentials itself: `AWS_ENDPOINT_URL`, profiles, roles."""
 
 import json
 from collections.abc import Callable
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
 
 
-# All tries together end before API Gateway stops waiting, so that a dependency that hangs can be named.
+# All attempts end before API Gateway stops waiting, so an answer can still name the dependency that hangs.
 _QUICK = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=2, read_timeout=5)
-# What events pass through, in batches: checking parameters costs more time than all else an item takes, and botocore
-# puts its own user agent together anew for each request.
+# For clients that events pass through in batches. Checking an item's parameters takes longer than all other work on the
+# item, and botocore builds its own user agent again for each request.
 _BARE = Config(parameter_validation=False, max_pool_connections=32, user_agent="rollcall")
-# The queue's sender tries again by itself.
+# `BatchQueue` retries by itself.
 _ONCE = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=2, read_timeout=5)
-# A function that is waited for, for as long as API Gateway waits for who asks it; asking again would take too long.
+# For invoking a function. The caller waits as long as API Gateway waits for the caller, so a retry would come too late.
 _WAITING = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=2, read_timeout=25)
-# An object is read as fast as its rows are taken in.
+# An object is read only as fast as its rows are taken in.
 _PATIENT = Config(
     retries={"mode": "standard", "max_attempts": 4},
     connect_timeout=3,
     read_timeout=60,
-    # Else a URL to upload to would be signed in the old way, for a host that sends other regions elsewhere.
+    # By default boto3 signs a presigned URL in the old way, for a global host that redirects in most regions.
     signature_version="s3v4",
     s3={"addressing_style": "virtual"},
 )
@@ -44,7 +44,7 @@ _WITH_PARAMETERS = {"Statement", "Parameters"}
 
 
 def dynamodb() -> "DynamoDBClient":
-    """A client that sends what it is given, and reads and writes the JSON of the batch verbs at once."""
+    """A DynamoDB client without parameter checks, which encodes and decodes the JSON of the batch operations itself."""
     client = boto3.client("dynamodb", config=_QUICK.merge(_BARE))
     for operation in ("BatchExecuteStatement", "BatchGetItem"):
         client.meta.events.register(f"provide-client-params.dynamodb.{operation}", _encode)  # type: ignore[arg-type]
@@ -55,8 +55,10 @@ def dynamodb() -> "DynamoDBClient":
 
 
 def _encode(params: dict[str, Any], context: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Make the body of a request at once: its parameters are the JSON of the wire already, which botocore would go
-    through value by value to find out. It is left the tables' names, which it looks for an endpoint by."""
+    """Encode the body of a request, and leave botocore only the table names, which it needs to find the endpoint.
+
+    The parameters already have the shape of the wire format. botocore would walk through them value by value.
+    """
     if "Statements" in params:
         context["rollcall_body"] = _statements_json(params).encode()
         return {}
@@ -65,8 +67,10 @@ def _encode(params: dict[str, Any], context: dict[str, Any], **_: object) -> dic
 
 
 def _statements_json(params: dict[str, Any]) -> str:
-    """JSON of statements. Where all their parameters are texts, as those of the write path are, it is put together from
-    these: going through a mapping for each takes the encoder three times as long."""
+    """The JSON of statements. Joins it from the parameters if all of them are texts, as they are on the write path.
+
+    The JSON encoder takes three times as long, because it goes through a mapping for each parameter.
+    """
     statements = params["Statements"]
     if params.keys() != {"Statements"} or any(each.keys() != _WITH_PARAMETERS for each in statements):
         return _to_json(params)
@@ -86,20 +90,22 @@ def _put_body(params: dict[str, Any], context: dict[str, Any], **_: object) -> N
 
 
 def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Read an answer at once: it is what the client would give already, which botocore would build anew value by value.
-    Not where values are binary, which none of ours is."""
+    """Decode an answer: its JSON already has the shape that the client returns.
+
+    botocore would build the same again value by value. Binary values would need that; no item has one.
+    """
     if response_dict["status_code"] < 300:
         customized_response_dict.update(json.loads(response_dict["body"]))
         response_dict["body"] = b"{}"
 
 
 def later(make: Callable[[], _T]) -> _T:
-    """The client that `make` makes, at its first use: making one is a good part of a cold start."""
+    """A stand-in for the client that `make` makes, which makes it at first use. Making one slows a cold start."""
     return cast(_T, _Later(make))
 
 
 class _Later:
-    # One for all of them: boto3's session makes one client at a time.
+    # One lock for all clients: boto3's default session is not safe for making two clients at a time.
     _lock = Lock()
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -114,25 +120,25 @@ class _Later:
 
 
 def sqs() -> "SQSClient":
-    """A client of the queues."""
+    """An SQS client. It does not retry: `rollcall.stack.queues.BatchQueue` does."""
     return boto3.client("sqs", config=_ONCE.merge(_BARE))
 
 
 def s3() -> "S3Client":
-    """A client of the bucket."""
+    """An S3 client, which also makes presigned URLs."""
     return boto3.client("s3", config=_PATIENT.merge(_BARE))
 
 
 def ssm() -> "SSMClient":
-    """A client of the parameter store."""
+    """A client of SSM Parameter Store."""
     return boto3.client("ssm", config=_QUICK)
 
 
 def functions() -> "LambdaClient":
-    """A client that invokes functions and waits for their answers."""
+    """A Lambda client that waits up to 25 seconds for the answer of a function, and does not retry."""
     return boto3.client("lambda", config=_WAITING)
 
 
 def cloudwatch() -> "CloudWatchClient":
-    """A client of the metrics that AWS keeps."""
+    """A CloudWatch client."""
     return boto3.client("cloudwatch", config=_QUICK)

@@ -1,6 +1,6 @@
-"""DynamoDB in the batches it is cheapest in. Items and keys are in the client's own form, `{"name": {"S": "text"}}`.
+"""DynamoDB's batch operations, which are the cheapest. Items and keys have boto3's form, `{"name": {"S": "text"}}`.
 
-What DynamoDB throttles or leaves undone is tried again, that alone, with jittered backoff.
+Where DynamoDB throttles or leaves a part of a call undone, `Dynamo` retries that part alone, with jittered backoff.
 """
 
 import random
@@ -39,20 +39,20 @@ _REFUSED = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
 
 
 class Unavailable(Exception):
-    """DynamoDB kept on throttling, or answers what no try can mend (a missing table, a denied action)."""
+    """DynamoDB kept throttling, or gives an error that no retry can cure (a missing table, a denied action)."""
 
 
 class Setbacks(NamedTuple):
-    """What held the batch verbs up."""
+    """Why a `Dynamo` had to retry."""
 
     retries: int = 0
-    """Times that DynamoDB throttled or left something undone."""
+    """The number of times that DynamoDB throttled or left a part of a call undone."""
     conflicts: int = 0
-    """Writes of transactions that met another transaction."""
+    """The number of writes that DynamoDB cancelled because of another transaction on the same item."""
 
 
 class Dynamo:
-    """A client with the batch verbs. `sleep` takes seconds."""
+    """A DynamoDB client with batch operations that retry. `sleep` takes seconds."""
 
     def __init__(self, client: "DynamoDBClient", sleep: Callable[[float], None] = time.sleep) -> None:
         self.client = client
@@ -61,18 +61,18 @@ class Dynamo:
         self._conflicts = 0
 
     def setbacks(self) -> Setbacks:
-        """Those since this was last asked."""
+        """The setbacks since the previous call of this method."""
         counted = Setbacks(self._retries, self._conflicts)
         self._retries = self._conflicts = 0
         return counted
 
     def execute(self, statement: str, parameters: Sequence[Sequence[Any]]) -> tuple[dict[int, str], dict[int, str]]:
-        """Run one PartiQL write once for each list of parameters, which must name different keys.
+        """Run one PartiQL write for each list of parameters. Each list must name a different key.
 
-        Returns two mappings by position: the error codes of the statements whose condition did not hold
-        (`DuplicateItem` or `ConditionalCheckFailed`), and the reasons of those that DynamoDB refuses for ever.
-        All others were written.
-        One write unit for each KB of each item, refused conditions included.
+        Returns two mappings by position in `parameters`. The first has the error code of each statement whose condition
+        did not hold: `DuplicateItem` or `ConditionalCheckFailed`. The second has the reason for each statement that
+        DynamoDB will never accept. All other statements were written. Raises `Unavailable` and botocore's errors.
+        One write unit for each KB of each item, whether or not its condition held.
         """
         unmet: dict[int, str] = {}
         refused: dict[int, str] = {}
@@ -99,7 +99,7 @@ class Dynamo:
     def _execute_some(
         self, statement: str, parameters: Sequence[Sequence[Any]], positions: list[int]
     ) -> Iterator[tuple[int, str, str]]:
-        """Run some statements in one call; yields position, error code and message of those with an error."""
+        """Run up to 25 statements in one call; yields position, error code and message of each that failed."""
         try:
             answer = self.client.batch_execute_statement(
                 Statements=[{"Statement": statement, "Parameters": parameters[p]} for p in positions]
@@ -107,7 +107,7 @@ class Dynamo:
         except ClientError as error:
             if _code(error) != "ValidationException":
                 raise
-            # One statement that DynamoDB cannot even read fails the whole call: find it, spare its neighbours.
+            # One statement that DynamoDB cannot read fails the whole call. Halving finds it and runs the others.
             if len(positions) == 1:
                 yield positions[0], "ValidationError", str(error)
                 return
@@ -123,9 +123,9 @@ class Dynamo:
     def get(
         self, table: str, keys: Sequence[Item], attributes: Sequence[str] = (), *, consistent: bool = False
     ) -> Iterator[Item]:
-        """Read the named attributes, or all, of the items that exist among `keys`, in any order.
+        """Read the items of `keys` that exist, in any order: the named attributes, or all if none is named.
 
-        Half a read unit for each 4 KB of each item, absent ones included; one if consistent.
+        Half a read unit for each 4 KB of each item, absent ones included; a whole one if `consistent`.
         """
         request: dict[str, Any] = {"ConsistentRead": consistent}
         if attributes:
@@ -145,7 +145,7 @@ class Dynamo:
                 raise Unavailable(f"DynamoDB still leaves keys unread after {ATTEMPTS} tries")
 
     def put(self, table: str, items: Sequence[Item]) -> None:
-        """Put items, which must have different keys; a write unit for each KB of each."""
+        """Put items, which must have different keys; one write unit for each KB of each."""
         for chunk in _chunks(items, WRITES_PER_CALL):
             waiting: Any = {table: [{"PutRequest": {"Item": item}} for item in chunk]}
             for pause in self._pauses():
@@ -158,7 +158,7 @@ class Dynamo:
                 raise Unavailable(f"DynamoDB still leaves items unwritten after {ATTEMPTS} tries")
 
     def put_if_absent(self, table: str, item: Item) -> Item:
-        """Put an item unless its key is taken; returns the item that then stands there."""
+        """Put an item unless its key is taken; returns the item that is stored under the key afterwards."""
         try:
             self._alone(
                 self.client.put_item,
@@ -174,15 +174,15 @@ class Dynamo:
         return item
 
     def find(self, table: str, pk: str, sk: str = "-") -> Item | None:
-        """The item of a key as it stands now; a read unit for each 4 KB."""
+        """The item of a key, or None; a consistent read, one read unit for each 4 KB."""
         key = {"pk": {"S": pk}, "sk": {"S": sk}}
         return self.client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
 
     def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
-        """Update an item if the condition holds; a write unit for each KB of it either way.
+        """Update an item if its condition holds; one write unit for each KB of the item either way.
 
-        `expressions` are the client's own. Returns whether the condition held, and the item as it stands then, empty
-        where there is none.
+        `expressions` are arguments of boto3's `update_item`. Returns whether the condition held, and the item as it is
+        stored afterwards, empty if there is none.
         """
         try:
             answer = self._alone(
@@ -200,11 +200,11 @@ class Dynamo:
         return True, cast(Item, answer["Attributes"])
 
     def delete(self, table: str, pk: str, sk: str) -> None:
-        """Delete an item, if it is there; a write unit for each KB of it."""
+        """Delete an item if it exists; one write unit for each KB of it."""
         self._alone(self.client.delete_item, TableName=table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
     def _alone(self, write: Callable[..., Any], **request: Any) -> Any:
-        """Make a single write; again where a transaction has its item just then."""
+        """Make a single write; retries while a transaction holds its item."""
         for pause in self._pauses():
             try:
                 return write(**request)
@@ -218,8 +218,8 @@ class Dynamo:
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> Item | None:
         """Write all or nothing; two write units for each KB of each item.
 
-        Returns None where it was written, else the item that did not meet its write's condition (empty unless the
-        write asks for it by `ReturnValuesOnConditionCheckFailure`).
+        Returns None if all was written. Else returns the item of the first write whose condition did not hold; it is
+        empty unless that write asks for it with `ReturnValuesOnConditionCheckFailure`.
         """
         for pause in self._pauses():
             try:
@@ -241,7 +241,7 @@ class Dynamo:
         raise Unavailable(f"the transaction still meets others or throttling after {ATTEMPTS} tries")
 
     def query(self, **request: Any) -> Iterator[list[Item]]:
-        """Read a query's pages of up to 1 MB, one call each."""
+        """The pages of a query, of up to 1 MB each; one call a page."""
         while True:
             answer = self.client.query(**request)
             yield answer["Items"]
@@ -251,7 +251,7 @@ class Dynamo:
             request["ExclusiveStartKey"] = last
 
     def _pauses(self) -> Iterator[Callable[[], None]]:
-        """One way to wait for each attempt, longer each time, none after the last."""
+        """For each attempt, a function that waits before the next one, ever longer. The last one returns at once."""
         for attempt in range(ATTEMPTS):
             longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
             if attempt < ATTEMPTS - 1:

@@ -1,5 +1,8 @@
-"""Where things lie in the tables, and which of a thing's shards is whose. Every prefix has its own separator-free
-shape, and what a client wrote comes last, so that no two things share a key whatever characters they hold."""
+"""The keys of everything in the tables and the buckets, and the choice of a shard.
+
+No two things share a key, whatever characters they hold. Each kind of key has its own prefix, and the text that a
+client wrote comes last in the key.
+"""
 
 import hashlib
 import zlib
@@ -21,7 +24,7 @@ _DAY_SUFFIX = "/events.parquet"
 
 
 class Tables(NamedTuple):
-    """Names and fixed measures of the tables."""
+    """The names of the tables and their shard counts."""
 
     events: str
     stats: str
@@ -30,22 +33,22 @@ class Tables(NamedTuple):
 
 
 def shard_of(text: str, shards: int) -> int:
-    """The shard, 0 to `shards` - 1, that a text always falls into."""
+    """The shard of a text, from 0 to `shards` - 1; always the same one."""
     return zlib.crc32(text.encode()) % shards
 
 
 def users_key(day: str, shard: int) -> str:
-    """Partition of one day's users; the sort key is the user id."""
+    """Partition of one shard of a day's users; the sort key is the user id."""
     return f"users#{day}#{shard}"
 
 
 def counts_key(shard: int) -> str:
-    """Partition of the days' counters; the sort key is the day."""
+    """Partition of one shard of all days' counters; the sort key is the day."""
     return f"counts#{shard}"
 
 
 def overflow_key(day: str, shard: int) -> str:
-    """Partition of the event types that found no room in the day's counters; the sort key is the event type."""
+    """Partition of the event types for which the day's counter item has no room; the sort key is the event type."""
     return f"types#{shard}#{day}"
 
 
@@ -60,17 +63,17 @@ def receipt_key(batch_id: str) -> str:
 
 
 def idempotency_key(caller: str, digest: str) -> str:
-    """Partition of an idempotency key, by its hash; the sort key is `-`."""
+    """Partition of a caller's idempotency key, by its hash; the sort key is `-`."""
     return f"idempotency#{digest}#{caller}"
 
 
 def api_key_key(key_id: str) -> str:
-    """Partition of an API key; the sort key is `-`. All ids are the sort keys of the partition `API_KEYS_KEY`."""
+    """Partition of an API key; the sort key is `-`. The partition `API_KEYS_KEY` lists the ids as its sort keys."""
     return f"key#{key_id}"
 
 
 def account_key(account_id: str) -> str:
-    """Partition of an account and its sessions; the sort key is `-` or one of `session_key`."""
+    """Partition of an account and its sessions; the sort key is `-`, or `session_key` for a session."""
     return f"account#{account_id}"
 
 
@@ -80,7 +83,7 @@ def session_key(session_id: str) -> str:
 
 
 def bucket_key(kind: str, digest: str) -> str:
-    """Partition of the token bucket of someone without a credential, by a hash; the sort key is `-`."""
+    """Partition of the token bucket of a caller without a credential, by a hash; the sort key is `-`."""
     return f"bucket#{kind}#{digest}"
 
 
@@ -90,60 +93,60 @@ def import_id_of(key: str) -> str:
 
 
 def import_key(import_id: str) -> str:
-    """Partition of an import; the sort key is `-`, or one of `import_part_key`. Holds counts alone, read often."""
+    """Partition of an import; the sort key is `-` or `import_part_key`. Read often, so it holds counts only."""
     return f"import#{import_id}"
 
 
 def import_part_key(run: str, number: int) -> str:
-    """Sort key of a part of an import, which belongs to one run of it."""
+    """Sort key of a part of an import. A part belongs to one run of the import."""
     return f"{run}#{number:06d}"
 
 
 def import_batches_key(import_id: str) -> str:
-    """Partition of the names of an import's batches; the sort keys are those of its parts."""
+    """Partition of the batch ids of an import; the sort key is `import_part_key`."""
     return f"batches#{import_id}"
 
 
 def day_users_object(day: str, count: int) -> str:
-    """Key of the object that holds the users of a day, of which there are `count`."""
+    """Key of the object that holds the `count` users of a day."""
     return f"day-users/{day}/{count}"
 
 
 def batch_object(batch_id: str) -> str:
-    """Key of the archive's object of the events that a batch owns."""
+    """Key of the archive's object with the events that a batch owns."""
     return f"{BATCHES}{batch_id}{_BATCH_SUFFIX}"
 
 
 def batch_of_object(key: str) -> str:
-    """The batch of one of the archive's objects under `BATCHES`."""
+    """The batch id in the key of an archive's object under `BATCHES`."""
     return key.removeprefix(BATCHES).removesuffix(_BATCH_SUFFIX)
 
 
 def day_object(day: str) -> str:
-    """Key of the archive's object of the events of a day."""
+    """Key of the archive's object with the events of a day."""
     return f"{ARCHIVED_DAYS}{day}{_DAY_SUFFIX}"
 
 
 def day_of_object(key: str) -> str:
-    """The day of one of the archive's objects under `ARCHIVED_DAYS`."""
+    """The day in the key of an archive's object under `ARCHIVED_DAYS`."""
     return key.removeprefix(ARCHIVED_DAYS).removesuffix(_DAY_SUFFIX)
 
 
 def type_attribute(event_type: str) -> str:
-    """The attribute of the day's counters that counts an event type."""
+    """The attribute of a day's counter item that counts an event type."""
     return _TYPE_PREFIX + event_type
 
 
 def source_attribute(source: str) -> str:
-    """The attribute of the day's counters that counts the events of a source."""
+    """The attribute of a day's counter item that counts the events of a source."""
     return _SOURCE_PREFIX + source
 
 
 def counted_source(attribute: str) -> str | None:
-    """The source that an attribute of the day's counters counts, or None where it is another attribute."""
+    """The source that an attribute of a day's counter item counts, or None for any other attribute."""
     return attribute[len(_SOURCE_PREFIX) :] if attribute.startswith(_SOURCE_PREFIX) else None
 
 
 def counted_type(attribute: str) -> str | None:
-    """The event type that an attribute of the day's counters counts, or None where it is another attribute."""
+    """The event type that an attribute of a day's counter item counts, or None for any other attribute."""
     return attribute[len(_TYPE_PREFIX) :] if attribute.startswith(_TYPE_PREFIX) else None

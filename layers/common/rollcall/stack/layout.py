@@ -1,6 +1,7 @@
-"""What must never change under stored data: the reporting timezone and the shard counts.
+"""The layout: the settings that must not change once data is stored, the reporting timezone and the shard counts.
 
-A user's (day, user) pair under another shard or another day would be claimed, and counted, a second time.
+After a change, a user's (day, user) pair could fall under another day or shard. The consumer would then claim it and
+count it a second time.
 """
 
 from collections.abc import Mapping
@@ -15,13 +16,13 @@ _KEY = {"pk": {"S": LAYOUT_KEY}, "sk": {"S": "-"}}
 
 
 def hold_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
-    """Write down the layout at first use, and from then on hold the settings to it; raises `BadSetting`."""
+    """Store the layout at first use; afterwards raise `BadSetting` if the settings differ from it. One write unit."""
     item = {name: {"S": value} for name, value in _layout(tables, calendar).items()}
     _compare(dynamo.put_if_absent(tables.stats, {**_KEY, **item}), tables, calendar)
 
 
 def check_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
-    """Hold the settings of a reader to the layout, if one is written down; raises `BadSetting`."""
+    """For readers: raise `BadSetting` if a layout is stored and the settings differ from it. Half a read unit."""
     _compare(dynamo.client.get_item(TableName=tables.stats, Key=_KEY).get("Item", {}), tables, calendar)
 
 

@@ -1,4 +1,4 @@
-"""The queues: of batches between the doors and the consumer, and of what can never be stored."""
+"""The two queues: batches on their way from the doors to the consumer, and the dead-letter queue."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 
-# SQS takes ten messages and 256 KiB a call (1 MiB since 2025; emulators and other regions may lag).
+# SQS takes 10 messages and 256 KiB a call. AWS takes 1 MiB since 2025, emulators and some regions may not.
 MESSAGES_PER_CALL = 10
 BYTES_PER_CALL = 256 * 1024
 ATTEMPTS = 4
@@ -28,7 +28,7 @@ FIRST_BACKOFF_SECONDS = 0.05
 
 
 class BatchQueue:
-    """The queue between the doors and the consumer. `sleep` takes seconds."""
+    """The queue from the doors to the consumer. `sleep` takes seconds."""
 
     def __init__(self, client: "SQSClient", url: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class BatchQueue:
         self._sleep = sleep
 
     def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
-        """Send message bodies; returns those that are still not taken after some tries: position and error code."""
+        """Send message bodies; returns the error code, by position, of each body not taken in `ATTEMPTS` attempts."""
         failures = dict.fromkeys(range(len(bodies)), "")
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -81,21 +81,21 @@ def _calls(bodies: Sequence[str], positions: Iterable[int]) -> Iterable[list[int
 
 
 class DeadLetterQueue:
-    """The queue of what can never be stored. Each message says why in its attribute `reason`."""
+    """The queue of messages and events that can never be stored. The attribute `reason` of a message says why."""
 
     def __init__(self, client: "SQSClient", url: str) -> None:
         self._client = client
         self._url = url
 
     def send(self, batch: Batch, reason: str) -> None:
-        """Keep a batch, in the form that a redrive can deliver again."""
+        """Send a batch, in the form in which a redrive can deliver it again; raises botocore's errors."""
         self.send_body(encode(batch), reason)
 
     def send_body(self, body: str, reason: str) -> None:
-        """Keep a message as it came; botocore's errors where it cannot be kept."""
+        """Send a message body unchanged; raises botocore's errors."""
         self._client.send_message(
             QueueUrl=self._url,
             MessageBody=body,
-            # An attribute takes no control characters.
+            # SQS takes no control characters in an attribute.
             MessageAttributes={"reason": {"DataType": "String", "StringValue": ascii(reason)[1:-1][:250]}},
         )

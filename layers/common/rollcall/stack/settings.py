@@ -1,4 +1,4 @@
-"""Settings of the functions, read from their environment. A bad one fails at start, with its name."""
+"""Settings of the functions, read from the environment. A function with a bad setting fails at start and names it."""
 
 import re
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from rollcall.stack.keys import Tables
 
 
 class BadSetting(ValueError):
-    """A setting that is missing or cannot be used; the text names it."""
+    """A setting is missing or has an unusable value; the text names it."""
 
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """Of the HTTP door."""
+    """Settings of the function that takes in events over HTTP."""
 
     queue_url: str
     calendar: Calendar
     upload_bucket: str
     hot_days: int
-    """Days for which an event's id is known to be taken, 0 for ever."""
+    """Days during which an event id is known as taken; 0 means for ever."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "IngestSettings":
@@ -36,7 +36,7 @@ class IngestSettings:
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """Of the function that cuts uploaded files."""
+    """Settings of the function that cuts uploaded files."""
 
     import_queue_url: str
     stats_table: str
@@ -51,7 +51,7 @@ class PlanSettings:
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """Of the function that takes in the pieces of uploaded files."""
+    """Settings of the function that takes in the parts of uploaded files."""
 
     queue_url: str
     calendar: Calendar
@@ -69,16 +69,16 @@ class ImportSettings:
 
 @dataclass(frozen=True)
 class ConsumerSettings:
-    """Of the consumer."""
+    """Settings of the consumer."""
 
     tables: Tables
     calendar: Calendar
     dead_letter_queue_url: str
     remembered_user_days: int
     archive_bucket: str | None
-    """None where there is no archive."""
+    """None if the stack keeps no archive."""
     hot_days: int
-    """Days after which an event leaves the table, 0 for never."""
+    """Days after which an event leaves the events table; 0 means never."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "ConsumerSettings":
@@ -98,7 +98,7 @@ class ConsumerSettings:
 
 @dataclass(frozen=True)
 class StatsSettings:
-    """Of the readers: stats and retention."""
+    """Settings of the functions that read the counters: stats and retention."""
 
     tables: Tables
     calendar: Calendar
@@ -111,7 +111,7 @@ class StatsSettings:
 
 @dataclass(frozen=True)
 class RetentionSettings:
-    """Of retention, which reads the stats and keeps large days' users."""
+    """Settings of the retention function, which keeps the users of large days in a bucket."""
 
     stats: StatsSettings
     bucket: str
@@ -124,12 +124,12 @@ class RetentionSettings:
 
 @dataclass(frozen=True)
 class ArchiveSettings:
-    """Of those who read the archive: compaction and segments."""
+    """Settings of the functions that read the archive: compact and segments."""
 
     bucket: str
     stats_table: str
     memory_megabytes: int
-    """Of the function."""
+    """Memory of the function."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "ArchiveSettings":
@@ -143,11 +143,11 @@ class ArchiveSettings:
 
 @dataclass(frozen=True)
 class SegmentsSettings:
-    """Of the function that answers from the archive."""
+    """Settings of the function that answers from the archive."""
 
     archive: ArchiveSettings
     storage_megabytes: int
-    """Of the function's disk, which it keeps files of the archive on."""
+    """Size of the function's disk, on which it keeps files of the archive."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "SegmentsSettings":
@@ -160,10 +160,10 @@ class SegmentsSettings:
 
 @dataclass(frozen=True)
 class AskSettings:
-    """Of those who have segments answered."""
+    """Settings of the functions that ask the segments function."""
 
     segments_function: str | None
-    """None where there is no archive."""
+    """None if the stack keeps no archive."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "AskSettings":
@@ -173,7 +173,7 @@ class AskSettings:
 
 @dataclass(frozen=True)
 class HealthSettings:
-    """Of the dependency check."""
+    """Settings of the health check."""
 
     tables: Tables
     access_table: str
@@ -181,7 +181,7 @@ class HealthSettings:
     dead_letter_queue_url: str
     upload_bucket: str
     archive_bucket: str | None
-    """None where no archive is kept."""
+    """None if the stack keeps no archive."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "HealthSettings":
@@ -198,7 +198,7 @@ class HealthSettings:
 
 @dataclass(frozen=True)
 class AccessSettings:
-    """Of the gate: who may call, how fast, and from which web pages."""
+    """Settings of the gate: who may call, how fast, and from which web pages."""
 
     table: str
     signing_key_parameter: str
@@ -218,13 +218,13 @@ class AccessSettings:
 
 @dataclass(frozen=True)
 class AccountSettings:
-    """Of registration and login."""
+    """Settings of registration and login."""
 
     open_registration: bool
     address_limit: Limit
-    """Of one address that has no credential."""
+    """For all requests without a credential from one address."""
     login_limit: Limit
-    """Of tries to log in to one account."""
+    """For attempts to log in to one account."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "AccountSettings":
@@ -280,7 +280,7 @@ def _hot_days(environment: Mapping[str, str]) -> int:
 
 
 def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Web origins between commas; none where it is empty."""
+    """Web origins, separated by commas; none if the setting is empty."""
     origins = tuple(origin.strip() for origin in environment.get(name, "").split(",") if origin.strip())
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", origin):
