@@ -1,8 +1,10 @@
-"""Accounts of people: passwords as Argon2id hashes, and sessions that live by refresh tokens.
+"""Accounts of people: passwords as Argon2id hashes, and sessions that refresh tokens prolong.
 
-A session is a family of refresh tokens, of which the last one issued is good once. An earlier one that comes again was
-copied by somebody, and ends the session for everybody who has a token of it. Of a token two hashes are kept: of the
-part that all tokens of the family share, which tells a replay from a guess, and of the part that is this token's own.
+A session is a family of refresh tokens. Only the last issued token of the family is valid, and only once. If an earlier
+token is used again, somebody has copied it, so the session ends for every holder of its tokens.
+
+The session keeps two hashes. One is of the part that all tokens of the family share: it tells a replayed token from a
+guessed one. The other is of the part that only the last token has.
 """
 
 import hashlib
@@ -34,7 +36,7 @@ _REFRESH_TOKEN = re.compile(r"rt_([0-9a-f]{32})_([0-9a-f]{32})_([0-9a-f]{32})_([
 
 
 class BadAccount(ValueError):
-    """An account that cannot be made; the text names the field and the reason."""
+    """A field of a new account or a new password is not acceptable; the text names the field and the reason."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field} {reason}")
@@ -42,19 +44,19 @@ class BadAccount(ValueError):
 
 
 class AccountExists(ValueError):
-    """There is an account of that email."""
+    """An account with this email exists."""
 
 
 class WrongPassword(ValueError):
-    """The email or the password is wrong; which of them is not told."""
+    """The email or the password is wrong. The error does not tell which."""
 
 
 class InvalidRefreshToken(ValueError):
-    """A refresh token that is not good: never issued, used before, expired, or of a session that has ended."""
+    """A refresh token that was never issued, was used before, has expired, or belongs to a session that has ended."""
 
 
 class Account(NamedTuple):
-    """An account as it can be shown."""
+    """The public part of an account."""
 
     account_id: str
     email: str
@@ -62,7 +64,7 @@ class Account(NamedTuple):
 
 
 class TokenPair(NamedTuple):
-    """What a login or a refresh gives."""
+    """The tokens that a login or a refresh issues."""
 
     access_token: str
     refresh_token: str
@@ -79,7 +81,7 @@ class _Refresh(NamedTuple):
 
 
 class Accounts:
-    """The accounts in a table. `clock` is in seconds, as `time.time`; `attempts` slows logins to one account."""
+    """The accounts in a table. `attempts` limits the logins to one account. `clock` gives seconds, as `time.time`."""
 
     def __init__(
         self,
@@ -97,11 +99,11 @@ class Accounts:
         self._attempts = attempts
         self._buckets = Buckets(dynamo, table, clock)
         self._clock = clock
-        # What the password of an account that is not there is held against, so that it takes as long.
+        # A password for a missing account is compared with this, so that the answer takes as long.
         self._dummy = passwords.hash(secrets.token_hex(16))
 
     def register(self, email: str, password: str, scopes: Iterable[str]) -> Account:
-        """Make an account. Raises `BadAccount` or `AccountExists`."""
+        """Make an account; raises `BadAccount` or `AccountExists`."""
         email = _checked_email(email)
         _check_password("password", password)
         wanted = [scope for scope in SCOPES if scope in set(scopes)]
@@ -116,24 +118,26 @@ class Accounts:
             "password": {"S": self._passwords.hash(password)},
             "password_version": {"S": secrets.token_hex(8)},
         }
-        # A write whose answer was lost finds its own.
+        # boto3 retries a write whose answer was lost, and then finds the item of its own first try.
         if self._dynamo.put_if_absent(self._table, item)["password_version"] != item["password_version"]:
             raise AccountExists(email)
         return Account(account_id, email, wanted)
 
     def login(self, email: str, password: str) -> TokenPair:
-        """Begin a session. Raises `WrongPassword`, or `rollcall.core.limits.TooFast` whether or not there is such an
-        account."""
+        """Begin a session. Raises `WrongPassword` or `rollcall.core.limits.TooFast`.
+
+        Each error is the same whether or not the account exists.
+        """
         account_id = account_id_of(_normal(email))
         account = self._verified(account_id, password)
         token = self._new_tokens(account_id)
-        # Signed first: what fails then has changed nothing.
+        # Signing comes first: if it fails, nothing has changed.
         pair = self._issued(token)
         self._begin(account, token)
         return pair
 
     def refresh(self, text: str) -> TokenPair:
-        """Exchange a refresh token for new tokens; raises `InvalidRefreshToken`, and ends the session of a replay."""
+        """Exchange a refresh token for new tokens; raises `InvalidRefreshToken`. A replayed token ends its session."""
         old = _parsed(text)
         key = (account_key(old.account_id), session_key(old.session_id))
         session = self._dynamo.find(self._table, *key)
@@ -145,7 +149,7 @@ class Accounts:
         if self._clock() >= int(session["expires_at"]["N"]):
             raise InvalidRefreshToken("the refresh token has expired")
         new = old._replace(own=secrets.token_hex(24))
-        # Signed first: what fails then may be tried again with the same token.
+        # Signing comes first: if it fails, the caller can try again with the same token.
         pair = self._issued(new)
         failed = self._dynamo.transact(
             [
@@ -166,13 +170,13 @@ class Accounts:
             ]
         )
         if failed is not None:
-            # The same token came twice at once, or the password has been changed.
+            # The same token was used twice at the same time, or the password has changed.
             self._end(old)
             raise InvalidRefreshToken("the refresh token was used before; the session has ended")
         return pair
 
     def logout(self, text: str) -> None:
-        """End the session of a refresh token, used or not; a text that is none ends nothing."""
+        """End the session of a refresh token, even of a used one. Does nothing if the text is not a refresh token."""
         try:
             token = _parsed(text)
         except InvalidRefreshToken:
@@ -182,8 +186,10 @@ class Accounts:
             self._end(token)
 
     def change_password(self, account_id: str, present: str, new: str) -> None:
-        """Change the password and end every session. Raises `WrongPassword`, `BadAccount` or
-        `rollcall.core.limits.TooFast`."""
+        """Change the password and end every session of the account.
+
+        Raises `WrongPassword`, `BadAccount` or `rollcall.core.limits.TooFast`.
+        """
         _check_password("new_password", new)
         account = self._verified(account_id, present)
         version = {"S": secrets.token_hex(8)}
@@ -200,16 +206,16 @@ class Accounts:
                 ":version": version,
             },
         )
-        # A write whose answer was lost finds its own.
+        # boto3 retries a write whose answer was lost, and then finds the password of its own first try.
         if not changed and standing.get("password_version") != version:
-            # Somebody changed it at the same moment.
+            # Another request changed the password at the same time.
             raise WrongPassword
-        # A session that outlives a crash here cannot be refreshed: it began with the former password.
+        # A crash here may leave sessions. They cannot be refreshed, because they began with the former password.
         for session_id in self._sessions(account_id):
             self._end(_Refresh(account_id, session_id, "", ""))
 
     def _verified(self, account_id: str, password: str) -> Item:
-        """The account, if the password is its own; takes the same steps where there is no such account."""
+        """The account if the password is right; raises `WrongPassword`. Does the same work if there is no account."""
         self._buckets.take_for(bucket_key("login", account_id), self._attempts)
         account = self._dynamo.find(self._table, account_key(account_id))
         matches = self._passwords.matches(account["password"]["S"] if account else self._dummy, password)
@@ -261,7 +267,7 @@ class Accounts:
 
 
 def account_id_of(email: str) -> str:
-    """The id of the account of an email, so that it is found by one read."""
+    """The id of the account with an email. It follows from the email, so that one read finds the account."""
     return hashlib.sha256(_normal(email).encode()).hexdigest()[:32]
 
 

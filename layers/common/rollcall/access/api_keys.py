@@ -1,4 +1,4 @@
-"""API keys: a random secret that is shown once and kept as a hash, with what it may do."""
+"""API keys: random secrets with scopes. A secret is shown once; only its hash is kept."""
 
 import hashlib
 import hmac
@@ -16,11 +16,11 @@ from rollcall.stack.keys import API_KEYS_KEY, api_key_key
 
 SCOPES = ("ingest", "read", "admin")
 LABEL = r"[a-z0-9][a-z0-9_.-]{0,31}"
-# The labels of uploaded files and of accounts, which no key may pass its events off as.
+# The sources of uploaded files and of accounts. No key may count its events under them.
 RESERVED_SOURCES = frozenset({"account", "import"})
 MAX_LIFETIME = timedelta(days=3_650)
 MIN_RATE = 0.001
-# A key is one item, and DynamoDB writes an item of up to 1 KB a thousand times a second, a larger one less often.
+# Each request writes the key's item. DynamoDB writes an item up to 1,000 times a second, one over 1 KB less often.
 MAX_RATE = 500
 MAX_BURST = 5_000
 MAX_GRACE_SECONDS = 7 * 86_400
@@ -31,19 +31,19 @@ _COUNT_PREFIX = "requests#"
 
 
 class UnknownKey(LookupError):
-    """There is no key of that id."""
+    """No key has this id."""
 
 
 class KeyRevoked(ValueError):
-    """A revoked key stays revoked."""
+    """The key is revoked, so it cannot be rotated."""
 
 
 class KeyChanged(ValueError):
-    """Somebody else rotated the key at the same moment."""
+    """Another request rotated the key at the same time."""
 
 
 class BadKey(ValueError):
-    """A key that cannot be made; the text names the field and the reason."""
+    """A field of a new key is not acceptable; the text names the field and the reason."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field} {reason}")
@@ -51,24 +51,24 @@ class BadKey(ValueError):
 
 
 class ApiKey(NamedTuple):
-    """A key as it can be shown: all but the secret. Times are UTC, RFC 3339."""
+    """A key without its secret. Times are RFC 3339 in UTC."""
 
     key_id: str
     name: str
     scopes: tuple[str, ...]
     source: str
-    """What its events are counted under."""
+    """The label under which the key's events are counted."""
     limit: Limit | None
-    """None for the stack's own."""
+    """None if the stack's default limit applies."""
     created_at: str
     expires_at: str | None
     revoked_at: str | None
     requests: dict[str, int]
-    """Requests let through, by method and route."""
+    """Requests admitted, by method and route."""
 
 
 class ApiKeys:
-    """The keys in a table. `clock` is in seconds, as `time.time`."""
+    """The keys in a table. `clock` gives seconds, as `time.time`."""
 
     def __init__(self, dynamo: Dynamo, table: str, clock: Callable[[], float] = time.time) -> None:
         self._dynamo = dynamo
@@ -83,9 +83,10 @@ class ApiKeys:
         limit: Limit | None = None,
         lifetime: timedelta | None = None,
     ) -> tuple[ApiKey, str]:
-        """Make a key; returns it with the text to authenticate by, which is kept nowhere. Raises `BadKey`.
+        """Make a key; returns it with the text that a caller authenticates with. Raises `BadKey`.
 
-        Each source is a counter in every day's item, so that there should be tens of them, not thousands.
+        The text is stored nowhere. Each source is a counter in every day's item, so a stack should have tens of
+        sources, not thousands.
         """
         wanted = tuple(scope for scope in SCOPES if scope in set(scopes))
         _check(name, wanted, set(scopes), source, limit)
@@ -111,7 +112,7 @@ class ApiKeys:
         return _shown(item), text
 
     def all(self) -> list[ApiKey]:
-        """All keys, revoked ones too, oldest first."""
+        """All keys, oldest first, revoked ones included."""
         pages = self._dynamo.query(
             TableName=self._table,
             KeyConditionExpression="pk = :keys",
@@ -123,10 +124,10 @@ class ApiKeys:
         return sorted(keys, key=lambda key: (key.created_at, key.key_id))
 
     def rotate(self, key_id: str, grace: timedelta = timedelta()) -> str:
-        """Give a key another secret, and let the present one work for a time yet; returns the new text.
+        """Give a key a new secret; returns the new text. The present secret stays valid for `grace`.
 
-        One rotation at a time: a second one within the time ends the first one's. Raises `UnknownKey`, `KeyRevoked`, or
-        `KeyChanged`.
+        At most two secrets are valid: a second rotation within `grace` ends the oldest one. Raises `UnknownKey`,
+        `KeyRevoked` or `KeyChanged`.
         """
         text = _new_text(key_id)
         found = self._find(key_id)
@@ -144,7 +145,7 @@ class ApiKeys:
                 ":until": {"N": str(until)},
             },
         )
-        # A write whose answer was lost finds its own.
+        # boto3 retries a write whose answer was lost, and then finds the hash of its own first try.
         if updated or standing.get("hash") == {"S": _hash(text)}:
             return text
         if not standing:
@@ -154,7 +155,7 @@ class ApiKeys:
         raise KeyChanged(key_id)
 
     def revoke(self, key_id: str) -> None:
-        """Have a key refused from now on; raises `UnknownKey`. Again changes nothing."""
+        """Refuse a key from now on; raises `UnknownKey`. A second call changes nothing."""
         self._find(key_id)
         self._dynamo.update(
             self._table,
@@ -173,13 +174,16 @@ class ApiKeys:
 
 
 def key_id_of(text: str) -> str | None:
-    """The id in the text of a key, or None where it is not one."""
+    """The key id in the text of a key, or None if the text is not a key."""
     match = _KEY.fullmatch(text)
     return match[1] if match else None
 
 
 def belongs(text: str, item: Item, now: float) -> bool:
-    """Whether it is the text of the key that an item keeps; `now` in seconds."""
+    """Whether `text` is the present text of the key in `item`, or the previous one within its grace.
+
+    `now` is in seconds.
+    """
     digest = _hash(text)
     present = hmac.compare_digest(digest, item["hash"]["S"])
     previous = "previous_hash" in item and hmac.compare_digest(digest, item["previous_hash"]["S"])
@@ -192,7 +196,7 @@ def count_name(method: str, route: str) -> str:
 
 
 def limit_of(item: Item) -> Limit | None:
-    """The limit that an item has of its own."""
+    """The limit of the key in `item`, or None if it has no limit of its own."""
     return Limit(float(item["rate"]["N"]), int(item["burst"]["N"])) if "rate" in item else None
 
 
@@ -216,7 +220,7 @@ def _new_text(key_id: str) -> str:
 
 
 def _hash(text: str) -> str:
-    # 192 random bits need no slow hash.
+    # A secret of 192 random bits cannot be guessed, so the hash need not be slow.
     return hashlib.sha256(text.encode()).hexdigest()
 
 

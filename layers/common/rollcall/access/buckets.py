@@ -1,10 +1,13 @@
-"""Token buckets in DynamoDB, the same for all instances and exact however many requests come at once.
+"""Token buckets in DynamoDB. All instances share them, and they are exact however many requests come at once.
 
-A bucket is kept as the moment at which it is full again: taking a token moves that moment on by the time in which one
-token comes in, and a token is there while the moment is not further off than a full bucket. A bucket that is full
-already counts from now, which DynamoDB has no `max` for. The moment therefore has generations: who finds the bucket
-full writes to the next generation, which begins at now if nobody has begun it. Of any number of requests that find the
-same full bucket, one begins the generation and all others add to it, each with its one conditional write.
+A bucket is stored as the moment at which it will be full again. To take a token, a request moves that moment later by
+the time in which one token is added. It may do so if the new moment is no further away than the time in which an empty
+bucket fills; else no token is left.
+
+If the bucket is full already, the moment lies in the past and the request has to count from now. DynamoDB's
+expressions have no `max` for that, so the moment has generations. A request that finds the bucket full writes to the
+next generation. The first such request begins the generation at now, and all others that found the same full bucket add
+to it. Each request needs one conditional write.
 """
 
 import time
@@ -19,11 +22,11 @@ _ATTEMPTS = 20
 
 
 class NoBucket(Exception):
-    """The item that holds the bucket is gone."""
+    """The item that holds the bucket no longer exists."""
 
 
 class Buckets:
-    """The buckets of a table. `clock` is in seconds, as `time.time`."""
+    """The buckets in a table. `clock` gives seconds, as `time.time`."""
 
     def __init__(self, dynamo: Dynamo, table: str, clock: Callable[[], float] = time.time) -> None:
         self._dynamo = dynamo
@@ -31,9 +34,9 @@ class Buckets:
         self._clock = clock
 
     def take_for(self, pk: str, limit: Limit) -> Allowance:
-        """Take a token from a bucket of its own, which is forgotten once it is full again; raises `TooFast`.
+        """Take a token from a bucket that is an item of its own; raises `TooFast`.
 
-        A read unit, and a write unit where a token is there.
+        The item expires once the bucket is full again. One read unit, and one write unit if a token is left.
         """
         now = self._now()
         found = self._dynamo.find(self._table, pk) or {}
@@ -41,10 +44,10 @@ class Buckets:
         return self._take(pk, "-", found, limit, now, {"expires_at": kept_until})
 
     def take(self, found: Item, limit: Limit, now: int, count: str) -> Allowance:
-        """Take a token from the bucket in an item that was read just now, and count that under a name.
+        """Take a token from the bucket in `found`, an item that the caller has just read.
 
-        `now` is in microseconds, from before the item was read. Raises `TooFast`, or `NoBucket` where the item was
-        deleted since. A write unit where a token is there.
+        Also adds 1 to the item's attribute `count`. `now` is in microseconds and was taken before the item was read.
+        Raises `TooFast`, or `NoBucket` if the item was deleted in the meantime. One write unit if a token is left.
         """
         return self._take(found["pk"]["S"], found["sk"]["S"], found, limit, now, {}, count)
 
@@ -56,7 +59,7 @@ class Buckets:
     ) -> Allowance:
         token = max(1, round(_MICROSECONDS / limit.rate))
         for _ in range(_ATTEMPTS):
-            # With the last token gone, the bucket is full again when all its tokens have come in.
+            # Taking the last token moves the moment from here to where an empty bucket would be full.
             latest = now + (limit.burst - 1) * token
             generation = int(found.get("generation", {"N": "0"})["N"])
             full_at = int(found.get(_name(generation), {"N": "0"})["N"])
@@ -83,7 +86,7 @@ class Buckets:
         sets: Mapping[str, int],
         count: str,
     ) -> tuple[bool, Item]:
-        """Move the moment on; returns whether it stood as it was read, and the item."""
+        """Move the moment later if the token is still there; returns whether it was, and the stored item."""
         names = {"#generation": "generation", "#this": _name(generation)}
         values = {":latest": latest, ":token": token}
         if full:

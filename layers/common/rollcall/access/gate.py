@@ -1,4 +1,4 @@
-"""Who may call: finds whose a credential is, what it may do, and takes a token from its bucket."""
+"""The gate: finds the owner and the scopes of a credential, and takes a token from its bucket."""
 
 import time
 from collections.abc import Callable
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
 
 
-# What the events of somebody who is logged in are counted under.
+# The source under which the events of logged-in people are counted.
 ACCOUNT_SOURCE = "account"
 
 
 class Principal(NamedTuple):
-    """Somebody who may call."""
+    """A caller with a valid credential."""
 
     name: str
-    """For the logs: `key` or `account`, and an id that is no secret."""
+    """For the logs: `key` or `account`, and an id that is not secret."""
     scopes: frozenset[str]
     source: str
-    """What their events are counted under."""
+    """The label under which the caller's events are counted."""
     account_id: str | None
     """None for an API key."""
 
 
 class Unauthenticated(Exception):
-    """A credential that is not, or no longer, good. `code` is for programs, the text for people."""
+    """A credential is not valid, or no longer. `code` is for programs, the text for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class Unauthenticated(Exception):
 
 
 class Gate:
-    """Reads the credentials in the access table. `limit` is for those without one of their own."""
+    """Checks credentials against the access table. `limit` applies to credentials without one of their own."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class Gate:
         self._buckets = Buckets(dynamo, table, clock)
 
     def admit(self, credential: str, method: str, route: str) -> tuple[Principal, Allowance]:
-        """Whose an API key or an access token is, and what is left of their bucket.
+        """The caller with this API key or access token, and what is left in the caller's bucket.
 
-        A read unit and a write unit: the bucket is in the item that says who it is. A credential that was revoked is
-        refused from the next request on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast` and botocore's
-        errors.
+        One read unit and one write unit: the bucket is in the same item as the credential. A revoked credential is
+        refused from the next request on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast`,
+        `rollcall.stack.dynamo.Unavailable` and botocore's errors.
         """
         now = self._clock()
         key_id = apikeys.key_id_of(credential)

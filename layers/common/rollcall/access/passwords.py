@@ -7,17 +7,17 @@ from argon2.exceptions import VerifyMismatchError
 
 
 class Passwords:
-    """Hashes passwords and compares them; both take tens of milliseconds and 64 MiB."""
+    """Hashes passwords and checks them. Each takes tens of milliseconds and 64 MiB."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
 
     def hash(self, password: str) -> str:
-        """A salted hash with its parameters, as text."""
+        """A salted hash as text, with the parameters of Argon2id."""
         return self._hasher.hash(_normal(password))
 
     def matches(self, hashed: str, password: str) -> bool:
-        """Whether it is the password that was hashed."""
+        """Whether `hashed` is a hash of `password`."""
         try:
             return self._hasher.verify(hashed, _normal(password))
         except VerifyMismatchError:
@@ -25,5 +25,5 @@ class Passwords:
 
 
 def _normal(password: str) -> str:
-    # The same keys give other code points on other systems.
+    # Systems encode the same characters as different code points.
     return unicodedata.normalize("NFKC", password)

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs (RFC 7519) of 15 minutes, signed with HMAC-SHA256 by a key that lives in SSM Parameter Store."""
+"""Access tokens: JWTs (RFC 7519) valid for 15 minutes, signed with HMAC-SHA256. The key is in SSM Parameter Store."""
 
 import hashlib
 import json
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 ACCESS_SECONDS = 15 * 60
 ALGORITHM = "HS256"
-# A key that was replaced in the store is forgotten by all instances after this time.
+# For this time after the key in the store is replaced, an instance may still accept tokens of the old key.
 _REMEMBERED_SECONDS = 300
 _SIGNED_WITH_SECONDS = 30
-# For a token of another key the store is asked again, but no more often.
+# For a token of an unknown key, an instance reads the store again, but not more often than this.
 _ASKED_AGAIN_SECONDS = 10
 _TRIES = 5
-# How far the clocks of two instances may be apart.
+# How far the clocks of two instances may differ.
 _SKEW_SECONDS = 60
 
 
 class InvalidToken(ValueError):
-    """A text that is no access token of this stack."""
+    """The text is not an access token of this stack."""
 
 
 class ExpiredToken(InvalidToken):
-    """An access token whose time is over."""
+    """The access token has expired."""
 
 
 class TokenClaims(NamedTuple):
-    """What a token says."""
+    """What an access token claims: the account and the session that it was issued for."""
 
     account_id: str
     session_id: str
@@ -49,7 +49,7 @@ class _Secret(NamedTuple):
 
 
 class SigningKey:
-    """The stack's signing key, a SecureString, made at first use. `clock` is in seconds and need not be the wall's."""
+    """The stack's signing key: a SecureString, made at first use. `clock` gives seconds, as `time.monotonic`."""
 
     def __init__(self, ssm: "SSMClient", name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._ssm = ssm
@@ -59,7 +59,10 @@ class SigningKey:
         self._read_at = -float("inf")
 
     def present(self) -> _Secret:
-        """The key to sign with; made if there is none. Raises botocore's errors."""
+        """The key to sign with. Makes one if the store has none.
+
+        Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
+        """
         for _ in range(_TRIES):
             found = self._stored(_SIGNED_WITH_SECONDS) or self._made()
             if found:
@@ -67,7 +70,7 @@ class SigningKey:
         raise Unavailable(f"the parameter {self._name} cannot be read, nor made because it exists")
 
     def find(self, kid: str) -> str | None:
-        """The secret of a key's id, or None where it is not the present key's."""
+        """The secret of the key with the id `kid`, or None if the present key has another id."""
         found = self._stored(_REMEMBERED_SECONDS)
         if found is None or found.kid != kid:
             found = self._stored(_ASKED_AGAIN_SECONDS)
@@ -79,7 +82,7 @@ class SigningKey:
                 answer = self._ssm.get_parameter(Name=self._name, WithDecryption=True)
                 self._known = _Secret(**json.loads(answer["Parameter"]["Value"]))
             except (TypeError, ValueError):
-                # Without what it holds.
+                # The text and the cause are left out: they could hold a part of the secret.
                 raise Unavailable(f"the parameter {self._name} holds no signing key") from None
             except self._ssm.exceptions.ParameterNotFound:
                 self._known = None
@@ -87,7 +90,7 @@ class SigningKey:
         return self._known
 
     def _made(self) -> _Secret | None:
-        """A new key, or None where another instance was first."""
+        """A new key, or None if another instance made one first."""
         secret = secrets.token_hex(32)
         made = _Secret(hashlib.sha256(secret.encode()).hexdigest()[:16], secret)
         try:
@@ -106,27 +109,27 @@ class SigningKey:
 
 
 class AccessTokens:
-    """Issues and reads the access tokens of a stack. `clock` is in seconds, as `time.time`."""
+    """Issues and reads the access tokens of a stack. `clock` gives seconds, as `time.time`."""
 
     def __init__(self, key: SigningKey, clock: Callable[[], float] = time.time) -> None:
         self._key = key
         self._clock = clock
 
     def issue(self, claims: TokenClaims) -> str:
-        """A token for a session."""
+        """A signed token. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors."""
         kid, secret = self._key.present()
         now = int(self._clock())
         payload = {"sub": claims.account_id, "sid": claims.session_id, "iat": now, "exp": now + ACCESS_SECONDS}
         return jwt.encode(payload, secret, ALGORITHM, {"kid": kid})
 
     def read(self, text: str) -> TokenClaims:
-        """Check a token; raises `InvalidToken`, or `ExpiredToken` where nothing else is wrong with it."""
+        """Check a token; raises `InvalidToken`, or `ExpiredToken` if the token has only expired."""
         try:
             kid = jwt.get_unverified_header(text).get("kid")
             secret = self._key.find(kid) if isinstance(kid, str) else None
             if secret is None:
                 raise InvalidToken("the token is not signed by the present key")
-            # Whether it has expired is told by this instance's clock.
+            # The expiry is checked below, against `clock`.
             options: Options = {"require": ["exp", "iat", "sub", "sid"], "verify_exp": False, "verify_iat": False}
             payload = jwt.decode(text, secret, [ALGORITHM], options=options)
             issued_at, expires_at = int(payload["iat"]), int(payload["exp"])
