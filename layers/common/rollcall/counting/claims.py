@@ -1,9 +1,9 @@
 """Exactly-once counting over at-least-once delivery.
 
-A batch claims its events, then its (day, user) pairs, by inserting them under its name where they are absent. A claim
-never changes hands, so every try of a batch, whatever became of the earlier ones, finds itself the owner of the same
-events and pairs. What it owns is added to the counters in transactions that carry the batch's receipt: they happen
-once, because the receipt can be put only once.
+A batch claims its events, then its (day, user) pairs: the consumer inserts each that is absent, under the batch's name.
+A claim never changes hands. So every delivery of a batch owns the same events and pairs, however far an earlier
+delivery came. The consumer adds what the batch owns to the counters in transactions that also put the batch's receipt.
+A receipt can be put only once, so each transaction happens only once.
 """
 
 import hashlib
@@ -36,17 +36,17 @@ _V = TypeVar("_V")
 
 
 class DeadLetters(Protocol):
-    """Where events go that can never be stored."""
+    """Where the consumer sends events that can never be stored."""
 
     def send(self, batch: Batch, reason: str) -> None:
-        """Keep a batch with the reason; raises where it cannot be kept."""
+        """Keep a batch with the reason; raises if that fails."""
 
 
 class BatchArchive(Protocol):
-    """Where the events that batches own are kept besides."""
+    """A second store, beside the events table, of the events that batches own."""
 
     def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
-        """Keep the events of a batch, each with its day, in place of what was kept of it; raises where it cannot."""
+        """Keep the events of a batch, each with its day, in place of any kept before; raises if that fails."""
 
 
 @dataclass
@@ -55,14 +55,15 @@ class Applied:
 
     receipt: Receipt
     repeated: bool
-    """An earlier delivery had done the work."""
+    """Whether an earlier delivery had done all of the work."""
 
 
 class Claims:
-    """Stores batches and counts them. One instance serves one warm consumer; `remember` bounds its memory in pairs.
+    """Stores batches and counts them. Each warm consumer has one instance.
 
-    Without an `archive` the events are in the table alone. With `hot_days` they expire there so many days after they
-    were received, 0 for never; from then on their ids are free again.
+    An instance remembers up to `remember` (day, user) pairs. Without an `archive`, the events are in the events table
+    only. Events expire from the table `hot_days` days after they were received; 0 means never. When an event has
+    expired, another event can take its id.
     """
 
     def __init__(
@@ -88,31 +89,34 @@ class Claims:
         self._vocabularies: Remembered[tuple[int, str], Vocabulary] = Remembered(1_000)
 
     def apply(self, batch: Batch) -> Applied:
-        """Store and count a batch; safe to repeat, to interrupt anywhere and to run beside any other.
+        """Store and count a batch. Safe to repeat, to interrupt at any point, and to run at the same time as others.
 
-        Costs a write unit for each event and each new (day, user), two for each new user, and usually four for the
-        transaction. Raises `rollcall.stack.dynamo.Unavailable` or botocore's errors; then deliver it again.
+        Costs one write unit for each event and each new (day, user) pair, two for each new user, and usually four for
+        the transaction. Raises `rollcall.stack.dynamo.Unavailable`, botocore's errors, or `RuntimeError` if the receipt
+        or DynamoDB contradicts this delivery. After any error the batch has to be delivered again.
         """
         first = self._first_part(batch.batch_id)
         if first and "repaired" in first:
-            # What was stored by then is counted under its name; what was not is stored and counted under another.
+            # The repair counts the events that the batch stored. All others are stored and counted under another name.
             return self.apply(_successor(batch))
         return _done(first) or self._apply(batch, {})
 
     def give_up(self, batch_id: str) -> None:
-        """Have no consumer store events under a batch's name any more, but those that are at it now.
+        """Stop consumers from storing events under a batch's name. A consumer that has already begun may still finish.
 
-        Should it be delivered again, the events that are not stored are stored and counted under another name. A batch
-        whose counting has begun is left as it is: all of it is stored.
+        If the batch is delivered again, its events that are not stored yet are stored and counted under another name.
+        Does nothing to a batch whose counting has begun, because all of its events are stored. One write unit.
         """
         nothing = Receipt(0, 0, 0, 0, 0)
         item = self._receipt_item(batch_id, "0", nothing, applied=0, total=-1, repaired=1, given_up=1)
         self._dynamo.put_if_absent(self._tables.stats, item)
 
     def repair(self, batch: Batch) -> Applied:
-        """Count what is stored of a batch that was given up, longer ago than any consumer works; safe to repeat.
+        """Count the stored events of a batch that was given up; safe to repeat.
 
-        `batch` holds the stored events that carry its name.
+        `batch` holds the stored events that carry its name. Call this only when no consumer can still work on the
+        batch: later than the template's `ConsumerTimeout` after it was given up. Raises `ValueError` if the batch was
+        not given up, and the errors of `apply`.
         """
         first = self._first_part(batch.batch_id)
         if first is None:
@@ -122,7 +126,7 @@ class Claims:
     def _apply(self, batch: Batch, marks: Mapping[str, int]) -> Applied:
         events, flawed, contradicted = _sound(batch.events)
         owned, duplicates, conflicts, refused = self._claim_events(batch, events)
-        # Before the receipt: once that stands, no later delivery comes this far.
+        # Before the receipt: once a batch has one, no later delivery comes this far.
         for event, reason in (*flawed, *refused):
             self._dead_letters.send(make_batch([event], batch.source, batch.received_at), reason)
         days = [self._calendar.day_of(event.occurred_at) for event in owned]
@@ -136,11 +140,11 @@ class Claims:
             refused=len(flawed) + len(refused),
         )
         if receipt.refused == receipt.received:
-            # No receipt: a redrive of what is in the dead-letter queue must come this far again.
+            # The batch gets no first part, so that a redrive from the dead-letter queue is not taken for a repeat.
             self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch.batch_id, REFUSED, receipt))
             return Applied(receipt, repeated=False)
         if self._archive and owned:
-            # Before the receipt too: whoever finds that finds the events. Every try that comes this far owns the same.
+            # Before the receipt too, so that a reader who finds it finds the events. Every delivery owns the same ones.
             self._archive.keep(batch, owned, days)
         types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
         milliseconds = batch.age(self._now()) // timedelta(milliseconds=1)
@@ -149,18 +153,22 @@ class Claims:
         return Applied(receipt, repeated)
 
     def _first_part(self, batch_id: str) -> Item | None:
-        """The first part of a batch's receipt."""
+        """The first part of a batch's receipt, or None; one read unit."""
         return self._dynamo.find(self._tables.stats, receipt_key(batch_id), "0")
 
     def _claim_events(
         self, batch: Batch, events: Sequence[Event]
     ) -> tuple[list[Event], int, int, list[tuple[Event, str]]]:
-        """Insert the events that are absent; returns those this batch owns, by whichever try, and the others."""
+        """Insert the absent events.
+
+        Returns the events that this batch owns, from this delivery or an earlier one; the number of duplicates; the
+        number of conflicts; and the events that DynamoDB refuses, with reasons.
+        """
         names = (*Event._fields, "received_at", "source", "batch", "fingerprint")
         common = (batch.received_at, batch.source, batch.batch_id)
         values = ",".join(f"'{name}':?" for name in names)
         if self._hot_days:
-            # The same for the whole batch, and the only number.
+            # The only number. It is the same for the whole batch, so it is a part of the statement, not a parameter.
             values += f",'expires_at':{self._expires_at(batch)}"
         unmet, refused = self._dynamo.execute(
             f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}',
@@ -184,15 +192,15 @@ class Claims:
         return owned, duplicates, conflicts, [(events[position], reason) for position, reason in refused.items()]
 
     def _expires_at(self, batch: Batch) -> int:
-        """When the events of a batch expire, in seconds since the epoch."""
+        """When the events of a batch expire: seconds since the epoch."""
         now = self._now()
         return int((now - batch.age(now)).timestamp()) + self._hot_days * 86_400
 
     def _claim_pairs(self, batch: Batch, pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Insert the (day, user) pairs that are absent; returns those this batch owns, by whichever try.
+        """Insert the absent (day, user) pairs. Returns those that this batch owns, from this or an earlier delivery.
 
-        A pair that is read to exist never un-exists, so reading first is safe however old the answer; most pairs of
-        steady traffic exist, and reading one costs half a read unit where a refused insert costs a write unit.
+        Reads the pairs first: in steady traffic most exist, a read costs half a read unit, and a refused insert costs
+        a write unit. An old answer does no harm, because a pair that exists is never removed.
         """
         unknown = sorted(pair for pair in pairs if pair not in self._pair_owners)
         owners = {pair: self._pair_owners[pair] for pair in pairs if pair in self._pair_owners}
@@ -224,11 +232,11 @@ class Claims:
         return users_key(day, shard_of(user_id, self._tables.user_shards))
 
     def _lower_first_days(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Bring each user's first day down to the earliest of the pairs: a minimum, so that repeats do no harm."""
+        """Lower each user's first day to the earliest of the pairs. It is a minimum, so repeating this does no harm."""
         earliest: dict[str, str] = {}
         for day, user_id in pairs:
             earliest[user_id] = min(day, earliest.get(user_id, day))
-        # A remembered or read first day can only be too late, never too early.
+        # First days only move to earlier days. So an outdated one is too late, never too early.
         unsettled = [user for user, day in earliest.items() if self._first_days.get(user, "~") > day]
         known = {
             item["user_id"]["S"]: item["first_day"]["S"]
@@ -259,10 +267,11 @@ class Claims:
         return unmet
 
     def _count(self, batch: Batch, receipt: Receipt, increments: Sequence[Increment], marks: Mapping[str, int]) -> bool:
-        """Add the increments and put the receipt, in as many transactions as it takes; usually one.
+        """Add the increments and put the receipt, usually in one transaction, else in several parts.
 
-        Each part's receipt says how far it came. Where another delivery put a part first, this one goes on from
-        there, so that the parts tile the increments whoever applies them. Returns whether nothing was left to do.
+        Each part of the receipt says how many increments are applied so far. If another delivery put a part first,
+        this delivery continues after that part. So each increment is in exactly one part, whichever deliveries apply
+        them. Returns whether other deliveries had applied all parts.
         """
         shard = shard_of(batch.batch_id, self._tables.counter_shards)
         start, number, repeated = 0, 0, True
@@ -285,7 +294,7 @@ class Claims:
             number += 1
 
     def _vocabularies_for(self, shard: int, increments: Sequence[Increment]) -> dict[str, Vocabulary]:
-        """What the days' counter items hold, read anew for the days that bring a type not known to be there."""
+        """The event types in each day's counter item. Reads the items of days with a type that is not remembered."""
         types: dict[str, set[str]] = {}
         for increment in increments:
             needed = types.setdefault(increment.day, set())
@@ -324,7 +333,7 @@ class Claims:
                     "Item": self._receipt_item(
                         batch.batch_id, str(number), receipt, applied=part.end, total=total, **marks
                     ),
-                    # A batch that is given up has a first part that stands for none.
+                    # The first part of a batch that was given up holds no count, so a repair may replace it.
                     "ConditionExpression": "attribute_not_exists(pk)"
                     + (" OR attribute_exists(given_up)" if marks else ""),
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -347,34 +356,37 @@ class Claims:
 
 
 class Remembered(OrderedDict[_K, _V]):
-    """A mapping that forgets its oldest entries beyond `limit`."""
+    """A mapping that keeps the latest `limit` entries."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
 
     def remember(self, entries: Mapping[_K, _V]) -> None:
-        """Take entries in and forget the oldest ones beyond the limit."""
+        """Add entries, then forget the oldest ones beyond the limit."""
         self.update(entries)
         while len(self) > self._limit:
             self.popitem(last=False)
 
 
 def _done(first: Item | None) -> Applied | None:
-    """What a receipt of one part says."""
+    """The outcome, if the first part of a receipt is also the last; else None."""
     if first is None or not is_last(first):
         return None
     return Applied(Receipt.of_item(first), repeated=True)
 
 
 def _successor(batch: Batch) -> Batch:
-    """The batch under the name that it takes where it is delivered after its repair."""
+    """The batch under the name that a delivery after its repair uses."""
     name = hashlib.sha256(f"{batch.batch_id} after its repair".encode()).hexdigest()
     return batch._replace(batch_id=name[:32])
 
 
 def _sound(events: Iterable[Event]) -> tuple[list[Event], list[tuple[Event, str]], int]:
-    """The events to store, each id once; those that never can be, with the reason; how many contradict the first."""
+    """The events to store, each id once; the events that can never be stored, with reasons; the number of conflicts.
+
+    A conflict is an event whose content differs from that of the first event with its id.
+    """
     sound: dict[str, Event] = {}
     flawed: list[tuple[Event, str]] = []
     contradicted = 0

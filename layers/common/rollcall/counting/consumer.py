@@ -1,4 +1,4 @@
-"""The consumer: takes batches from the queue, stores and counts them, one by one."""
+"""The consumer: takes batches from the queue and stores and counts them, one by one."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,14 +12,14 @@ from rollcall.counting.claims import Applied, Claims
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import DeadLetterQueue
 
-# A function that runs out of time takes down with it the messages that it has finished.
+# If the function runs out of time, SQS delivers all of its messages again, the finished ones too.
 LEAST_MILLISECONDS = 5_000
 
 
 class Consumer:
-    """Handles the records of an SQS event; a message that fails is reported alone and comes again.
+    """Handles SQS events. Reports each failed message alone, so that SQS delivers only that message again.
 
-    `dynamo` is that of the claims.
+    `dynamo` is the one that `claims` uses.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Consumer:
         self._now = now
 
     def handle(self, event: dict[str, Any], milliseconds_left: Callable[[], int]) -> dict[str, list[dict[str, str]]]:
-        """The partial batch response: the messages to deliver again, those included that there is no time to begin."""
+        """The partial batch response: the messages to deliver again, including those that there was no time for."""
         failed = [
             record["messageId"]
             for record in event["Records"]

@@ -1,4 +1,4 @@
-"""The counters of days and event types: what a batch adds to them, and in which items of one transaction."""
+"""The counters: what a batch adds to them, and how its additions are split into transactions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from rollcall.stack.dynamo import Item
 
 
-# TransactWriteItems takes 100; one is the receipt.
+# TransactWriteItems takes 100 writes; one puts the receipt.
 MAX_WRITES = 99
-# An update costs two write units for each KB of the whole item, so that the item is kept small.
+# In a transaction, an update costs two write units for each KB of the whole item. So a counter item is kept small.
 INLINE_BYTES = 3 * 1024
 INLINE_TYPES = 150
-# A name, a number of up to 10 digits, and what DynamoDB adds to them.
+# The size of an attribute without its name: a number of up to 10 digits, and DynamoDB's overhead.
 _NUMBER_BYTES = 8
 
 
@@ -26,20 +26,20 @@ class Increment:
 
     day: str
     counter: str
-    """The attribute of the day's item that it is added to, unless that is a type that finds no room there."""
+    """The attribute of the day's counter item. An event type for which the item has no room gets an item of its own."""
     count: int
 
 
 @dataclass
 class Vocabulary:
-    """The event types that one day's counter item holds, and their size in bytes."""
+    """The event types in one day's counter item, and their size in bytes."""
 
     types: set[str] = field(default_factory=set)
     size: int = 0
 
     @classmethod
     def of_item(cls, item: "Item") -> "Vocabulary":
-        """Read it from a counter item as it is stored."""
+        """The vocabulary of a stored counter item."""
         vocabulary = cls()
         for attribute in item:
             event_type = counted_type(attribute)
@@ -48,7 +48,7 @@ class Vocabulary:
         return vocabulary
 
     def admit(self, event_type: str) -> bool:
-        """Take an event type in, if it is there already or finds room."""
+        """Add an event type if there is room; returns whether the vocabulary has it now."""
         if event_type in self.types:
             return True
         size = len(event_type.encode()) + _NUMBER_BYTES
@@ -61,22 +61,23 @@ class Vocabulary:
 
 @dataclass
 class Part:
-    """What one transaction applies: the increments from wherever it began up to, not including, `end`."""
+    """What one transaction applies: the increments up to `end`, exclusive, that earlier parts did not apply."""
 
     end: int
     days: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Day to attribute to what is added to it."""
+    """For each day, the number to add to each attribute."""
     overflow: list[Increment] = field(default_factory=list)
-    """Event types with items of their own."""
+    """The increments of event types that have items of their own."""
 
 
 def tally(
     events: Iterable[tuple[str, str]], new_actives: Iterable[str], source: str, milliseconds: int
 ) -> list[Increment]:
-    """What a batch adds: for each event of (day, event type) to the type, the source and the time that it took to be
-    counted, for each new (day, user) to the day's actives; sorted.
+    """What a batch adds to the counters, sorted.
 
-    Which counters there are depends on nothing but the events, so that every try of a batch cuts the same list.
+    Each event, given as (day, event type), adds 1 to its type, 1 to the source, and `milliseconds` to the processing
+    time. Each of `new_actives`, the days of the new (day, user) pairs, adds 1 to the daily actives of its day. The
+    counters in the list depend only on the events, so every delivery of a batch splits the same list.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for (day, event_type), count in Counter(events).items():
@@ -88,11 +89,11 @@ def tally(
 
 
 def plan_part(increments: Sequence[Increment], start: int, vocabularies: Mapping[str, Vocabulary]) -> Part:
-    """As many increments from `start` on as fit one transaction.
+    """As many increments from `start` on as fit in one transaction.
 
-    `vocabularies` holds what each day's counter item counts; types that find no room overflow into items of their
-    own, and the day's item keeps their number under `overflow`, so that readers know to look. Types taken in are
-    added to `vocabularies`.
+    `vocabularies` has the event types in each day's counter item; types that the part adds to an item are added to
+    it. A type for which the item has no room gets an item of its own. The day's item then counts such additions under
+    `overflow`, which tells readers to look for the other items.
     """
     part = Part(end=start)
     for increment in increments[start:]:

@@ -1,4 +1,4 @@
-"""What became of a batch, for those who sent it."""
+"""Receipts: what the consumer did with each batch."""
 
 import re
 import time
@@ -12,30 +12,30 @@ from rollcall.stack.keys import PENDING, REFUSED, Tables, receipt_key
 
 
 class Receipt(NamedTuple):
-    """What became of a batch. Every event received is one of inserted, duplicates, conflicts and refused."""
+    """The outcome of a batch. Each received event is either inserted, a duplicate, a conflict or refused."""
 
     received: int
     inserted: int
     duplicates: int
-    """Stored before, by another batch, with the same content."""
+    """Events that another batch had stored with the same content, or that this batch repeats."""
     conflicts: int
-    """Stored before, by another batch, with other content; the first one stays."""
+    """Events whose id was taken by an event with other content. The first one stays."""
     refused: int
-    """Never storable; sent to the dead-letter queue."""
+    """Events that can never be stored. The consumer sent them to the dead-letter queue."""
 
     @classmethod
     def of_item(cls, item: Item) -> "Receipt":
-        """Read it from the first part as it is stored."""
+        """The receipt in a stored first part."""
         return cls(*(int(item[name]["N"]) for name in cls._fields))
 
 
 def is_last(part: Item) -> bool:
-    """Whether a part of a receipt is the last one: then the batch is counted whole."""
+    """Whether a part of a receipt is the last one. If it is, the whole batch is counted."""
     return "applied" in part and part["applied"] == part["total"]
 
 
 def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """The owning batch and the fingerprint of each stored event, by its id; a read unit for each 4 KB of each."""
+    """The owning batch and the fingerprint of each stored event, by id; one read unit for each 4 KB of an event."""
     items = dynamo.get(
         tables.events,
         [{"event_id": {"S": event_id}} for event_id in event_ids],
@@ -53,23 +53,23 @@ _BATCH_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnknownBatch(LookupError):
-    """No batch of this name was taken in, or so long ago that the mark of it is gone."""
+    """No batch of this name was taken in, or its mark expired after `LONGEST_WAY_DAYS` days without a receipt."""
 
 
 class Outcome(NamedTuple):
-    """What became of each event of some batches: their ids."""
+    """The ids of the events of some batches, by outcome. Refused events are in none of the lists."""
 
     inserted: list[str]
     duplicates: list[str]
-    """Stored before with the same content."""
+    """Events that were stored before with the same content."""
     conflicts: list[str]
-    """Stored before with other content; that one stays."""
+    """Events whose id was taken before by an event with other content. The first one stays."""
 
 
 class Receipts:
-    """Reads the receipts that the consumer puts, and marks the batches that it has yet to come to.
+    """Marks batches as on their way to the consumer, and reads the receipts that the consumer puts.
 
-    `clock` and `sleep` are in seconds, as `time.time` and `time.sleep`.
+    `clock` gives and `sleep` takes seconds, as `time.time` and `time.sleep`.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Receipts:
         self._sleep = sleep
 
     def announce(self, batch_ids: Iterable[str]) -> None:
-        """Mark batches as on their way: one write unit each."""
+        """Mark batches as on their way to the consumer; one write unit each."""
         expires_at = str(int(self._clock()) + PENDING_SECONDS)
         self._dynamo.put(
             self._tables.stats,
@@ -96,7 +96,7 @@ class Receipts:
         )
 
     def find(self, batch_id: str) -> Receipt | None:
-        """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`."""
+        """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`. Usually one read unit."""
         if not _BATCH_ID.fullmatch(batch_id):
             raise UnknownBatch(batch_id)
         items = {item["sk"]["S"]: item for item in _read_parts(self._dynamo, self._tables.stats, batch_id)}
@@ -113,7 +113,7 @@ class Receipts:
         return Receipt.of_item(receipt)
 
     def wait(self, batch_ids: Sequence[str], seconds: float) -> bool:
-        """Wait until each batch has its receipt, at most `seconds`; returns whether they have."""
+        """Wait up to `seconds` until all batches have receipts; returns whether they have. Raises `UnknownBatch`."""
         deadline = self._clock() + seconds
         pause = FIRST_PAUSE_SECONDS
         waiting = list(batch_ids)
@@ -126,13 +126,13 @@ class Receipts:
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 
     def outcome(self, batches: Sequence[Batch]) -> Outcome:
-        """What became of each event of batches that have their receipts: one read unit an event."""
+        """The outcome of each event of batches that have receipts; one read unit for each 4 KB of an event."""
         event_ids = (event.event_id for batch in batches for event in batch.events)
         standing = read_owners(self._dynamo, self._tables, event_ids)
         found = Outcome([], [], [])
         for batch in batches:
             for event in batch.events:
-                # An event that is not there was refused by the consumer, and is in the dead-letter queue.
+                # An event that is not stored was refused, and is in the dead-letter queue.
                 owner, fingerprint = standing.get(event.event_id, ("", ""))
                 if owner == batch.batch_id:
                     found.inserted.append(event.event_id)
@@ -144,7 +144,7 @@ class Receipts:
 
 
 def finished(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> set[str]:
-    """Those of some batches that are counted whole: a read unit each, and one more for what has several parts."""
+    """Those of the batches whose counting is complete. One read unit each, one more for a receipt of several parts."""
     keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}} for batch_id in batch_ids]
     attributes = ["pk", "applied", "total"]
     firsts = dynamo.get(stats_table, keys, attributes, consistent=True)
@@ -152,9 +152,9 @@ def finished(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> set[
 
 
 def receipts_of(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> dict[str, Receipt]:
-    """The receipts of those of some batches that have one, by batch; eventually consistent.
+    """The receipts of those of the batches that have one, by batch id.
 
-    A read unit each, and half a one more for what has several parts.
+    The reads are eventually consistent. One read unit a batch, half a unit more for a receipt of several parts.
     """
     keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": sk}} for batch_id in batch_ids for sk in ("0", REFUSED)]
     parts: dict[str, dict[str, Item]] = {}
@@ -170,7 +170,7 @@ def receipts_of(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> d
 
 
 def _is_counted(dynamo: Dynamo, stats_table: str, first: Item, *, consistent: bool) -> bool:
-    """Whether a batch is counted whole, by the first part of its receipt and, where there are more, by those."""
+    """Whether the whole batch is counted. Reads the other parts of its receipt if `first` is not the last one."""
     return is_last(first) or any(map(is_last, _read_parts(dynamo, stats_table, _batch_of(first), consistent)))
 
 
@@ -180,7 +180,7 @@ def _batch_of(part: Item) -> str:
 
 
 def _read_parts(dynamo: Dynamo, stats_table: str, batch_id: str, consistent: bool = True) -> Iterator[Item]:
-    """All that is kept of a batch beside its events."""
+    """The parts of a batch's receipt, and the items that mark the batch as `PENDING` or `REFUSED`."""
     pages = dynamo.query(
         TableName=stats_table,
         KeyConditionExpression="pk = :batch",
