@@ -1,4 +1,4 @@
-"""Request bodies: JSON, NDJSON or MessagePack, plain or gzip, told by their bytes and never by their Content-Type."""
+"""Request bodies: JSON, NDJSON or MessagePack, plain or gzip. Their bytes tell the format, never the Content-Type."""
 
 import gzip
 import io
@@ -13,7 +13,7 @@ from rollcall.core.strict_json import _object, parse_json
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_EVENTS = 5_000
-# More than any event has room for.
+# No array in an event can be longer: each element takes at least a byte.
 MAX_ARRAY_LENGTH = MAX_EVENT_BYTES
 
 _GZIP = b"\x1f\x8b\x08"
@@ -21,7 +21,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class UnreadableBody(ValueError):
-    """A body that holds no list of events. `code` is for programs, the text for people."""
+    """The body does not hold a list of events. `code` is for programs, the text for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,16 +29,16 @@ class UnreadableBody(ValueError):
 
 
 class BodyTooLarge(UnreadableBody):
-    """A body beyond one of the limits, which the text names."""
+    """The body exceeds a limit; the text names the limit."""
 
     def __init__(self, message: str) -> None:
         super().__init__("too_large", message)
 
 
 def read_events(body: bytes) -> list[object]:
-    """The raw events of a request body; a line of NDJSON that cannot be read stands there as an `InvalidEvent`.
+    """The raw events of a request body; raises `UnreadableBody` or `BodyTooLarge`.
 
-    Raises `UnreadableBody`, or `BodyTooLarge` for a breach of a limit.
+    A line of NDJSON that cannot be read is in the list as an `InvalidEvent`.
     """
     events = _events(expand(body).removeprefix(_BYTE_ORDER_MARK))
     if len(events) > MAX_REQUEST_EVENTS:
@@ -47,7 +47,7 @@ def read_events(body: bytes) -> list[object]:
 
 
 def expand(body: bytes) -> bytes:
-    """The body without its gzip, if it has one; raises `UnreadableBody` or `BodyTooLarge`."""
+    """The body, expanded if it is gzip; raises `UnreadableBody` or `BodyTooLarge`."""
     if len(body) > MAX_SENT_BYTES:
         raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
     if not body.startswith(_GZIP):
@@ -67,7 +67,7 @@ def expand(body: bytes) -> bytes:
 def _events(body: bytes) -> list[object]:
     if _is_message_pack(body):
         try:
-            # Keys and text that JSON does not have are the matter of their event, not of its neighbours.
+            # An event with keys or text that JSON does not have is refused alone. It must not fail the other events.
             document = msgpack.unpackb(
                 body,
                 strict_map_key=False,
@@ -98,8 +98,8 @@ def _events(body: bytes) -> list[object]:
 
 
 def _lines(text: str) -> list[object]:
-    """NDJSON, each line by itself, one more than are allowed at most."""
-    # Only \n ends a line: JSON strings may hold all other breaks.
+    """The lines of NDJSON, each read by itself. Stops at one more than `MAX_REQUEST_EVENTS`: the caller refuses it."""
+    # Only \n ends a line. JSON strings may hold other line breaks, such as U+2028.
     lines = (line for line in io.StringIO(text, newline="\n") if line.strip())
     return [_line(line) for line in islice(lines, MAX_REQUEST_EVENTS + 1)]
 

@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key may come again with the same body only."""
+"""Idempotency keys: a caller may use a key again only with the same body."""
 
 import hashlib
 import time
@@ -12,11 +12,11 @@ REMEMBERED_SECONDS = 7 * 86_400
 
 
 class IdempotencyKeyReused(ValueError):
-    """A key that came before with another body."""
+    """The caller used this key before with another body."""
 
 
 class IdempotencyKeys:
-    """Remembers keys with the hash of their body for seven days. `clock` is in seconds, as `time.time`."""
+    """Remembers keys and the hashes of their bodies for seven days. `clock` gives seconds, as `time.time`."""
 
     def __init__(self, dynamo: Dynamo, tables: Tables, clock: Callable[[], float] = time.time) -> None:
         self._dynamo = dynamo
@@ -24,9 +24,9 @@ class IdempotencyKeys:
         self._clock = clock
 
     def hold(self, caller: str, key: str, body: bytes) -> None:
-        """Remember the key of a caller, or hold it to what is remembered; raises `IdempotencyKeyReused`.
+        """Remember a caller's key with its body; raises `IdempotencyKeyReused` if it is remembered with another body.
 
-        One write unit. A key is looked up by its hash, so that it may hold any characters.
+        One write unit. The key is stored as a hash, so it may hold any characters.
         """
         digest = hashlib.sha256(body).hexdigest()
         item = {

@@ -1,4 +1,4 @@
-"""What every door does with the events that came in: check, drop repeats, sort, cut into batches, queue."""
+"""The steps that every door takes with raw events: check, drop repeats, sort by day, cut into batches, queue."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SHOWN_ID_CHARACTERS = 64
 
 @dataclass(frozen=True, order=True)
 class Rejection:
-    """An event that was not taken in."""
+    """An event that was not taken in. `index` is its position in the call, from 0."""
 
     index: int
     event_id: str | None
@@ -24,30 +24,30 @@ class Rejection:
 
 
 class Taken(NamedTuple):
-    """What became of some events at the door."""
+    """The outcome of one call of `Intake.take`."""
 
     batches: list[Batch]
-    """Those that were queued."""
+    """The batches that were queued."""
     rejected: list[Rejection]
-    """By index."""
+    """Sorted by index."""
     duplicates: int
-    """Events dropped because an earlier one of the same call has their id."""
+    """The number of events that were dropped because an earlier event of the same call has their id."""
     queue_errors: list[str]
-    """Why the queue did not take some of it."""
+    """The error codes of the batches that the queue did not take."""
 
     @property
     def accepted(self) -> int:
-        """Events that were queued."""
+        """The number of events that were queued."""
         return sum(len(batch.events) for batch in self.batches)
 
     @property
     def unavailable(self) -> bool:
-        """Nothing could be queued, although there was something to queue."""
+        """Whether the queue took none of the batches, and there were some."""
         return bool(self.queue_errors) and not self.batches
 
 
 class Intake:
-    """The way in, shared by all doors. `now` gives the aware time that events are judged against."""
+    """The way from the doors to the queue. `now` gives an aware datetime; events too far after it are rejected."""
 
     def __init__(
         self, queue: BatchQueue, calendar: Calendar, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -57,9 +57,10 @@ class Intake:
         self._now = now
 
     def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
-        """Check events as clients sent them and queue the good ones.
+        """Check events as clients sent them, and queue the good ones.
 
-        Raises neither for bad events nor for what the queue does not take: those are rejected with the code `retry`.
+        Bad events, and events that the queue does not take, are in `rejected`; they raise nothing. The code of an event
+        that the queue did not take is `retry`.
         """
         now = self._now()
         positions: dict[str, int] = {}
@@ -78,7 +79,7 @@ class Intake:
                 positions[event.event_id] = index
                 events.append(event)
 
-        # Fewer days in a batch are fewer counters in its transaction.
+        # A batch with fewer days updates fewer counter items.
         events.sort(key=lambda event: self._calendar.day_of(event.occurred_at))
         received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
         batches = list(cut(events, source, received_at))
@@ -100,7 +101,7 @@ class Intake:
 
 
 def _readable_id(raw: object) -> str | None:
-    """The id of a rejected event, as far as it can be shown."""
+    """The start of a rejected event's id, with `?` for characters that cannot be printed; None if it has no id."""
     event_id = raw.get("event_id") if isinstance(raw, dict) else None
     if not isinstance(event_id, str):
         return None
