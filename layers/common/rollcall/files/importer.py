@@ -1,6 +1,7 @@
-"""Imports uploaded files. One function cuts a file into pieces between its rows, others take the pieces in, many at
-once. Whatever is repeated or comes twice ends the same: a piece always makes the same batches, and writes what became
-of it over what stands there.
+"""Takes in the parts of uploaded files.
+
+The planner cuts a file into parts between its rows. Importers take the parts in, many at the same time. Taking a part
+in twice is safe: it makes the same batches again, and its outcome overwrites the same item.
 """
 
 import csv
@@ -32,7 +33,7 @@ from rollcall.files.task import (
     Task,
 )
 
-# Rows that are sorted by day together before they are cut into batches.
+# Rows that the intake sorts by day and cuts into batches together.
 ROWS_AT_A_TIME = 5_000
 BYTES_AT_A_TIME = 8 * 1024 * 1024
 REJECTS_IN_MEMORY_BYTES = 1024 * 1024
@@ -41,7 +42,7 @@ _REJECTS_HEADER = ["line", "code", "message", "row"]
 
 
 class Importer:
-    """Takes in the parts of files."""
+    """Takes in the parts of files that the planner queued."""
 
     def __init__(self, s3: "S3Client", intake: Intake, log: ImportLog, logger: Logger, metrics: Metrics) -> None:
         self._s3 = s3
@@ -51,15 +52,15 @@ class Importer:
         self._metrics = metrics
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Take in the parts of an SQS event."""
+        """Take in the parts in an SQS event; raises the errors of `take_in`."""
         for record in event["Records"]:
             self.take_in(Task.decode(record["body"]))
 
     def take_in(self, task: Task) -> FilePart | None:
-        """Take in one part; None where its file is gone or another one by now. Raises `QueueUnavailable` and
-        botocore's errors.
+        """Take in one part; returns its outcome, or None if the file was deleted or replaced.
 
-        Memory is bounded by a window of rows.
+        Holds one window of rows in memory: `ROWS_AT_A_TIME` rows or `BYTES_AT_A_TIME` of text. Raises
+        `rollcall.files.task.QueueUnavailable` and botocore's errors.
         """
         import_id = import_id_of(task.key)
         context = {"key": task.key, "import_id": import_id, "part": task.number}
@@ -97,7 +98,7 @@ class Importer:
     def _import_rows(
         self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
     ) -> tuple[FilePart, list[str]]:
-        """What became of the rows, and the names of their batches."""
+        """Queue the rows; returns the outcome of the part and the ids of its batches."""
         total = FilePart(number, 0, 0, 0, 0)
         batch_ids: list[str] = []
         with _writer(rejects) as write:
@@ -118,7 +119,7 @@ class Importer:
         return total, batch_ids
 
     def _finish(self, task: Task, progress: Progress) -> None:
-        """Put the rejected rows of all parts together; the same again writes the same."""
+        """Join the rejected rows of all parts in one object. Repeating this writes the same object."""
         key = f"{REJECTS_PREFIX}{task.key}.csv"
         left = sum(part.rejected for part in progress.parts)
         if left:
@@ -134,7 +135,7 @@ class Importer:
                     rejects.write(f",left_out,{left} more rows were rejected,\r\n".encode())
                 self._upload(rejects, task.bucket, key)
         else:
-            # Those of an earlier upload under the same key would tell of rows that are mended.
+            # An earlier upload under the same key may have left rejects that this file has corrected.
             self._s3.delete_object(Bucket=task.bucket, Key=key)
         counts = {
             name: sum(getattr(part, name) for part in progress.parts) for name in ("rows", "accepted", "rejected")
@@ -148,7 +149,7 @@ class Importer:
 
 @contextmanager
 def _writer(file: IO[bytes]) -> Iterator[Callable[[Row, Rejection], None]]:
-    """Writes rejected rows with their reasons as CSV without a header."""
+    """A function that writes rejected rows with their reasons, as CSV without a header."""
     text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="", write_through=True)
     writer = csv.writer(text)
 
@@ -161,7 +162,7 @@ def _writer(file: IO[bytes]) -> Iterator[Callable[[Row, Rejection], None]]:
 
 
 def _columns(task: Task) -> list[str] | None:
-    """The columns of a task's rows, those without a name that an event has as empty."""
+    """The column names of a task's rows, or None for JSONL. The name of an unknown column is empty."""
     if task.header is None:
         return None
     names = {place: name for name, place in task.header.items()}
@@ -169,7 +170,7 @@ def _columns(task: Task) -> list[str] | None:
 
 
 def _windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Cut rows into windows bounded by number and size."""
+    """Cut rows into windows of `ROWS_AT_A_TIME` rows or `BYTES_AT_A_TIME` characters."""
     window: list[Row] = []
     size = 0
     for row in rows:

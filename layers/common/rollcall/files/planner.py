@@ -1,4 +1,4 @@
-"""Cuts uploaded files between their rows into parts for a queue."""
+"""Cuts uploaded files into parts, between their rows, and queues a task for each part."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, READ_BYTES, QueueUnavailable, Task
 
 PIECE_BYTES = 8 * 1024 * 1024
-# A message holds 256 KB, and JSON may write a character as twelve.
+# A message holds 256 KB, and JSON takes up to twelve bytes for a character.
 BROKEN_ROWS_A_TASK = 4
 
 
 class Planner:
-    """Cuts uploaded files into tasks for a queue."""
+    """Cuts uploaded files into parts and queues a task for each part."""
 
     def __init__(self, s3: "S3Client", queue: BatchQueue, log: ImportLog, logger: Logger) -> None:
         self._s3 = s3
@@ -33,14 +33,15 @@ class Planner:
         self._logger = logger
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Plan the objects of an S3 notification."""
+        """Cut the objects in an S3 notification; raises the errors of `plan`."""
         for record in event["Records"]:
             self.plan(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
 
     def plan(self, bucket: str, key: str) -> None:
-        """Cut one object; nothing where it is gone. Raises `QueueUnavailable` and botocore's errors.
+        """Cut one object and queue its parts. Does nothing if the object is gone.
 
-        Memory is bounded by two pieces, whatever the size of the file.
+        Holds at most two pieces of `PIECE_BYTES` in memory, whatever the size of the file. Raises
+        `rollcall.files.task.QueueUnavailable` and botocore's errors.
         """
         context = {"bucket": bucket, "key": key, "import_id": import_id_of(key)}
         try:
@@ -57,7 +58,7 @@ class Planner:
             if number:
                 self._send(last)
             last = self._task(Task(bucket, key, etag, run, number), part)
-        # Known before the last part can be done, so that whoever does the last one knows.
+        # Before the last part is queued, so that the importer that takes in the last part knows that it is the last.
         self._log.plan(key, run, last.number + 1)
         self._send(last)
         self._logger.info("file planned", extra={**context, "parts": last.number + 1})
@@ -82,7 +83,7 @@ class Planner:
 
 
 def _gathered(parts: Iterable[Piece | Row]) -> Iterator[Piece | list[Row]]:
-    """Pieces as they are, and rows that are in none a few at a time."""
+    """The pieces unchanged, and the rows that are in no piece in lists of up to `BROKEN_ROWS_A_TASK`."""
     rows: list[Row] = []
     for part in parts:
         if isinstance(part, Row):

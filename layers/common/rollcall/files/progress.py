@@ -1,7 +1,7 @@
-"""How far the imports of uploaded files have come: what is planned, and what has become of each part.
+"""The progress of imports: how many parts each file has, and the outcome of each part.
 
-Each time that a file is read through is a run of its import, and each part belongs to one. What an earlier run still
-does is nothing to a later one.
+A run of an import is one reading of its file by the planner. Each part belongs to one run. A new run replaces the
+progress of the earlier ones; parts of earlier runs that are taken in later do not change it.
 """
 
 import re
@@ -17,64 +17,65 @@ from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import import_batches_key, import_id_of, import_key, import_part_key
 
 REMEMBERED_SECONDS = 90 * 86_400
-# Of a larger import the receipts are not added up: it would take too long.
+# The receipts of an import with more batches are not added up, because that would take too long.
 MAX_ADDED_RECEIPTS = 5_000
 
 _IMPORT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnknownImport(LookupError):
-    """There is no import of that id."""
+    """No import has this id."""
 
 
 class FilePart(NamedTuple):
-    """What became of a part of a file."""
+    """The outcome of a part of a file, in numbers of rows."""
 
     number: int
     rows: int
     accepted: int
     rejected: int
     duplicates: int
-    """Rows whose id came earlier, within the same few thousand rows."""
+    """Rows that were dropped because an earlier row of the same window, of up to 5,000 rows, has their id."""
 
 
 class Counted(NamedTuple):
-    """What became of the accepted rows, as far as their batches are counted."""
+    """The outcome of the accepted rows, in numbers of events. Leaves out the batches without a receipt."""
 
     inserted: int
     duplicates: int
     conflicts: int
     refused: int
     pending_batches: int
+    """Batches without a receipt."""
 
 
 class Progress(NamedTuple):
-    """An import."""
+    """The progress of an import."""
 
     import_id: str
     key: str
     run: str | None
-    """None until the file is there."""
+    """The present run; None until the planner has begun to read the file."""
     size: int
-    """Of the file, in bytes."""
+    """Size of the file, in bytes."""
     planned: int | None
-    """Parts that it has; None until it has been read through."""
+    """The number of parts; None until the planner has read the whole file."""
     parts: list[FilePart]
-    """Those that are taken in, by number."""
+    """The parts that are taken in, sorted by number."""
     done: bool
-    """Every row has been taken in or rejected, and what was rejected is put together."""
+    """Whether every row has been accepted or rejected, and the object with the rejected rows is written."""
     gone: bool
-    """The file was deleted or replaced before it was taken in."""
+    """Whether the file was deleted or replaced before all of it was taken in."""
     started_at: str
 
     @property
     def taken_in(self) -> bool:
-        """Whether all parts are."""
+        """Whether all parts are taken in."""
         return self.planned is not None and len(self.parts) == self.planned
 
 
 class ImportLog:
-    """The imports in the stats table. `clock` is in seconds, as `time.time`."""
+    """The imports in the stats table, for 90 days each. `clock` gives seconds, as `time.time`."""
 
     def __init__(self, dynamo: Dynamo, table: str, clock: Callable[[], float] = time.time) -> None:
         self._dynamo = dynamo
@@ -82,30 +83,30 @@ class ImportLog:
         self._clock = clock
 
     def expect(self, key: str) -> str:
-        """Note an upload that is to come; returns the import's id."""
+        """Record that a client may upload a file under `key`; returns the import's id."""
         self._note(key, {})
         return import_id_of(key)
 
     def begin(self, key: str, size: int) -> str:
-        """Note that a file is being read through; returns the name of this run."""
+        """Record that a run begins to read a file of `size` bytes; returns the name of the run."""
         run = secrets.token_hex(8)
         self._note(key, {"run": {"S": run}, "size": {"N": str(size)}})
         return run
 
     def plan(self, key: str, run: str, parts: int) -> None:
-        """Note how many parts a file has."""
+        """Record how many parts a file has. Does nothing if a later run has begun."""
         self._mark(key, run, "planned", parts)
 
     def finish(self, key: str, run: str) -> None:
-        """Note that all is done."""
+        """Record that the import is done. Does nothing if a later run has begun."""
         self._mark(key, run, "finished", 1)
 
     def lose(self, key: str, run: str) -> None:
-        """Note that the file is gone."""
+        """Record that the file was deleted or replaced. Does nothing if a later run has begun."""
         self._mark(key, run, "gone", 1)
 
     def finish_part(self, key: str, run: str, part: FilePart, batch_ids: list[str]) -> None:
-        """Note what became of a part and which batches it made; the same again changes nothing."""
+        """Record the outcome of a part and the batches that it made. Recording the same again changes nothing."""
         import_id, sk = import_id_of(key), {"S": import_part_key(run, part.number)}
         counts = {name: {"N": str(value)} for name, value in part._asdict().items() if name != "number"}
         named = {"L": [{"S": batch_id} for batch_id in batch_ids]}
@@ -114,11 +115,11 @@ class ImportLog:
             self._table,
             [{"pk": {"S": import_batches_key(import_id)}, "sk": sk, "batch_ids": named, **expiry}],
         )
-        # The part counts as done by this item.
+        # Last, because this item marks the part as taken in.
         self._dynamo.put(self._table, [{"pk": {"S": import_key(import_id)}, "sk": sk, **counts, **expiry}])
 
     def read(self, import_id: str) -> Progress:
-        """An import as it stands; raises `UnknownImport`. A read unit for each 4 KB, which is about 30 parts."""
+        """The progress of an import; raises `UnknownImport`. One read unit for each 4 KB, which is about 30 parts."""
         head = self._dynamo.find(self._table, import_key(import_id)) if _IMPORT_ID.fullmatch(import_id) else None
         if head is None:
             raise UnknownImport(import_id)
@@ -136,7 +137,7 @@ class ImportLog:
         )
 
     def counted(self, progress: Progress) -> Counted | None:
-        """What became of an import's rows, or None where it has too many batches. A read unit for each batch."""
+        """The outcome of an import's rows, or None if it has over `MAX_ADDED_RECEIPTS` batches; a read unit a batch."""
         if not progress.run:
             return Counted(0, 0, 0, 0, 0)
         times: Counter[str] = Counter()
@@ -145,7 +146,7 @@ class ImportLog:
             if len(times) > MAX_ADDED_RECEIPTS:
                 return None
         receipts = receipts_of(self._dynamo, self._table, list(times))
-        # The same rows again make the same batch again, of which nothing more is inserted.
+        # Rows that a file repeats may make the same batch twice. The second time, all of its events are duplicates.
         again = sum((times[batch_id] - 1) * receipt.received for batch_id, receipt in receipts.items())
         return Counted(
             inserted=sum(receipt.inserted for receipt in receipts.values()),
@@ -166,7 +167,7 @@ class ImportLog:
             yield from page
 
     def _mark(self, key: str, run: str, name: str, value: int) -> None:
-        """Note something of a run, unless there is a later one."""
+        """Set an attribute of the import if `run` is its present run."""
         self._dynamo.update(
             self._table,
             import_key(import_id_of(key)),

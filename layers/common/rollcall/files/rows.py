@@ -1,4 +1,4 @@
-"""CSV and JSONL files as raw events, row by row, in memory that does not grow with the file."""
+"""Reads CSV and JSONL files row by row as raw events. The memory does not grow with the size of the file."""
 
 import csv
 import zlib
@@ -11,7 +11,7 @@ from rollcall.core.strict_json import parse_json
 
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 PROPERTIES_COLUMNS = ("properties_json", "properties")
-# Far more than any event may have, and short enough that a quote left open does not swallow the file.
+# Far more than an event may have. An open quote makes the rest of a file one field, and this limit ends that field.
 MAX_FIELD_CHARACTERS = 512 * 1024
 MAX_LINE_BYTES = 2 * 1024 * 1024
 EXPANDED_CHUNK_BYTES = 1024 * 1024
@@ -20,33 +20,33 @@ _GZIP = b"\x1f\x8b"
 
 
 class Row(NamedTuple):
-    """One row of a file: where it begins, what it says, and what it holds."""
+    """One row of a file: its place, its text and its event."""
 
     line: int
-    """The physical line, from 1."""
+    """The number of the line on which the row begins, from 1."""
     text: str
     event: object
-    """A raw event, or an `InvalidEvent` where the row holds none."""
+    """A raw event, or an `InvalidEvent` if the row cannot be read."""
 
 
 class Piece(NamedTuple):
-    """A part of a file that begins and ends between rows, so that it can be read by itself."""
+    """A part of a file that begins and ends between rows, so it can be read without the rest."""
 
     start: int
     end: int
-    """Its bytes, `end` not included; of a gzip file once it is expanded."""
+    """The piece has the bytes from `start` to `end`, exclusive, of the expanded file."""
     first_line: int
     header: tuple[str, ...] | None
-    """The columns of CSV, by name where an event has them; None for JSONL."""
+    """The column names of CSV, empty for columns that an event does not have; None for JSONL."""
     content: bytes | None
-    """The bytes themselves where the file does not hold them: of a gzip file."""
+    """The expanded bytes of the piece if the file is gzip, else None."""
 
 
 def read_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
-    """The rows of a file that comes in chunks: CSV with a header or JSONL, UTF-8, plain or gzip, told by its bytes.
+    """The rows of a file, which is given in chunks: CSV with a header, or JSONL; in UTF-8; plain or gzip.
 
-    Whatever is wrong with the file is a row with an `InvalidEvent`, and the rows after it follow. Empty lines are
-    left out. Not safe to run beside another reader with other limits: Python's field limit is the process's.
+    The bytes of the file tell its format. A row that cannot be read has an `InvalidEvent`, and the reader goes on with
+    the next row. Empty lines are left out. Sets the `csv` module's field limit, which is shared by the whole process.
     """
     file = _File(chunks)
     if file.is_json:
@@ -57,15 +57,16 @@ def read_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
 
 
 def read_piece(chunks: Iterable[bytes], header: Sequence[str] | None, first_line: int) -> Iterator[Row]:
-    """The rows of a piece that comes in chunks, as `read_rows` has them."""
+    """The rows of a piece, which is given in chunks, as `read_rows` yields them."""
     lines = _Lines(_split(iter(chunks), []), first_line - 1)
     yield from _json_rows(lines) if header is None else _csv_rows(lines, header)
 
 
 def cut_file(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[Piece | Row]:
-    """The pieces of a file that comes in chunks, each of at least `piece_bytes` but the last, whatever its quotes hold.
+    """Cut a file, which is given in chunks, into pieces of at least `piece_bytes`; the last piece may be smaller.
 
-    Rows that are in no piece, because the header or the file is broken there, come as such.
+    Never cuts within a row, even if quotes in the row hold line breaks. Rows that are in no piece, because the header
+    or the gzip stream is broken, are yielded as rows.
     """
     file = _File(chunks)
     lines = file.lines
@@ -93,7 +94,7 @@ def cut_file(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[Piece | Row]
 
 
 class _File:
-    """A file's lines, its form, and what is damaged in it."""
+    """A file's lines, its format, and the damage in it."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._damage: list[InvalidEvent] = []
@@ -103,19 +104,19 @@ class _File:
         self.lines = _Lines(_split(expanded, self._damage), keep=self.compressed)
         first = next((line for line in self.lines if line.strip()), None)
         self.is_json: bool | None = None
-        """Whether it is JSONL; None where there is no line."""
+        """Whether the file is JSONL; None if it has no lines."""
         if first is not None:
             self.is_json = first.lstrip().startswith("{")
             self.lines.push_back(first)
 
     def damage(self) -> Iterator[Row]:
-        """What was found damaged by the time that the lines have ended."""
+        """The damage as rows. Complete once all lines have been read."""
         for problem in self._damage:
             yield Row(self.lines.number + 1, "", problem)
 
 
 def _piece(file: _File, start: int, first_line: int, header: Sequence[str] | None) -> Piece:
-    # What columns an event does not have are called need not travel.
+    # The names of columns that an event does not have are not needed.
     known = None
     if header is not None:
         known = tuple(name if name in (*COLUMNS, *PROPERTIES_COLUMNS) else "" for name in header)
@@ -162,7 +163,7 @@ def _lacking(header: Sequence[str]) -> InvalidEvent | None:
 def _from_fields(header: Sequence[str], fields: list[str]) -> object:
     if len(fields) > len(header):
         return InvalidEvent("invalid_csv", f"the row has {len(fields)} columns, the header {len(header)}")
-    # An empty field is one that is not there.
+    # An empty field counts as missing.
     values = {name: value for name, value in zip(header, fields, strict=False) if value}
     event: dict[str, object] = {name: values.get(name) for name in COLUMNS}
     properties = next((values[name] for name in PROPERTIES_COLUMNS if name in values), None)
@@ -193,17 +194,17 @@ def _json_rows(lines: "_Lines") -> Iterator[Row]:
 
 
 class _Lines(Iterator[str]):
-    """A file's lines, decoded, that remembers where the record being read began and what it said.
+    """A file's decoded lines. Remembers the place and the text of the record that is being read.
 
-    With `keep` it remembers the bytes too, until they are taken.
+    With `keep`, also remembers the bytes until `take` is called.
     """
 
     def __init__(self, lines: Iterator[tuple[bytes, int]], number: int = 0, *, keep: bool = False) -> None:
         self._lines = lines
         self.number = number
-        """Lines read, those before the first one here included."""
+        """The number of the last line that was read, from 1, in the whole file."""
         self.offset = 0
-        """Bytes read."""
+        """The number of bytes read."""
         self._kept: list[bytes] | None = [] if keep else None
         self._pushed_back: tuple[str, bool] | None = None
         self._first_line = 1
@@ -218,7 +219,7 @@ class _Lines(Iterator[str]):
             self.offset += length
             if self._kept is not None:
                 self._kept.append(raw)
-            # A line of the limit's length is one that was cut.
+            # A line as long as the limit was cut by `_split`.
             line, cut = raw.decode("utf-8", "surrogateescape"), len(raw) >= MAX_LINE_BYTES
             if not self.number:
                 line = line.removeprefix("\ufeff")
@@ -228,34 +229,34 @@ class _Lines(Iterator[str]):
         return line
 
     def push_back(self, line: str) -> None:
-        """Have the line that was read last come again. What was kept or counted of it stays so."""
+        """Make the next read return this line, the last one read, again. Does not take back its bytes or its offset."""
         self._pushed_back = (line, self._too_long)
         self.number -= 1
 
     def take(self) -> bytes:
-        """The bytes since the last time, if they are kept."""
+        """The bytes since the previous call; empty without `keep`."""
         taken = b"".join(self._kept or ())
         if self._kept is not None:
             self._kept.clear()
         return taken
 
     def begin_record(self) -> None:
-        """The next line begins a record."""
+        """Note that the next line begins a record."""
         self._first_line = self.number + 1
         self._text.clear()
         self._too_long = False
 
     def row(self, event: object) -> Row:
-        """The record that has been read, with what it holds."""
+        """The record that has been read as a row with this event."""
         if self._too_long:
             event = InvalidEvent("line_too_long", f"the line has more than {MAX_LINE_BYTES} bytes")
         return Row(self._first_line, "".join(self._text).rstrip("\r\n"), event)
 
 
 def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[tuple[bytes, int]]:
-    """Cut chunks into lines that keep their ends, each with its length; of a line over the limit only the beginning.
+    """Cut chunks into lines with their line ends; yields each line with its full length in bytes.
 
-    The rest of a line that damage cut off is no line.
+    Of a line over `MAX_LINE_BYTES`, yields only the beginning. Drops a last line that damage cut short.
     """
     pending = bytearray()
     length = 0
@@ -277,7 +278,7 @@ def _append(pending: bytearray, piece: bytes) -> None:
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes, enough to tell gzip by, and all chunks."""
+    """The first bytes, at least two if there are two, and an iterator over all chunks."""
     head = b""
     for chunk in chunks:
         head += chunk
@@ -287,7 +288,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _expanded(chunks: Iterator[bytes], report: Callable[[InvalidEvent], None]) -> Iterator[bytes]:
-    """Expand gzip, member after member; what is damaged or cut short is reported, and what came before it yielded."""
+    """Expand gzip, member after member. Yields all bytes before any damage, then reports the damage."""
     member = zlib.decompressobj(wbits=31)
     try:
         for chunk in chunks:

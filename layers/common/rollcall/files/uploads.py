@@ -1,4 +1,4 @@
-"""Where clients put files to import."""
+"""Presigned URLs for the files that clients want to import."""
 
 import secrets
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Uploads:
-    """Where clients put files to import."""
+    """Makes presigned URLs for uploads to a bucket."""
 
     def __init__(self, s3: "S3Client", bucket: str, log: ImportLog) -> None:
         self._s3 = s3
@@ -18,7 +18,7 @@ class Uploads:
         self._log = log
 
     def invite(self, name: str, seconds: int) -> tuple[str, str, str]:
-        """Make room for a file; returns the import's id, the object's key, and a URL that takes a PUT for a time."""
+        """Prepare an upload; returns the import's id, the object's key, and a URL that takes a PUT for `seconds`."""
         key = f"uploads/{secrets.token_hex(8)}/{name}"
         url = self._s3.generate_presigned_url(
             "put_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
