@@ -1,8 +1,9 @@
-"""The archive: a bucket with every event that was counted, for the questions that the counters do not answer.
+"""The archive: a bucket with every counted event, for the questions that the counters do not answer.
 
-What a batch owns is one object, `batches/<batch>.json.gz`, put before the batch is counted. Compaction turns finished
-batches into one Parquet file a day, `events/day=<day>/events.parquet`, and deletes their objects. A row is known by its
-event and its batch: neither ever changes, so that it can be put twice and is kept once.
+The consumer puts the events that a batch owns in one object, `batches/<batch>.json.gz`, before it counts the batch.
+Compaction moves the rows of counted batches to one Parquet file a day, `events/day=<day>/events.parquet`, and then
+deletes the batches' objects. Event id and batch identify a row and never change, so a row that is put twice is kept
+once.
 """
 
 import gzip
@@ -21,42 +22,42 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 
-# A request deletes so many objects at most.
+# The most objects that S3 deletes in a request.
 DELETES_PER_CALL = 1_000
 _GONE = frozenset({"NoSuchKey", "404"})
-# S3 answers the second one where two writes meet.
+# S3 gives `ConditionalRequestConflict` if two conditional writes are made at the same time.
 _CHANGED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 
 
 class Stored(NamedTuple):
-    """An object of the archive, in one of its versions."""
+    """One version of an object of the archive."""
 
     key: str
     etag: str
     size: int
-    """In bytes."""
+    """Size in bytes."""
 
 
 class Archive:
-    """The objects of an archive's bucket."""
+    """The objects in the bucket of an archive. All methods raise botocore's errors."""
 
     def __init__(self, s3: "S3Client", bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
 
     def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
-        """Put the events that a batch owns, each with its day, in place of what was put of it before; a PUT."""
+        """Put the events that a batch owns, each with its day, in place of any put before; one PUT."""
         body = encode(batch, events, days)
         self._s3.put_object(Bucket=self._bucket, Key=batch_object(batch.batch_id), Body=body)
 
     def batches(self) -> Iterator[Stored]:
-        """The objects of batches that are not compacted; a LIST for each thousand."""
+        """The objects of batches that are not compacted; one LIST for each 1,000 objects."""
         return self._list(BATCHES)
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
-        """The objects of the days from `first` to `last`, both inclusive, by day; a LIST for each thousand."""
+        """The objects of the days from `first` to `last`, both inclusive, by day; one LIST for each 1,000 days."""
         found = {}
-        # What is listed comes after this in order: the objects of the first day, and whatever follows.
+        # S3 lists the keys after this prefix of the first day's key, so the first day's object is the first one listed.
         for stored in self._list(ARCHIVED_DAYS, f"{ARCHIVED_DAYS}{first}"):
             day = day_of_object(stored.key)
             if day > last:
@@ -65,7 +66,7 @@ class Archive:
         return found
 
     def fetch(self, key: str, path: Path, etag: str = "") -> str:
-        """Write an object to a file; returns its ETag, or nothing where it is gone or not, or no more, of this ETag."""
+        """Write an object to a file; returns its ETag. Returns `""` if the object is gone or has another ETag."""
         condition = {"IfMatch": etag} if etag else {}
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=key, **condition)  # type: ignore[arg-type]
@@ -79,9 +80,9 @@ class Archive:
         return answer["ETag"]
 
     def replace_day(self, day: str, path: Path, etag: str) -> bool:
-        """Put a day's file in place of the version with this ETag, or where there is none if that is empty.
+        """Put a day's file if the stored version has this ETag, or, for an empty `etag`, if there is no stored version.
 
-        Returns False, with nothing changed, where another version stands there.
+        Else returns False and changes nothing. One PUT.
         """
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         with path.open("rb") as body:
@@ -94,7 +95,7 @@ class Archive:
         return True
 
     def drop(self, batches: Sequence[Stored]) -> None:
-        """Delete objects of batches, but those that were put anew since they were read."""
+        """Delete these versions of batches' objects; keeps objects that were put again since. Raises `ArchiveError`."""
         for start in range(0, len(batches), DELETES_PER_CALL):
             answer = self._s3.delete_objects(
                 Bucket=self._bucket,
@@ -117,12 +118,12 @@ class Archive:
 
 
 class ArchiveError(Exception):
-    """S3 does not do what it was asked to; the text says what."""
+    """S3 did not delete an object; the text names the object and the reason."""
 
 
 def encode(batch: Batch, events: Sequence[Event], days: Sequence[str]) -> bytes:
-    """The rows of a batch's events, one of JSON a line, gzip; the same batch and events always make the same bytes."""
-    # Only its strings are left to the encoder: to make an object of each event takes eight times as long.
+    """The rows of a batch's events: a JSON object a line, in gzip. The same batch and events make the same bytes."""
+    # Encodes only the strings with the JSON encoder. Encoding a mapping for each event takes eight times as long.
     common = (
         f'"received_at":{_quote(batch.received_at)},"source":{_quote(batch.source)},"batch":{_quote(batch.batch_id)}'
     )
@@ -131,7 +132,7 @@ def encode(batch: Batch, events: Sequence[Event], days: Sequence[str]) -> bytes:
         f'"event_type":{_quote(event_type)},"properties":{_quote(properties)},{common},"day":{_quote(day)}}}\n'
         for (event_id, occurred_at, user_id, event_type, properties), day in zip(events, days, strict=True)
     ]
-    # Level 1: it takes half the time of the default one, for a tenth more bytes that are soon compacted.
+    # Level 1 takes half the time of the default level and makes a tenth more bytes, which are soon compacted.
     return gzip.compress("".join(lines).encode(), 1, mtime=0)
 
 

@@ -1,8 +1,8 @@
-"""Compaction: what finished batches left in the archive becomes a file of Parquet for each day.
+"""Compaction: moves the rows of counted batches in the archive to a Parquet file for each day.
 
-It may stop anywhere and begin again, and several may run at once: a day's file is replaced under the condition that it
-is still the one that was read, rows that are there are not added again, and a batch's object is deleted once all its
-days are written.
+A compaction may stop at any point and begin again, and several may run at the same time. A day's file is replaced only
+if it is still the version that was read. Rows that the file has are not added again. A batch's object is deleted only
+once all of its days are written.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,37 +23,37 @@ from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import batch_of_object, day_object
 
 READERS = 16
-# What is merged at a time: each day of it is read and written once.
+# The limits of a group of batches that is merged at a time. Each day in a group is read and written once.
 GROUP_OBJECTS = 5_000
 GROUP_BYTES = 128 * 1024 * 1024
-# A group is not begun with less time left.
+# With less time left, no further group is begun.
 LEAST_MILLISECONDS = 240_000
-# Of a function's memory, what DuckDB is not given.
+# The part of a function's memory that DuckDB may not use.
 OTHER_MEGABYTES = 300
 ATTEMPTS = 10
 
 
 class Contended(Exception):
-    """A day's file was replaced by others again and again; what was to be added to it is still to be compacted."""
+    """Other compactions replaced a day's file `ATTEMPTS` times in a row. The next run compacts the group's batches."""
 
 
 @dataclass
 class Compacted:
-    """What was done."""
+    """The outcome of a compaction."""
 
     batches: int = 0
     rows: int = 0
-    """Events that were added to the days."""
+    """Events that were added to the days' files."""
     days: int = 0
-    """Files that were written, of whichever days."""
+    """Files that were written. A day counts once for each group that adds to it."""
     conflicts: int = 0
-    """Files that had to be made anew, because another compaction wrote the day meanwhile."""
+    """Files that were made but not written, because another compaction had replaced the day's file."""
     complete: bool = True
-    """Whether there was time for all."""
+    """Whether there was time for all batches."""
 
 
 class Compactor:
-    """Compacts an archive, with so many megabytes for DuckDB."""
+    """Compacts an archive. DuckDB may use `megabytes` of memory."""
 
     def __init__(self, archive: Archive, dynamo: Dynamo, stats_table: str, megabytes: int) -> None:
         self._archive = archive
@@ -62,9 +62,11 @@ class Compactor:
         self._megabytes = megabytes
 
     def run(self, milliseconds_left: Callable[[], int]) -> Compacted:
-        """Compact what is finished, while there is time. Raises `Contended`.
+        """Compact the batches that are counted, as long as at least `LEAST_MILLISECONDS` are left.
 
-        A GET and a read unit for each batch, a GET and a PUT for each day of each `GROUP_OBJECTS` batches.
+        One GET and one read unit for each batch; one GET and one PUT for each day in each group of `GROUP_OBJECTS`
+        batches. Raises `Contended`, `rollcall.archive.bucket.ArchiveError`, `rollcall.stack.dynamo.Unavailable` and
+        botocore's errors.
         """
         done = Compacted()
         for group in self._groups():
@@ -79,7 +81,7 @@ class Compactor:
         return done
 
     def merge(self, files: list[Path], done: Compacted) -> None:
-        """Add rows, in the form of batches' objects, to their days."""
+        """Add the rows in local copies of batches' objects to their days' files, and to the numbers in `done`."""
         with TemporaryDirectory() as name:
             folder = Path(name)
             with closing(connect(folder, self._megabytes, str(folder / "rows.duckdb"))) as connection:
@@ -104,7 +106,7 @@ class Compactor:
         raise Contended(f"{day} was replaced by others {ATTEMPTS} times")
 
     def _groups(self) -> Iterator[list[Stored]]:
-        """The objects of finished batches, some at a time."""
+        """The objects of counted batches, in groups."""
         group: list[Stored] = []
         size = 0
         for stored in self._archive.batches():
@@ -122,7 +124,7 @@ class Compactor:
             yield kept
 
     def _fetch(self, group: list[Stored], folder: Path) -> list[tuple[Stored, Path]]:
-        """The files of objects, each with the version that it is of; without those that are gone."""
+        """Fetch objects; returns each fetched version and its file. Leaves out objects that are gone."""
 
         def fetch(stored: Stored) -> tuple[Stored, Path] | None:
             path = folder / f"{batch_of_object(stored.key)}.json.gz"
@@ -134,7 +136,7 @@ class Compactor:
 
 
 class Compaction:
-    """The function that compacts."""
+    """The handler of the function that compacts."""
 
     def __init__(self, compactor: Compactor, logger: Logger, metrics: Metrics) -> None:
         self._compactor = compactor
@@ -142,7 +144,7 @@ class Compaction:
         self._metrics = metrics
 
     def handle(self, milliseconds_left: Callable[[], int]) -> None:
-        """Compact while there is time; what is left is left to the next run."""
+        """Compact while there is time. The next run compacts the rest."""
         done = self._compactor.run(milliseconds_left)
         self._metrics.add_metric("BatchesCompacted", MetricUnit.Count, done.batches)
         self._metrics.add_metric("RowsCompacted", MetricUnit.Count, done.rows)

@@ -1,4 +1,4 @@
-"""DuckDB over files of the archive: the rows of events in both of their forms, and how the two are merged."""
+"""DuckDB over files of the archive: reads batches' rows and days' files, and merges batches' rows into days' files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,19 +7,20 @@ import duckdb
 
 from rollcall.archive.snapshots import Snapshot
 
-# The columns of a day's file, in their order, and what each is made of where a batch's rows are read. Times are UTC.
+# The columns of a day's file, in order, and the SQL that makes each from a batch's row. Times are UTC.
 COLUMNS = {
     "event_id": "event_id",
     "occurred_at": "CAST(occurred_at AS TIMESTAMP)",
     "user_id": "user_id",
     "event_type": "event_type",
     "properties": "properties",
-    # What came by the queue is taken as it is: only when it occurred has to be a time.
+    # The consumer checks that `occurred_at` is a time, but takes `received_at` as it is.
     "received_at": "TRY_CAST(received_at AS TIMESTAMP)",
     "source": "source",
     "batch": "batch",
 }
-# Few row groups are read for one event type; after it, time compresses best (measured against the user and the batch).
+# By type first, so that a query for one event type reads few row groups. Time second, because it compresses better than
+# the user or the batch, as measured.
 ORDER = "event_type, occurred_at, event_id, batch"
 _NAMES = ", ".join(COLUMNS)
 _ROW = ", ".join(f"{name}: 'VARCHAR'" for name in (*COLUMNS, "day"))
@@ -27,7 +28,7 @@ _NO_ROW = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in (*COLUMNS, "d
 
 
 def connect(folder: Path, megabytes: int, database: str = ":memory:") -> duckdb.DuckDBPyConnection:
-    """A database that takes so much memory, leaves what finds no room there in `folder`, and loads no extension."""
+    """A database that uses up to `megabytes` of memory and spills the rest to `folder`. It loads no extensions."""
     return duckdb.connect(
         database,
         config={
@@ -41,7 +42,7 @@ def connect(folder: Path, megabytes: int, database: str = ":memory:") -> duckdb.
 
 
 def load_batches(connection: duckdb.DuckDBPyConnection, table: str, files: Sequence[Path]) -> None:
-    """Make a table of the rows of batches' objects, each with its `day`."""
+    """Make a table of the rows in batches' objects: the columns of a day's file, and `day`."""
     made = ", ".join(f"{source} AS {name}" for name, source in COLUMNS.items())
     rows, given = f"(SELECT {_NO_ROW}) WHERE false", []
     if files:
@@ -50,7 +51,7 @@ def load_batches(connection: duckdb.DuckDBPyConnection, table: str, files: Seque
 
 
 def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
-    """Make the views `events`, each row once, and `user_days` of a snapshot."""
+    """Make the views `events`, with each row of a snapshot once, and `user_days`, with each day and user once."""
     load_batches(connection, "pending", snapshot.pending)
     if snapshot.days:
         files = [str(path) for path in snapshot.days]
@@ -69,9 +70,10 @@ def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> 
 
 
 def merge_day(connection: duckdb.DuckDBPyConnection, table: str, day: str, former: Path | None, merged: Path) -> int:
-    """Write a day's file: the rows of its former one, and those of a table of batches' rows that it does not have.
+    """Write a day's new file to `merged`: the rows of its former file, and the rows of `table` that it lacks.
 
-    Returns how many those are; where there is none, nothing is written.
+    `table` holds batches' rows, as `load_batches` makes it. Returns the number of added rows. Writes nothing if there
+    are none.
     """
     known = "(SELECT NULL AS event_id, NULL AS batch WHERE false)"
     if former:
@@ -83,7 +85,7 @@ def merge_day(connection: duckdb.DuckDBPyConnection, table: str, day: str, forme
         f"(SELECT 1 FROM {known} AS old WHERE old.event_id = new.event_id AND old.batch = new.batch)",
         [day],
     )
-    # An answer that is not read to its end holds the connection.
+    # A result that is not read to its end blocks the connection.
     ((count,),) = connection.execute("SELECT count(*) FROM added").fetchall()
     if not count:
         return 0

@@ -1,9 +1,13 @@
 """Consistent reading of the archive while it is compacted.
 
-Compaction puts the days of some batches, one by one, and then deletes the batches' objects. Who lists the days, then
-the finished batches, then the days again and finds them unchanged has every batch in one of the two: one whose object
-is gone was put into all its days before it was deleted, and that was before the first list. A batch that has come into
-some of its days only still has its object. Rows that are in both are known by their event and batch.
+Compaction writes the days' files of some batches, one by one, and then deletes the batches' objects. A reader lists the
+days, then the counted batches, then the days again. If the days have not changed, the reader has every batch:
+
+* A batch with an object is read from the object, even if compaction has written only some of its days.
+* A batch without an object is in all of its days' files. They were written before the object was deleted, and so
+  before the first list of days.
+
+Rows that are in an object and in a day's file are recognised by their event id and batch.
 """
 
 import hashlib
@@ -26,22 +30,22 @@ ATTEMPTS = 5
 
 
 class Moving(Exception):
-    """The archive is compacted so busily that no state of it could be read; try again."""
+    """Compaction changed the archive during each of `ATTEMPTS` attempts to read it. The caller can try again."""
 
 
 class Snapshot(NamedTuple):
-    """Local files that hold the events of some days, as they were counted at one moment."""
+    """Local files with the events of some days that were counted by one moment."""
 
     as_of: str
-    """UTC, RFC 3339: what was counted until then is in it, and what was counted while it was read may be."""
+    """RFC 3339 in UTC. Events counted before are in the snapshot; events counted during the reading may be."""
     days: Sequence[Path]
-    """Parquet, each under a folder `day=<day>`; a row for each event and batch."""
+    """Days' files in Parquet, each in a folder `day=<day>`, with a row for each event."""
     pending: Sequence[Path]
-    """Batches' objects; of any days, and perhaps with rows that are among the days' too."""
+    """Batches' objects. They may have rows of other days, and rows that are in `days` too."""
 
 
 class Snapshots:
-    """Takes snapshots of an archive. What it fetches stays in `folder`, up to some `megabytes`."""
+    """Takes snapshots of an archive. Keeps up to `megabytes` of fetched files in `folder` for later snapshots."""
 
     def __init__(
         self,
@@ -62,13 +66,13 @@ class Snapshots:
     def take(self, first: str = "", last: str = "~") -> Snapshot:
         """The events from day `first` to day `last`, both inclusive; raises `Moving`.
 
-        Two LISTs for each thousand days and one for each thousand batches that are not compacted; a GET and a read unit
-        for each object that is not there from before.
+        Two LISTs for each 1,000 days, and one for each 1,000 batches that are not compacted. One GET for each object
+        that is not kept from an earlier snapshot, and one read unit if the object is a batch's.
         """
         for _ in range(ATTEMPTS):
             before = self._archive.days(first, last)
             as_of = timestamp(self._clock())
-            # One that was put anew meanwhile holds the same rows.
+            # A batch's object that was put again since it was listed holds the same rows.
             pending = self._fetch(self._finished(), exactly=False)
             days = self._fetch(before.values(), exactly=True)
             if len(days) == len(before) and self._archive.days(first, last) == before:
@@ -77,21 +81,21 @@ class Snapshots:
         raise Moving(f"the archive changed {ATTEMPTS} times while it was read")
 
     def _finished(self) -> list[Stored]:
-        """The objects of batches that are counted; a batch that was so once stays so."""
+        """The objects of counted batches. A batch whose object is kept locally was counted, and stays so."""
         objects = list(self._archive.batches())
         unknown = [batch_of_object(one.key) for one in objects if not self._path(one).exists()]
         counted = finished(self._dynamo, self._stats_table, unknown)
         return [one for one in objects if self._path(one).exists() or batch_of_object(one.key) in counted]
 
     def _fetch(self, objects: Iterable[Stored], *, exactly: bool) -> list[Path]:
-        """The files of objects, without those that are gone or not `exactly` those any more."""
+        """The local files of objects, without those that are gone and, if `exactly`, those whose ETag has changed."""
         with ThreadPoolExecutor(READERS, thread_name_prefix="archive") as readers:
             return [path for path in readers.map(partial(self._fetch_one, exactly=exactly), objects) if path]
 
     def _fetch_one(self, stored: Stored, *, exactly: bool) -> Path | None:
         path = self._path(stored)
         if path.exists():
-            # The last to be removed.
+            # `_trim` removes the files with the oldest times first.
             os.utime(path)
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +106,13 @@ class Snapshots:
         return path
 
     def _path(self, stored: Stored) -> Path:
-        """Where a version of an object is kept: beside others of it, with its own ending."""
+        """The local path of a version of an object, in the object's folder. The file's name begins with the version."""
         folder, _, name = stored.key.rpartition("/")
         version = hashlib.sha256(stored.etag.encode()).hexdigest()[:16]
         return self._folder / folder / f"{version}-{name}"
 
     def _trim(self, used: set[Path]) -> None:
-        """Remove what was not used for longest, as far as all of it is too much."""
+        """Remove the least recently used files until the folder is within its size. Never removes files in `used`."""
         kept = {path: path.stat() for path in self._folder.rglob("*") if path.is_file()}
         excess = sum(stat.st_size for stat in kept.values()) - self._bytes
         for path, stat in sorted(kept.items(), key=lambda entry: entry[1].st_mtime):
