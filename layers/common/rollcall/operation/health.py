@@ -1,4 +1,4 @@
-"""Whether what the service depends on answers."""
+"""The health check: whether the tables, queues and buckets of a stack answer."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """Asks each table, queue and bucket of a stack once."""
+    """Calls each table, queue and bucket of a stack once."""
 
     def __init__(self, settings: HealthSettings, dynamodb: "DynamoDBClient", sqs: "SQSClient", s3: "S3Client") -> None:
         tables = settings.tables
@@ -36,7 +36,7 @@ class Health:
             self._checks["archive_bucket"] = lambda: s3.head_bucket(Bucket=archive_bucket)
 
     def check(self) -> dict[str, str | None]:
-        """The reason why a dependency does not answer, or None where it does, by its name."""
+        """For each dependency, the error code with which it fails, or None if it answers."""
         with ThreadPoolExecutor(len(self._checks)) as pool:
             return dict(zip(self._checks, pool.map(_failure, self._checks.values()), strict=True))
 

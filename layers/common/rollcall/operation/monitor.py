@@ -1,4 +1,4 @@
-"""What a stack has done and what waits in it, for `GET /metrics`."""
+"""The figures of a stack for `GET /metrics`: events counted, requests by key, and messages in the queues."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs.literals import QueueAttributeNameType
 
 
-# The queue's age is measured each minute, and takes some to be there.
+# CloudWatch measures the age of a queue each minute, and shows it some minutes later.
 _AGE_MINUTES = 10
 _DEPTH: "tuple[QueueAttributeNameType, ...]" = (
     "ApproximateNumberOfMessages",
@@ -25,28 +25,28 @@ _DEPTH: "tuple[QueueAttributeNameType, ...]" = (
 
 
 class Totals(NamedTuple):
-    """Of all events that were ever counted."""
+    """Sums over all events that were ever counted."""
 
     events: Counter[str]
-    """By source."""
+    """The number of events by source."""
     processing_seconds: float
-    """From their arrival at a door to their counters, added up."""
+    """The sum of the events' times from a door to their counters."""
 
 
 class Figures(NamedTuple):
-    """A stack at a moment."""
+    """The figures of a stack at one moment."""
 
     totals: Totals
     keys: list[ApiKey]
     queue_depth: int
-    """Batches that wait or are being counted."""
+    """The number of batches that wait or are being counted."""
     oldest_message_seconds: float | None
-    """None where the queue is not empty and AWS has not measured it yet."""
+    """The age of the message that waits longest. None if the queue is not empty but CloudWatch has no age yet."""
     dead_letters: int
 
 
 class Monitor:
-    """Reads the stack's counters, keys and queues. `clock` is in seconds, as `time.time`."""
+    """Reads the stack's counters, keys and queues. `clock` gives seconds, as `time.time`."""
 
     def __init__(
         self,
@@ -67,8 +67,10 @@ class Monitor:
         self._clock = clock
 
     def read(self) -> Figures:
-        """All figures. Reads each day's counters (half a read unit for 4 KB of them) and each key; raises botocore's
-        errors."""
+        """All figures. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
+
+        Half a read unit for each 4 KB of all days' counters, and one read unit for each key.
+        """
         depth = queue_depth(self._sqs, self._queue_url)
         return Figures(
             totals=Totals(*self._counters.totals()),
@@ -103,6 +105,6 @@ class Monitor:
 
 
 def queue_depth(sqs: "SQSClient", url: str) -> int:
-    """Messages of a queue that wait, are being worked on, or are not to be shown yet."""
+    """The number of messages in a queue: those that wait, are being received, or are delayed."""
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_DEPTH)["Attributes"]
     return sum(int(found[name]) for name in _DEPTH)
