@@ -1,4 +1,4 @@
-"""The archive of a stack from an operator's machine: compaction, and SQL over everything that was ever counted."""
+"""A stack's archive, used from an operator's machine: compaction, backfill, and SQL over all counted events."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import ConsumerSettings
 from scripts.operate.stacks import Stack
 
-# Of a machine that somebody works at.
+# For DuckDB, on a machine that somebody also works on.
 MEMORY_MEGABYTES = 2_048
 CACHE_MEGABYTES = 20_480
 NO_HURRY_MILLISECONDS = 3_600_000
@@ -31,7 +31,7 @@ NO_HURRY_MILLISECONDS = 3_600_000
 
 @dataclass
 class Figures:
-    """What there is of each thing, by day and name."""
+    """A recount of the archive, by day and name."""
 
     actives: Counter[str] = field(default_factory=Counter)
     types: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class Figures:
 
 
 class StackArchive:
-    """The archive of a stack; files that were read stay in `folder`."""
+    """The archive of a stack. Keeps fetched files in `folder` for later use."""
 
     def __init__(self, archive: Archive, dynamo: Dynamo, stats_table: str, folder: Path) -> None:
         self.archive = archive
@@ -50,7 +50,7 @@ class StackArchive:
 
     @classmethod
     def of(cls, stack: Stack, folder: Path | None = None) -> "StackArchive":
-        """Find it; the files are kept in the user's cache unless a folder is named."""
+        """The archive of `stack`. Without a `folder`, the files are kept in the user's cache folder."""
         bucket = stack.output("ArchiveBucketName")
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return cls(
@@ -61,13 +61,14 @@ class StackArchive:
         )
 
     def compact(self) -> Compacted:
-        """Compact all that is finished; raises `rollcall.archive.compaction.Contended`."""
+        """Compact all counted batches; raises `rollcall.archive.compaction.Contended`."""
         return self._compactor().run(lambda: NO_HURRY_MILLISECONDS)
 
     def backfill(self, events_table: str, calendar: Calendar, done: Compacted) -> None:
-        """Add what is counted and in the table and not in the archive: of before there was one.
+        """Add the counted events in the table that the archive lacks: those from before the stack had an archive.
 
-        Reads the table whole; the disk has to hold its events. Raises `rollcall.archive.compaction.Contended`.
+        Scans the whole table. The local disk needs room for all of its events. Raises
+        `rollcall.archive.compaction.Contended`.
         """
         counted: dict[str, bool] = {}
         with TemporaryDirectory() as folder:
@@ -85,8 +86,9 @@ class StackArchive:
 
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database with the views `events` and `user_days` of all that is counted; raises
-        `rollcall.archive.snapshots.Moving`.
+        """A database with the views `events` and `user_days` of all counted events.
+
+        Raises `rollcall.archive.snapshots.Moving`.
         """
         snapshots = Snapshots(self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES)
         snapshot = snapshots.take()
@@ -98,7 +100,7 @@ class StackArchive:
         return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
 
     def figures(self) -> Figures:
-        """A recount of all of it."""
+        """Recount the whole archive; raises `rollcall.archive.snapshots.Moving`."""
         with self.opened() as connection:
 
             def rows(columns: str, rest: str) -> list[tuple[Any, ...]]:
@@ -113,7 +115,7 @@ class StackArchive:
 
 
 def consumer_of(stack: Stack) -> tuple[ConsumerSettings, int]:
-    """The settings of a stack's consumer, and the seconds that it may work."""
+    """The settings of a stack's consumer, and its timeout in seconds."""
     consumer = stack.client("lambda").get_function_configuration(FunctionName=stack.output("ConsumerFunctionName"))
     return ConsumerSettings.read(consumer["Environment"]["Variables"]), consumer["Timeout"]
 

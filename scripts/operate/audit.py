@@ -1,8 +1,9 @@
-"""Recounts the stored events and compares with the counters; finishes batches that nobody will deliver again.
+"""Recounts the stored events, compares the result with the counters, and repairs unfinished batches.
 
-Reads both tables whole, and the archive where there is one: it has to hold each event that is counted. Where events
-expire, they are recounted there. Memory holds each (day, user), (day, event type) and first day, and the events of
-unfinished batches.
+An unfinished batch has stored events but no complete receipt, and may never be delivered again. The audit scans both
+tables. If the stack has an archive, the audit also checks that it holds each counted event. If events expire from the
+table, the audit recounts them in the archive. Memory holds each (day, user), (day, event type) and first day, and the
+events of unfinished batches.
 """
 
 import time
@@ -23,41 +24,41 @@ from rollcall.stack.keys import DAILY_ACTIVES, Tables, counted_source, counted_t
 from scripts.operate.archive import Figures, StackArchive, consumer_of
 from scripts.operate.stacks import Stack
 
-# Sooner than this a batch may still be on its way, though the queues seem empty.
+# A younger batch may still be on its way, even if the queues seem empty.
 LEAST_AGE = timedelta(hours=1)
 MARGIN_SECONDS = 10
 
 
 class CannotRepair(Exception):
-    """Batches may still be delivered; the text says what to do first."""
+    """A batch may still be delivered or worked on; the text says what to do first."""
 
 
 class Drift(NamedTuple):
-    """A counter that is not what the stored events say."""
+    """A counter that differs from the recount of the stored events."""
 
     what: str
     day: str
     counted: int | str | None
-    """By the counters."""
+    """The value in the counters."""
     stored: int | str | None
-    """By the events."""
+    """The value in the recount."""
 
 
 @dataclass
 class Audit:
-    """What was found."""
+    """The result of an audit."""
 
     events: int
     days: int
     drifts: list[Drift]
     unfinished: dict[str, list[str]]
-    """Events of batches without a finished receipt, by batch."""
+    """The ids of the stored events of each unfinished batch, by batch id."""
     moving: int = 0
-    """Counters that changed while they were read, and could not be compared."""
+    """The number of counters that changed during the audit, and so could not be compared."""
 
 
 class Auditor:
-    """Audits a stack, whose consumers work for `consumer_seconds` at most, and whose events expire after `hot_days`."""
+    """Audits a stack whose consumers time out after `consumer_seconds` and whose events expire after `hot_days`."""
 
     def __init__(
         self,
@@ -76,10 +77,10 @@ class Auditor:
         self._calendar = calendar
 
     def audit(self, day: str | None = None) -> Audit:
-        """Recount and compare, one day or all.
+        """Recount one day or all days, and compare.
 
-        What is counted while the tables are read looks like drift. It is looked at again: what stands still is drift,
-        what moves cannot be told yet.
+        Events that are counted during the scan look like drift. So if anything differs, the audit reads all again.
+        A difference that is the same in both passes is drift. A difference that has changed is in `moving`.
         """
         found = self._pass(day)
         if not found.drifts and not found.unfinished:
@@ -132,10 +133,10 @@ class Auditor:
         )
 
     def repair(self, found: Audit, wait: Callable[[float], None] = time.sleep, now: datetime | None = None) -> int:
-        """Count the unfinished batches; returns how many. Raises `CannotRepair`.
+        """Count the unfinished batches; returns their number. Raises `CannotRepair`.
 
-        They are given up first, so that no consumer stores events under their names any more. Then those consumers are
-        waited for that may have begun before, and what is stored is read again.
+        Gives the batches up first, so that no consumer begins to store events under their names. Then waits for the
+        timeout of consumers that began earlier, reads the stored events again, and counts them.
         """
         now = now or datetime.now(UTC)
         archive = self._archive.archive if self._archive else None
@@ -160,7 +161,7 @@ class Auditor:
         return len(batches)
 
     def _stored_batch(self, batch_id: str, event_ids: list[str]) -> Batch:
-        """What is stored of a batch."""
+        """A batch with its stored events."""
         keys = [{"event_id": {"S": event_id}} for event_id in event_ids]
         items = list(Dynamo(self._client).get(self.tables.events, keys, consistent=True))
         return Batch(
@@ -197,14 +198,14 @@ class Auditor:
 
 
 def of_stack(stack: Stack) -> Auditor:
-    """The auditor of a deployed stack, by its functions' own settings."""
+    """The auditor of a deployed stack, with the settings of the stack's functions."""
     settings, seconds = consumer_of(stack)
     archive = StackArchive.of(stack) if settings.archive_bucket else None
     return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar, seconds, archive, settings.hot_days)
 
 
 def refuse_deliverable(stack: Stack) -> None:
-    """Raise `CannotRepair` where a batch may still be delivered."""
+    """Raise `CannotRepair` if a queue holds messages, because those may finish batches."""
     for queue, hint in (
         ("ImportQueueUrl", "wait until it is empty"),
         ("FailedImportsQueueUrl", "redrive it first"),
@@ -218,7 +219,7 @@ def refuse_deliverable(stack: Stack) -> None:
 
 class _NoDeadLetters:
     def send(self, batch: Batch, reason: str) -> None:
-        """What is stored can be stored."""
+        """Events that are stored were not refused, so this is never called."""
         raise RuntimeError(f"a stored event of batch {batch.batch_id} cannot be stored: {reason}")
 
 

@@ -1,9 +1,9 @@
-"""What a load costs on AWS: on demand, no free tier, at the prices of `prices.json`.
+"""What a load costs on AWS: on demand, without the free tier, at the prices in `prices.json`.
 
-Units are worked out from what the code does, named where they are taken from; what cannot be read from the code is a
-constant that says why. Left out, as each is less than a fiftieth of the rest under a steady load: data transfer of the
-answers, storage of the logs, cold starts, retries, logins, reads of the archive. The archive is on, every event is new,
-and a batch is of one day.
+The billed units follow from the code; comments name the file and function. A number that the code does not show is a
+constant with a comment. The estimate assumes that the archive is on, that every event is new, and that each batch has
+events of one day. It leaves out data transfer of the answers, storage of the logs, cold starts, retries, logins and
+reads of the archive: under a steady load, each is less than a fiftieth of the rest.
 """
 
 import json
@@ -28,86 +28,86 @@ PRICES_FILE = Path(__file__).parent / "prices.json"
 MILLION = 1_000_000
 KB = 1024
 GB = 1024**3
-# A twelfth of a year: months differ by a tenth, prices are by the month.
+# A twelfth of a year. Prices are by the month, and months differ in length by a tenth.
 DAYS_A_MONTH = 365 / 12
 MINUTES_A_MONTH = DAYS_A_MONTH * 24 * 60
 
-# SQS bills each 64 KB of what a request carries as a request (Amazon SQS Pricing).
+# SQS bills each 64 KB of a request's payload as one request (Amazon SQS Pricing).
 SQS_CHUNK_BYTES = 64 * KB
-# Lambda polls a queue with five pollers for 20 seconds at a time. It goes down to two only where the mapping has no
-# MaximumConcurrency, which ours have (AWS Lambda Developer Guide, scaling of SQS event source mappings).
+# Lambda polls a queue with five pollers, for 20 seconds at a time. It would use two for a mapping without
+# MaximumConcurrency, but ours have one (AWS Lambda Developer Guide, scaling of SQS event source mappings).
 POLLERS = 5
 POLLS_A_MINUTE = 3
 
-# CPU on a whole core; that of ingest was measured as 14 on x86_64, for 500 events of JSON, checked, cut and encoded.
+# CPU on a whole core. Ingest was measured at 14 on x86_64: to check, cut and encode 500 events of JSON.
 INGEST_MICROSECONDS = 20.0
 CONSUMER_MICROSECONDS = 40.0
-# Compaction reads an event once, at 15, and sorts and writes it anew in each of a day's hours to come, at 2.5 (measured
-# on x86_64). A run that finds nothing starts, lists and ends.
+# Compaction takes 15 to read an event once, and 2.5 to sort and write it again in each later run of the same day
+# (measured on x86_64). A run that finds no batches only starts, lists and ends.
 COMPACTION_MICROSECONDS = 45.0
 COMPACTION_RUN_SECONDS = 2.0
-# FastAPI and Mangum, for a request of any size: a guess on the high side.
+# For FastAPI and Mangum, for a request of any size. A high guess.
 REQUEST_CPU_MICROSECONDS = 3_000.0
-# A function of so many MB has a whole core, one of fewer its share (AWS Lambda Developer Guide, memory).
+# A function with this many MB has a whole core. One with less has a proportional share (AWS Lambda Developer Guide).
 MEGABYTES_A_CORE = 1_769
-# What a function waits for one answer of DynamoDB or SQS. Reads take some 5 ms, batches of 25 writes and transactions
-# some 15; they are made one after the other, so that they and not the CPU are most of an invocation.
+# How long a function waits for an answer of DynamoDB or SQS. Reads take about 5 ms; batches of 25 writes and
+# transactions take about 15. They are made one after the other, so waiting takes most of an invocation, not the CPU.
 WAIT_MILLISECONDS = 15.0
-# Lambda hands over more where messages come faster than consumers take them; that is cheaper.
+# If messages come faster than the consumers take them, Lambda delivers several at a time, which is cheaper.
 MESSAGES_AN_INVOCATION = 1
-# GET /stats/*: 16 readers side by side.
+# For GET /stats/*, which reads with 16 threads.
 READ_MILLISECONDS = 50.0
 
-# Measured: the lines of Powertools' Logger and Metrics that a handler writes, with the names and ids of a real stack.
+# Measured: the lines that a handler writes with Powertools' Logger and Metrics, with names and ids of a real stack.
 REQUEST_LINE_BYTES = 500
 INGEST_METRICS_BYTES = 280
 BATCH_LINE_BYTES = 600
 CONSUMER_METRICS_BYTES = 680
-# START, END and REPORT, which Lambda writes for each invocation.
+# The lines START, END and REPORT, which Lambda writes for each invocation.
 LAMBDA_LINES_BYTES = 350
-# The names that a stack in use emits: ingest's 2, the consumer's 8 of a batch that went well, and compaction's 4. All
-# have one dimension. CloudWatch bills the hours in which a metric comes, so that an idle stack pays for none.
+# The metrics of a stack in use: 2 of ingest, 8 of the consumer for a batch without failures, and 4 of compaction. Each
+# has one dimension. CloudWatch bills the hours in which a metric is emitted, so an idle stack pays for none.
 METRICS_IN_USE = 14
 
-# Items as they are stored, measured on sample events; DynamoDB adds 100 bytes to each (Developer Guide, item sizes).
+# Sizes of stored items, measured on sample events. DynamoDB adds 100 bytes to each (Developer Guide, item sizes).
 ITEM_OVERHEAD_BYTES = 100
 EVENT_BYTES = 275
 USER_DAY_BYTES = 64
 FIRST_DAY_BYTES = 47
 RECEIPT_BYTES = 118
 PENDING_BYTES = 66
-# Of an event in the archive once it is compacted (`rollcall bench archive`).
+# The size of an event in the archive after compaction, as `rollcall bench archive` measures it.
 ARCHIVED_BYTES = 36
-# The day's counters besides the event types: its key, the actives, the time to count, the source.
+# The size of a day's counter item without the event types: key, daily actives, processing time and source.
 OTHER_COUNTERS_BYTES = 100
 TYPE_NAME_BYTES = 16
 
-# Of the users of a day, those who were never seen before: a product that renews its users in some weeks.
+# The share of a day's users who are new. A product with this share replaces its users within some weeks.
 NEW_USER_SHARE = 0.05
-# What `rollcall stats` asks for, and how far back a scrape of GET /metrics reads.
+# The days that `rollcall stats` asks for, and that a scrape of GET /metrics reads.
 READ_DAYS = 30
 SCRAPED_DAYS = 365
 
 
 class UnknownPrice(LookupError):
-    """No such price is in the table."""
+    """The table has no price of this name."""
 
 
 class Part(StrEnum):
-    """What a line is paid for."""
+    """What a line of the estimate pays for."""
 
     INTAKE = "taking in"
-    """Events from the request to the counters: once."""
+    """Paid once for each event, from the request to the counters."""
     READS = "reading"
     STORAGE = "keeping"
-    """What a month's events take up: each month that they are kept."""
+    """Paid each month, for storing the events of one month."""
     STANDING = "standing"
-    """The same however many events there are."""
+    """Paid each month, however many events come."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """What so many of a unit cost."""
+    """A price: `per` units cost `dollars`. `page` is the AWS page, and `checked` the date it was read."""
 
     dollars: float
     per: float
@@ -118,7 +118,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Prices:
-    """A dated table of prices of one region."""
+    """The prices of one region on one date."""
 
     date: str
     region: str
@@ -132,19 +132,19 @@ class Prices:
 
     @classmethod
     def read(cls, path: Path = PRICES_FILE) -> "Prices":
-        """The table in a file."""
+        """Read the prices in a file."""
         whole = json.loads(path.read_text())
         return cls(whole["date"], whole["region"], {name: Price(**price) for name, price in whole["prices"].items()})
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What template.yaml says that is paid for."""
+    """The properties of template.yaml that affect the cost."""
 
     memory: Mapping[str, int]
-    """MB by function."""
+    """Memory in MB, by function."""
     consumers: int
-    """That run at once at most."""
+    """The most consumers that run at the same time."""
     counter_shards: int
     upload_days: int
     polled_queues: int
@@ -153,7 +153,7 @@ class Stack:
 
     @classmethod
     def of_template(cls, template: Mapping[str, Any]) -> "Stack":
-        """Read from the template, with its parameters' defaults."""
+        """The stack of a template, with the defaults of its parameters."""
         defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
         functions = _of_type(template, "AWS::Serverless::Function")
         memory = template["Globals"]["Function"]["MemorySize"]
@@ -170,7 +170,7 @@ class Stack:
                 for properties in functions.values()
                 for source in properties.get("Events", {}).values()
             ),
-            # An alarm on a computed value is billed by the metrics that it is computed from.
+            # An alarm on a computed value is billed for each metric in the computation.
             alarm_metrics=sum(
                 sum("MetricStat" in metric for metric in alarm.get("Metrics", ())) or 1
                 for alarm in _of_type(template, "AWS::CloudWatch::Alarm").values()
@@ -180,7 +180,7 @@ class Stack:
 
 
 def _default(value: Any, defaults: Mapping[str, Any]) -> Any:
-    """A value of the template, parameters at their defaults."""
+    """A value in the template; for a parameter, its default."""
     return defaults[value["Ref"]] if isinstance(value, dict) else value
 
 
@@ -192,29 +192,30 @@ def _of_type(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, A
 
 @dataclass(frozen=True)
 class Load:
-    """What a stack has to do on a day. Events come by POST /events, each request with as many; users have one or more.
+    """What a stack has to do on a day.
 
-    Microseconds are of CPU, for an event.
+    Events come by POST /events, `batch_size` in a request. Each user has at least one event. The microseconds are CPU
+    time for an event.
     """
 
     events: int
     users: int
-    """Active on the day: the new (day, user) pairs."""
+    """Users who are active on the day. Each makes a new (day, user) pair."""
     batch_size: int = 500
     event_types: int = 20
     requests: int = 0
-    """GET /stats/*."""
+    """Requests to GET /stats/*."""
     scrapes: int = 0
-    """GET /metrics."""
+    """Requests to GET /metrics."""
     uploaded_gb: float = 0.0
-    """Of files, whose events are among `events`."""
+    """Gigabytes of uploaded files. Their events are included in `events`."""
     ingest_microseconds: float = INGEST_MICROSECONDS
     consumer_microseconds: float = CONSUMER_MICROSECONDS
 
 
 @dataclass(frozen=True)
 class BatchUnits:
-    """What one request with its events takes, in units that are billed."""
+    """The billed units of one POST /events, from the request to the counters."""
 
     write_units: float
     read_units: float
@@ -227,7 +228,7 @@ class BatchUnits:
 
 @dataclass(frozen=True)
 class Line:
-    """So many units of something in a month."""
+    """A line of an estimate: the `quantity` of units in a month."""
 
     service: str
     what: str
@@ -237,20 +238,20 @@ class Line:
 
     @property
     def dollars(self) -> float:
-        """A month."""
+        """Dollars a month."""
         return self.quantity * self.price.dollars / self.price.per
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A month of a load, or of a stack that nobody calls."""
+    """The estimate for a month."""
 
     lines: list[Line]
     events: float = 0.0
-    """In the month."""
+    """The number of events in the month; 0 for an idle stack."""
 
     def dollars(self, *parts: Part, service: str | None = None) -> float:
-        """A month; of some parts, or of all."""
+        """Dollars a month, for the given parts or for all."""
         return sum(
             line.dollars
             for line in self.lines
@@ -258,22 +259,22 @@ class Estimate:
         )
 
     def per_million(self, *parts: Part, service: str | None = None) -> float:
-        """Dollars for each million events of a load."""
+        """Dollars for each million events, for the given parts or for all."""
         return self.dollars(*parts, service=service) / self.events * MILLION
 
     def services(self, *parts: Part) -> dict[str, float]:
-        """Dollars a month by service, dearest first."""
+        """Dollars a month by service, the dearest first."""
         names = dict.fromkeys(line.service for line in self.lines)
         found = {name: self.dollars(*parts, service=name) for name in names}
         return dict(sorted(found.items(), key=lambda entry: -entry[1]))
 
     def dearest(self) -> Line:
-        """The line that is more than any other."""
+        """The line that costs most."""
         return max(self.lines, key=lambda line: line.dollars)
 
 
 def estimate(load: Load, stack: Stack, prices: Prices) -> Estimate:
-    """A month of a load."""
+    """The estimate for a month in which each day has this load."""
     if load.users > load.events:
         raise ValueError("a user who is active on a day has at least one event; there are more users than events")
     events = load.events * DAYS_A_MONTH
@@ -290,7 +291,7 @@ def estimate(load: Load, stack: Stack, prices: Prices) -> Estimate:
 
 
 def idle(stack: Stack, prices: Prices) -> Estimate:
-    """A month in which nobody calls, of a stack that stores nothing yet."""
+    """The estimate for a month without requests, for a stack that stores nothing."""
     return Estimate(list(_standing(stack, prices)))
 
 
@@ -309,24 +310,24 @@ def _intake(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield line("DynamoDB", "writes", units.write_units, "dynamodb_write_units")
     yield line("DynamoDB", "reads", units.read_units, "dynamodb_read_units")
     yield line("CloudWatch Logs", "ingestion", units.log_bytes / GB, "log_ingestion")
-    # claims.py: an object for each message.
+    # One object for each message (claims.py).
     yield line("S3", "archive", len(_messages(load.batch_size)), "s3_puts")
     compaction = load.batch_size * _seconds(COMPACTION_MICROSECONDS, 0, stack.memory["CompactFunction"])
     yield line("Lambda", "compaction", compaction * stack.memory["CompactFunction"] / KB, "lambda_gb_seconds")
 
 
 def batch_units(load: Load, stack: Stack) -> BatchUnits:
-    """What one POST /events of a load takes, with what the consumer does of it."""
+    """The billed units of one POST /events of a load, with the consumer's work on its events."""
     sizes = _messages(load.batch_size)
     user_days = load.users / load.events
-    # Each consumer asks once for a pair that it has not met (claims.py, _claim_pairs). The events of a pair fall to
-    # the consumers by chance, so that so many of them meet it; that all run is the dearest case.
+    # Each consumer reads a pair once, when it first meets the pair (claims.py, _claim_pairs). A pair's events reach the
+    # consumers at random, so on average this many consumers meet it. That all consumers run is the dearest case.
     met_by = stack.consumers * (1 - (1 - 1 / stack.consumers) ** (1 / user_days))
     new_users = user_days * NEW_USER_SHARE
     consumer_seconds = 0.0
     for size in sizes:
         unknown, new = size * user_days * met_by, size * user_days
-        # claims.py: the receipt, the events, the pairs, the first days, the transaction.
+        # The receipt, the events, the pairs, the first days, the transaction (claims.py).
         answers = (
             2
             + math.ceil(size / STATEMENTS_PER_CALL)
@@ -337,19 +338,19 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
         )
         consumer_seconds += _seconds(size * load.consumer_microseconds, answers, stack.memory["ConsumerFunction"])
     sends = _sends([_encoded_bytes(size) for size in sizes])
-    # The gate's two (access.py), the queue's, and the pending marks (receipts.py).
+    # Two of the gate (gate.py), those of the queue, and the pending marks (receipts.py).
     ingest_cpu = REQUEST_CPU_MICROSECONDS + load.batch_size * load.ingest_microseconds
     ingest_seconds = _seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
     consumed = len(sizes) / MESSAGES_AN_INVOCATION
     return BatchUnits(
-        # The gate takes a token: access.py. A write unit is for 1 KB; events have a quarter of that.
+        # The gate takes a token (gate.py). A write unit is for 1 KB; an event has a quarter of that.
         write_units=1
         + load.batch_size * (1 + user_days + 2 * new_users)
         + sum(1 + transaction_units(size, load.event_types) for size in sizes),
-        # The gate 1; for each batch the receipt 1 (claims.py, _first_part); half of one for each pair that is not
-        # known, and for the first day of each new one.
+        # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part); a half for each pair that a consumer
+        # does not remember; a half for the first day of each new pair.
         read_units=1 + len(sizes) + load.batch_size * user_days * (met_by + 1) / 2,
-        # Received as they were cut; deleted without their bodies.
+        # A message is received with its body, and deleted without it.
         sqs_requests=sum(map(_chunks, sends)) + sum(_chunks(_encoded_bytes(size)) + 1 for size in sizes),
         ingest_gb_seconds=ingest_seconds * stack.memory["IngestFunction"] / KB,
         consumer_gb_seconds=consumer_seconds * stack.memory["ConsumerFunction"] / KB,
@@ -363,19 +364,20 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
 
 
 def transaction_units(events: int, event_types: int) -> int:
-    """Write units of counting a batch of one day: two for the receipt, two for each KB of the day's counters.
+    """The write units of the transactions that count a batch of one day, as counters.py splits them.
 
-    A type that finds no room among them has an item of its own, two units more. As counters.py cuts them.
+    Two for the receipt, two for each KB of the day's counter item, and two for each event type that has an item of its
+    own.
     """
     size, inline = _counters(event_types)
     overflow = min(event_types - inline, events)
-    # The day's item is in each transaction: it counts the types that overflow.
+    # Each transaction updates the day's item, which counts the types that overflow.
     transactions = max(1, math.ceil(overflow / (MAX_WRITES - 1)))
     return transactions * (2 + 2 * math.ceil(size / KB)) + 2 * overflow
 
 
 def _counters(event_types: int) -> tuple[int, int]:
-    """Bytes of a day's counter item, and how many of the types are in it."""
+    """The size of a day's counter item in bytes, and the number of event types in it."""
     vocabulary = Vocabulary()
     inline = sum(vocabulary.admit(f"{number:0{TYPE_NAME_BYTES}}") for number in range(event_types))
     return OTHER_COUNTERS_BYTES + vocabulary.size + inline, inline
@@ -383,7 +385,7 @@ def _counters(event_types: int) -> tuple[int, int]:
 
 def _reads(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     size, _ = _counters(load.event_types)
-    # stats.py: a query a shard, strongly consistent for the answers, eventually for the scrapes.
+    # A query for each shard: strongly consistent for answers, eventually consistent for scrapes (from_counters.py).
     read_units = stack.counter_shards * math.ceil(READ_DAYS * size / (4 * KB))
     scrape_units = stack.counter_shards * math.ceil(SCRAPED_DAYS * size / (4 * KB)) / 2
     requests = load.requests + load.scrapes
@@ -397,12 +399,12 @@ def _reads(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield line("API Gateway", "requests", requests, "api_gateway_requests")
     yield line("Lambda", "stats", requests * gb_seconds, "lambda_gb_seconds")
     yield line("Lambda", "invocations", requests, "lambda_requests")
-    # The gate's units, as at every route.
+    # The units of the gate, which every route takes.
     yield line("DynamoDB", "writes", requests, "dynamodb_write_units")
     asked = requests + load.requests * read_units + load.scrapes * scrape_units
     yield line("DynamoDB", "reads", asked, "dynamodb_read_units")
     yield line("CloudWatch Logs", "ingestion", requests * log_bytes / GB, "log_ingestion")
-    # Only while batches wait (monitor.py): at most one a scrape.
+    # At most one for each scrape: asked for only while batches wait (monitor.py).
     yield line("CloudWatch", "metrics asked for", load.scrapes, "metrics_read")
 
 
@@ -415,7 +417,7 @@ def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
         (requests * len(_messages(load.batch_size)), RECEIPT_BYTES + PENDING_BYTES + ITEM_OVERHEAD_BYTES),
     )
     stored = sum(count * (size + ITEM_OVERHEAD_BYTES) for count, size in items) * DAYS_A_MONTH / GB
-    # Recovery is billed by the tables without their indexes (Developer Guide, point-in-time recovery).
+    # Point-in-time recovery is billed for the tables without their indexes (Developer Guide).
     index = load.users * NEW_USER_SHARE * (FIRST_DAY_BYTES + ITEM_OVERHEAD_BYTES) * DAYS_A_MONTH / GB
     yield Line("DynamoDB", "storage", Part.STORAGE, stored + index, prices["dynamodb_storage"])
     yield Line("DynamoDB", "recovery", Part.STORAGE, stored, prices["dynamodb_recovery"])
@@ -423,7 +425,7 @@ def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield Line("S3", "uploads", Part.STORAGE, kept, prices["s3_storage"])
     archived = load.events * DAYS_A_MONTH * ARCHIVED_BYTES / GB
     yield Line("S3", "archive", Part.STORAGE, archived, prices["s3_storage"])
-    # The parts of a file that comes packed are put anew, unpacked; that all do is the dearest case.
+    # The planner puts the expanded parts of a gzip file in S3. That all files are gzip is the dearest case.
     pieces = load.uploaded_gb * DAYS_A_MONTH * GB / PIECE_BYTES
     yield Line("S3", "requests", Part.STORAGE, pieces, prices["s3_puts"])
 
@@ -438,24 +440,24 @@ def _standing(stack: Stack, prices: Prices) -> Iterator[Line]:
 
 
 def of_batch_size(batch_size: int, stack: Stack, prices: Prices) -> Estimate:
-    """A million events a day in such requests, with one new user-day for each 10."""
+    """The estimate for a million events a day, `batch_size` in a request, with a new (day, user) pair for each 10."""
     return estimate(Load(MILLION, MILLION // 10, batch_size), stack, prices)
 
 
 def stack_of_this_version() -> Stack:
-    """What template.yaml deploys."""
+    """The stack of template.yaml in the checkout."""
     return Stack.of_template(deploy.template())
 
 
 def _messages(events: int) -> list[int]:
-    """How many events are in each message of a request."""
+    """The number of events in each message of a request."""
     whole, rest = divmod(events, MAX_BATCH_EVENTS)
     return [MAX_BATCH_EVENTS] * whole + [rest] * bool(rest)
 
 
 @cache
 def _encoded_bytes(events: int) -> int:
-    """The body of a message with so many sample events, measured."""
+    """The measured size of a message body with this number of sample events."""
     day = date(2026, 11, 21)
     now = datetime.fromisoformat("2026-11-22T00:00:00+00:00")
     made = sample.generate(events, max(1, events // 10), 1, day, 1)
@@ -464,7 +466,7 @@ def _encoded_bytes(events: int) -> int:
 
 
 def _sends(sizes: list[int]) -> list[int]:
-    """Bytes of each call that sends messages of such sizes, as intake.py fills them."""
+    """The bytes in each call that sends messages of these sizes, as queues.py fills the calls."""
     calls: list[list[int]] = []
     for size in sizes:
         if calls and len(calls[-1]) < MESSAGES_PER_CALL and sum(calls[-1]) + size <= BYTES_PER_CALL - 10 * KB:
@@ -479,11 +481,11 @@ def _chunks(size: int) -> int:
 
 
 def _calls(expected: float, size: int) -> float:
-    """Calls for so many things; where fewer than one is expected, there is often none."""
+    """The calls for `expected` things, `size` in a call. If fewer than 1 is expected, there is often no call."""
     return expected if expected < 1 else math.ceil(expected / size)
 
 
 def _seconds(cpu_microseconds: float, answers: float, megabytes: int) -> float:
-    """How long an invocation takes that waits for so many answers, one after the other."""
+    """Seconds of an invocation that waits for `answers`, one after the other."""
     cores = min(1.0, megabytes / MEGABYTES_A_CORE)
     return cpu_microseconds / cores / MILLION + answers * WAIT_MILLISECONDS / 1000

@@ -1,7 +1,7 @@
-"""The messages that could not be handled: the dead-letter queue and the queue of failed imports.
+"""The messages that could not be handled: those in the dead-letter queue and in the queue of failed imports.
 
-SQS shows a message only by receiving it, which hides it for a time. So they are received with a short visibility
-timeout and shown again at once after that.
+SQS shows a message only when it is received, which hides it from other receivers. So this module receives messages
+with a short visibility timeout, and makes them visible again as soon as it has read them.
 """
 
 import json
@@ -16,7 +16,7 @@ from rollcall.core.batch import Batch, UndecodableBatch, decode
 from rollcall.core.events import Event
 from scripts.operate.stacks import Stack
 
-# Long enough to read a queue and send its messages on, short enough not to matter where that is interrupted.
+# Long enough to read a queue and send its messages on. Short enough that an interrupted run does little harm.
 HIDDEN_SECONDS = 120
 MESSAGES_PER_CALL = 10
 
@@ -37,22 +37,22 @@ class Failure(NamedTuple):
     reason: str
     correlation_id: str | None
     batch: Batch | None
-    """What a dead letter holds, if it can be decoded."""
+    """The batch in a dead letter; None if it cannot be decoded, or if the message is a failed import."""
     files: tuple[str, ...]
-    """What a failed import would have imported, as bucket/key."""
+    """The files of a failed import, as bucket/key."""
     payload: dict[str, Any] | None
-    """The invocation that failed; None where the message is one of the import queue's own."""
+    """The event of the failed invocation; None if the message came from the import queue."""
     body: str
     handle: str
 
     @property
     def undecodable(self) -> bool:
-        """Whether it is a dead letter that no consumer can read."""
+        """Whether this is a dead letter that no consumer can decode."""
         return self.queue == DEAD_LETTERS and self.batch is None
 
     @property
     def content(self) -> str:
-        """What it is, in a line."""
+        """A description of the content in a line."""
         if self.batch:
             count = len(self.batch.events)
             return f"batch {self.batch.batch_id}, {count} event{'s' * (count != 1)} from {self.batch.source}"
@@ -62,7 +62,7 @@ class Failure(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a list says about a message."""
+    """The line about a message in a list."""
 
     message_id: str
     queue: str
@@ -72,15 +72,15 @@ class Summary(NamedTuple):
 
     @classmethod
     def of(cls, failure: Failure) -> "Summary":
-        """Of a message."""
+        """The summary of a message."""
         return cls(failure.message_id, failure.queue, failure.sent_at, failure.content, failure.reason)
 
 
 @contextmanager
 def received(stack: Stack, keep: Callable[[Failure], _T | None]) -> "Iterator[list[_T]]":
-    """What `keep` makes of the messages of the queues, oldest first; None is left out.
+    """The results of `keep` for all messages in the queues, oldest first; a message for which it is None is left out.
 
-    All messages are hidden from others until the end of the block. Memory holds ten of them, and what is kept.
+    The messages are hidden from other receivers until the end of the block. Memory holds ten messages and the results.
     """
     sqs = stack.client("sqs")
     found: list[tuple[str, _T]] = []
@@ -98,8 +98,8 @@ def received(stack: Stack, keep: Callable[[Failure], _T | None]) -> "Iterator[li
 def redrive_all(stack: Stack, on_sent: Callable[[Failure], None], on_left: Callable[[Failure, str], None]) -> None:
     """Send the messages of the queues back, ten at a time, as `redrive` does.
 
-    Left where they are, and shown again at the end: those that no consumer can read, and those that came after this
-    began. What fails again at once comes back, and would be sent for ever.
+    Leaves two kinds of messages in their queue, and makes them visible again at the end: those that no consumer can
+    decode, and those that came after this began. A message that fails again at once would else be sent back for ever.
     """
     began = datetime.now(UTC)
     sqs = stack.client("sqs")
@@ -119,9 +119,9 @@ def redrive_all(stack: Stack, on_sent: Callable[[Failure], None], on_left: Calla
 
 
 def redrive(stack: Stack, failure: Failure) -> None:
-    """Send a message back to where it came from, and only then delete it.
+    """Send a message back to where it failed, and only then delete it.
 
-    If this ends between the two, both are there: what is counted under a batch's name is not counted again.
+    An interruption in between leaves the message in both queues. That does no harm: a batch is counted only once.
     """
     sqs = stack.client("sqs")
     if failure.payload is not None:
@@ -141,7 +141,7 @@ def redrive(stack: Stack, failure: Failure) -> None:
 
 @contextmanager
 def _hiding(sqs: Any, url: str) -> Iterator[dict[str, str]]:
-    """The handles of messages that are hidden, by their ids: these messages are shown again at the end."""
+    """A mapping of message id to receipt handle. At the end of the block, makes all messages in it visible again."""
     hidden: dict[str, str] = {}
     try:
         yield hidden
@@ -150,13 +150,13 @@ def _hiding(sqs: Any, url: str) -> Iterator[dict[str, str]]:
 
 
 def _receive_all(sqs: Any, url: str, hidden: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Receive messages, a few at a time, and put them into `hidden`; who deletes one takes it out there.
+    """Receive all messages, a few at a time, and add them to `hidden`. A caller that deletes one removes it there.
 
-    A long run meets again what it hid at its beginning, and ends where it meets nothing else.
+    In a long run, messages that were hidden at the beginning become visible again. Ends when it receives only those.
     """
     met_again = 0
     while met_again <= len(hidden):
-        # With a wait SQS asks all its servers; without one it may miss messages.
+        # With a wait, SQS asks all of its servers. Without one, it may miss messages.
         messages = sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=MESSAGES_PER_CALL,
@@ -169,13 +169,13 @@ def _receive_all(sqs: Any, url: str, hidden: dict[str, str]) -> Iterator[dict[st
             return
         new = [message for message in messages if message["MessageId"] not in hidden]
         met_again = 0 if new else met_again + len(messages)
-        # All of them first: one that comes after a failure is to be shown again too.
+        # All of them before any is yielded, so that all are made visible again even if the caller fails.
         hidden.update((message["MessageId"], message["ReceiptHandle"]) for message in messages)
         yield from new
 
 
 def _show_again(sqs: Any, url: str, handles: Iterable[str]) -> None:
-    """Make messages visible; those that were deleted since are passed over by SQS."""
+    """Make messages visible. SQS ignores those that have been deleted."""
     left = iter(handles)
     while some := list(islice(left, MESSAGES_PER_CALL)):
         sqs.change_message_visibility_batch(
@@ -210,7 +210,7 @@ def _failure(queue: str, message: dict[str, Any]) -> Failure:
 
 
 def _dead_letter(body: str) -> tuple[str, dict[str, Any]]:
-    """The reason, where the message does not name one, and what it holds."""
+    """The reason to show if the message names none, and the fields of a `Failure`."""
     try:
         batch = decode(body)
     except UndecodableBatch as error:
@@ -243,5 +243,5 @@ def _files(notification: dict[str, Any]) -> Iterator[str]:
 
 
 def as_json_line(event: Event) -> str:
-    """An event as a client would have sent it."""
+    """An event as a line of JSON that a client could send."""
     return json.dumps({**event._asdict(), "properties": json.loads(event.properties)})

@@ -1,4 +1,4 @@
-"""Imports a file from this machine: row by row through POST /events, or whole through the upload bucket."""
+"""Imports a local file: row by row through POST /events, or as a whole through the upload bucket."""
 
 import csv
 import json
@@ -24,16 +24,16 @@ from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
 READ_BYTES = 256 * 1024
-# Under the API's limit of 4 MB.
+# Less than the API's limit of 4 MB.
 REQUEST_BYTES = 3 * 1024 * 1024
 REQUESTS_AT_ONCE = 4
-# The API judges a request's events one by one under these.
+# With these statuses, the API lists the rejected events of a request.
 LISTING_STATUSES = frozenset({200, 202, 413, 422})
 QUEUE_SECONDS = 120
 COUNT_SECONDS = 600
 UPLOAD_SECONDS = 3600.0
 UPLOAD_TRIES = 3
-# What S3 takes in one PUT.
+# The limit of S3 for one PUT.
 MAX_UPLOAD_BYTES = 5 * 1024**3
 MAX_NAME_CHARACTERS = 100
 
@@ -51,7 +51,7 @@ class Reject(NamedTuple):
 
 @dataclass
 class Report:
-    """What became of the rows of a file. Each is rejected or accepted, and each accepted one is one of the others."""
+    """The outcome of a file's rows. Each row is rejected or accepted. An accepted row has one of the other outcomes."""
 
     rows: int = 0
     accepted: int = 0
@@ -61,32 +61,32 @@ class Report:
     refused: int = 0
     rejected: int = 0
     added_up: bool = True
-    """Whether what became of the accepted rows is known."""
+    """Whether the outcomes of the accepted rows are known."""
 
 
 @dataclass
 class Survey:
-    """What a file holds, told without sending any of it."""
+    """The content of a file, found without sending it."""
 
     rows: int = 0
     good: int = 0
     duplicates: int = 0
     users: set[str] = field(default_factory=set)
     days: set[str] = field(default_factory=set)
-    """In UTC."""
+    """The days of the good rows, in UTC."""
     bad: Counter[str] = field(default_factory=Counter)
-    """Rows by the code of what is wrong with them."""
+    """The number of bad rows by error code."""
 
 
 def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
-    """The bytes of a file, telling how many as they are read."""
+    """The bytes of a file in chunks. Calls `advance` with the size of each chunk."""
     while chunk := file.read(READ_BYTES):
         yield chunk
         advance(len(chunk))
 
 
 def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None]) -> Survey:
-    """Check every row as the API would. Memory grows with the distinct events and users."""
+    """Check every row as the API would. Memory grows with the number of different events and users."""
     found = Survey()
     seen = set()
     for row in rows:
@@ -106,7 +106,7 @@ def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], Non
 
 
 class Naming:
-    """Tells what batches the API will make of some events, so that those counted before can be told from new ones."""
+    """Predicts the batches that the API makes of events, to tell batches that were counted before from new ones."""
 
     def __init__(self, source: str, calendar: Calendar) -> None:
         self._source = source
@@ -114,51 +114,51 @@ class Naming:
 
     @classmethod
     def of(cls, stack: Stack, key: str | None) -> "Naming | None":
-        """For what a key sends to a stack; None for a credential that is no key of it."""
+        """For events that are sent to a stack with a key; None if `key` is not an API key of the stack."""
         keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all()
         sources = {each.key_id: each.source for each in keys}
         source = sources.get(key_id_of(key or "") or "")
         return cls(source, Calendar(stack.parameters["ReportingTimezone"])) if source else None
 
     def names(self, raws: Iterable[object]) -> set[str]:
-        """The batches' names, if the API finds the same events good."""
+        """The ids of the batches, provided that the API accepts the same events."""
         now = datetime.now(UTC)
         events: dict[str, Event] = {}
         for raw in raws:
             try:
                 event = parse_event(raw, now)
             except InvalidEvent:
-                continue  # the API's to report
+                continue  # the API reports it
             events.setdefault(event.event_id, event)
         ordered = sorted(events.values(), key=lambda event: self._calendar.day_of(event.occurred_at))
         return {batch.batch_id for batch, _ in cut(ordered, self._source, "")}
 
 
 class _Window(NamedTuple):
-    """Rows that go in one request."""
+    """The rows of one request."""
 
     rows: list[Row]
     bodies: list[bytes]
-    """As JSON, one for each of the rows."""
+    """The events as JSON, one for each row that is sent."""
     rejected: list[Reject]
-    """Rows that no request can carry."""
+    """Rows that cannot be sent in a request."""
 
 
 class _Sent(NamedTuple):
-    """What the API said about a window."""
+    """The API's answer to a window."""
 
     rows: int
     batch_ids: list[str]
     counted_before: set[str]
-    """Batches that were counted before they were sent."""
+    """The ids of batches that were counted before this request was sent."""
     accepted: int
     duplicates: int
-    """Within the request."""
+    """The number of rows that repeat the id of an earlier row in the same request."""
     rejected: list[Reject]
 
 
 class HttpImport:
-    """Sends rows to POST /events, some requests at once, and adds up what their receipts say."""
+    """Sends rows to POST /events, several requests at a time, and adds up the receipts."""
 
     def __init__(self, api: Api, naming: Naming | None, batch_size: int) -> None:
         self._api = api
@@ -172,10 +172,10 @@ class HttpImport:
         on_sent: Callable[[int], None] = lambda _rows: None,
         on_counted: Callable[[int, int], None] = lambda _done, _all: None,
     ) -> Report:
-        """Send all rows and wait until they are counted; rejects come in the order of the file.
+        """Send all rows and wait until they are counted. Reports rejected rows in the order of the file.
 
-        Raises `scripts.api.ApiError`, and `TimeoutError` where they are not counted in time. It may be run again
-        then: nothing is counted twice.
+        Raises `scripts.api.ApiError`, and `TimeoutError` if the rows are not counted in time. The caller may then run
+        it again: nothing is counted twice.
         """
         report = Report()
         batches: dict[str, bool] = {}
@@ -206,7 +206,7 @@ class HttpImport:
         return report
 
     def _in_order(self, pool: ThreadPoolExecutor, windows: Iterable[_Window]) -> Iterator[_Sent]:
-        """Send windows, a few at once, so that memory holds no more of the file than those."""
+        """Send windows, a few at a time; memory holds only those. Yields the answers in the order of the windows."""
         flying: deque[Future[_Sent]] = deque()
         for window in windows:
             flying.append(pool.submit(self._send, window))
@@ -282,7 +282,7 @@ class HttpImport:
 
 
 def _add(report: Report, receipt: dict[str, int], *, repeated: bool) -> None:
-    """Add what became of a batch; of one that was counted before, nothing was inserted now."""
+    """Add the receipt of a batch. If the batch was counted before, its inserted events are duplicates now."""
     report.inserted += 0 if repeated else receipt["inserted"]
     report.duplicates += receipt["duplicates"] + (receipt["inserted"] if repeated else 0)
     report.conflicts += receipt["conflicts"]
@@ -290,10 +290,10 @@ def _add(report: Report, receipt: dict[str, int], *, repeated: bool) -> None:
 
 
 def _body(raw: object) -> bytes | InvalidEvent:
-    """A raw event as JSON. What JSON cannot say or no request has room for is judged here, as the API would."""
+    """A raw event as JSON. Returns the API's `InvalidEvent` if JSON cannot hold the event or it is too large."""
     if isinstance(raw, InvalidEvent):
         return raw
-    # Fields that an event does not have would only be sent to be ignored.
+    # The API ignores unknown fields, so they are not sent.
     kept = {name: raw[name] for name in (*COLUMNS, "properties") if name in raw} if isinstance(raw, dict) else raw
     try:
         body = _json(kept).encode()
@@ -308,7 +308,7 @@ def _body(raw: object) -> bytes | InvalidEvent:
 
 
 class RejectFile:
-    """Writes rejected rows in the form of the bucket's rejects files."""
+    """Writes rejected rows in the format of the rejects files in the upload bucket."""
 
     def __init__(self, file: IO[str]) -> None:
         self.count = 0
@@ -316,19 +316,19 @@ class RejectFile:
         self._writer.writerow(Reject._fields)
 
     def add(self, reject: Reject) -> None:
-        """Write one."""
+        """Write a rejected row."""
         self.count += 1
         self._writer.writerow(reject)
 
 
 def read_rejects(lines: Iterable[str]) -> Iterator[Reject]:
-    """The rows of a rejects file."""
+    """The rejected rows in a rejects file."""
     for fields in csv.DictReader(lines):
         yield Reject(int(fields["line"] or 0), fields["code"], fields["message"], fields["row"])
 
 
 class UploadImport:
-    """Uploads a whole file by a presigned address and waits until it is imported and counted."""
+    """Uploads a whole file to a presigned URL, and waits until it is imported and counted."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -336,8 +336,8 @@ class UploadImport:
     def run(
         self, path: Path, on_uploaded: Callable[[int], None], on_status: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """Returns the import's last status; raises `scripts.api.ApiError`, `OSError` and `TimeoutError`."""
-        # The API takes plain names only; the file's own is for people to know it by.
+        """Upload a file; returns the import's last status. Raises `scripts.api.ApiError`, `OSError`, `TimeoutError`."""
+        # The API takes plain names only. The file's own name is kept as far as possible, for people to recognise.
         name = re.sub(r"[^A-Za-z0-9._-]", "-", path.name).lstrip("._-")[-MAX_NAME_CHARACTERS:].lstrip("._-") or "file"
         made = checked(self._api.request("POST", "/imports", json={"name": name})).json()
         self._upload(path, made["url"], on_uploaded)
@@ -358,7 +358,7 @@ class UploadImport:
     def _upload(self, path: Path, url: str, on_uploaded: Callable[[int], None]) -> None:
         for left in reversed(range(UPLOAD_TRIES)):
             with path.open("rb") as file:
-                # The address is the credential. Its length is told, for S3 takes no chunked bodies.
+                # The presigned URL is the credential. The length is sent, because S3 takes no chunked bodies.
                 answer = httpx2.put(
                     url,
                     content=read_chunks(file, on_uploaded),
@@ -373,7 +373,7 @@ class UploadImport:
 
 
 def report_of(status: dict[str, Any]) -> Report:
-    """What an import's status says, as a report."""
+    """The status of an import as a report."""
     counted = status["counted"] or {"inserted": 0, "duplicates": 0, "conflicts": 0, "refused": 0}
     return Report(
         rows=status["rows"],
@@ -381,7 +381,7 @@ def report_of(status: dict[str, Any]) -> Report:
         inserted=counted["inserted"],
         duplicates=counted["duplicates"] + status["duplicates_in_file"],
         conflicts=counted["conflicts"],
-        # The API of a stack that was deployed before does not tell it.
+        # The API of an older stack does not report `refused`.
         refused=counted.get("refused", 0),
         rejected=status["rejected"],
         added_up=status["counted"] is not None,
@@ -389,7 +389,7 @@ def report_of(status: dict[str, Any]) -> Report:
 
 
 def bucket_rejects(stack: Stack, keys: Sequence[str]) -> Iterator[Reject]:
-    """The rejected rows that an import kept in the upload bucket."""
+    """The rejected rows of an import, from the upload bucket."""
     for key in keys:
         body = stack.client("s3").get_object(Bucket=stack.output("UploadBucketName"), Key=key)["Body"]
         yield from read_rejects(line.decode() for line in body.iter_lines(keepends=True))

@@ -1,7 +1,7 @@
-"""Tries a deployed stack out: a few events in at both doors, and the answers about them read back.
+"""Tries a deployed stack: sends a few events through both doors, and reads the answers about them.
 
-Events are stored and counted for ever, so those sent here are of a day of 1970, whose numbers nobody asks for, and of
-users and ids that no other run has. Every answer is compared with what it was before, so a day may be used again.
+Events are stored and counted for ever. So the events are of a day in 1970, whose numbers nobody needs, and have new
+users and ids in each run. The run compares each answer with the same answer before it, so it can use a day again.
 """
 
 import csv
@@ -28,28 +28,27 @@ ANSWER_SECONDS = 30
 
 
 class Wrong(Exception):
-    """The stack does not do what it has to; the text names the step, and what was expected and found."""
+    """A step failed; the text names the step, the expected result and the actual one."""
 
 
 class Answers(NamedTuple):
-    """What the stack answers about a day."""
+    """The stack's answers about a day."""
 
     daily_actives: int
     events: int
     cohort: int
     came_back: int
-    """Of the cohort, on the day after."""
+    """The number of the cohort's users who were active on the next day."""
 
 
 Raw = dict[str, str]
 
 
 def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = ANSWER_SECONDS) -> None:
-    """Send events and read them back, telling of each step that is done; the uploaded file is removed again.
+    """Send events and read the answers; calls `tell` after each step. Removes the uploaded file at the end.
 
-    `patience` is for how many seconds the stats may lag behind the receipts.
-
-    Raises `Wrong`, `scripts.api.ApiError` and `TimeoutError`.
+    The stats may lag behind the receipts by up to `patience` seconds. Raises `Wrong`, `scripts.api.ApiError` and
+    `TimeoutError`.
     """
     health = api.request("GET", "/healthz", transient=())
     if not health.is_success:
@@ -84,7 +83,7 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
 
 
 def _events(day: date, zone: ZoneInfo, count: int) -> list[Raw]:
-    """New events of new users, at noon of a day of the reporting timezone."""
+    """New events of new users, at noon of a day in the reporting timezone."""
     noon = datetime.combine(day, time(12), zone).astimezone(UTC).isoformat()
     tags = [secrets.token_hex(8) for _ in range(count)]
     return [dict(zip(COLUMNS, (f"smoke-{tag}", noon, f"smoke-{tag}", EVENT_TYPE), strict=True)) for tag in tags]

@@ -1,4 +1,4 @@
-"""Finds a stack: one deployed by its name, wherever boto3 is configured to look, else the local one."""
+"""Finds a stack: a deployed one by its name, with boto3's configuration, or the local one."""
 
 import os
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ KEY_FILE = "key"
 
 
 class NoStack(Exception):
-    """There is no such stack, or it cannot be reached; the text says what to do."""
+    """The stack does not exist or cannot be reached; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Stack:
     parameters: Mapping[str, str]
 
     def output(self, name: str) -> str:
-        """One of the outputs; raises `NoStack` where an older template made the stack."""
+        """The value of an output; raises `NoStack` if the stack lacks it, because an older template made the stack."""
         try:
             return self.outputs[name]
         except KeyError:
@@ -40,7 +40,7 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        """The base URL of the API: the emulator's own form where AWS is emulated."""
+        """The base URL of the API, in the emulator's form if AWS is emulated."""
         endpoint: str = self.client("cloudformation").meta.endpoint_url
         if (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return self.output("ApiUrl")
@@ -48,14 +48,15 @@ class Stack:
 
 
 def find(name: str | None) -> Stack:
-    """The stack of a name in the account and region, or behind the AWS_ENDPOINT_URL, that boto3 finds; without a name
-    the one that `rollcall up` runs. Raises `NoStack`.
+    """The stack with this name, or without a name the one that `rollcall up` runs; raises `NoStack`.
+
+    A named stack is looked for in boto3's account and region, or behind `AWS_ENDPOINT_URL`.
     """
     port = port_of(os.environ)
     client: deploy.ClientFactory = boto3.client if name else local_client(port)  # type: ignore[assignment]
     wanted = name or LOCAL_STACK
     if not name and not listens(port):
-        # Who forgot to start it does not wait for boto3's tries.
+        # A user who forgot to start the stack should not wait for boto3's retries.
         raise NoStack(_not_running(port))
     try:
         if not deploy.exists(client, wanted):
@@ -78,7 +79,7 @@ def _not_running(port: int) -> str:
 
 
 def key_for(name: str | None, given: str | None, environment: Mapping[str, str]) -> str | None:
-    """The text of the API key to call a stack with: the one given, ROLLCALL_KEY, or for the local stack its own."""
+    """The text of the API key for a stack: the given one, else `ROLLCALL_KEY`, else the local stack's own key."""
     text = given or environment.get("ROLLCALL_KEY")
     file = state_of(environment) / KEY_FILE
     if not text and not name and file.exists():
@@ -87,12 +88,12 @@ def key_for(name: str | None, given: str | None, environment: Mapping[str, str])
 
 
 def state_of(environment: Mapping[str, str]) -> Path:
-    """The folder that the local stack keeps its data in."""
+    """The folder with the data of the local stack."""
     return Path(environment.get("ROLLCALL_STATE") or ROOT / ".local").absolute()
 
 
 def port_of(environment: Mapping[str, str]) -> int:
-    """The local stack's port; raises `NoStack` with the name of the setting."""
+    """The port of the local stack; raises `NoStack`, which names the setting, if it is unusable."""
     port = environment.get("ROLLCALL_PORT") or DEFAULT_PORT
     if not port.isdecimal() or not 1 <= int(port) <= 65_535:
         raise NoStack(f"ROLLCALL_PORT has to be a port from 1 to 65535, not {port!r}")
