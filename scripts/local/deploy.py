@@ -1,7 +1,7 @@
 """Deploys template.yaml from the working tree to an AWS-compatible endpoint, without building.
 
-For local stacks, whose functions run in this machine's own environment and find their third-party packages there.
-A stack on AWS is deployed by `sam build && sam deploy`.
+This is for local stacks only. Their functions run in this machine's Python environment, which has the third-party
+packages. A stack on AWS is deployed with `sam build && sam deploy`.
 """
 
 import hashlib
@@ -17,23 +17,23 @@ from samtranslator.yaml_helper import yaml_parse
 
 from scripts.paths import ROOT
 
-# Makes a boto3 client of a service. Explicit everywhere, so that nothing meant for a local stack can reach an account.
+# Makes a boto3 client of a service. Always passed explicitly, so that no call for a local stack reaches an AWS account.
 ClientFactory = Callable[[str], Any]
 
 ARTIFACTS_BUCKET = "rollcall-artifacts"
-# Resource type to the property that names a folder, and the folder's place in the archive.
+# For each resource type, the property that names a folder, and the folder's place in the zip archive.
 CODE = {
     "AWS::Serverless::Function": ("CodeUri", ""),
     "AWS::Serverless::LayerVersion": ("ContentUri", "python"),
 }
-# What an emulator's stack differs in: MiniStack refuses alarms that are computed from several metrics.
+# Parameters for an emulator. MiniStack refuses alarms on values computed from several metrics.
 EMULATED = {"Alarms": "false"}
-# What a first deployment that failed leaves behind: a stack that was never there and cannot be updated.
+# States in which a failed creation leaves a stack. Such a stack cannot be updated, only deleted.
 STILLBORN = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
 
 
 class DeploymentFailed(Exception):
-    """A stack that could not be created or updated; the text says which resources failed and why."""
+    """The stack could not be created or updated; the text names the failed resources and the reasons."""
 
 
 def template() -> dict[str, Any]:
@@ -43,9 +43,10 @@ def template() -> dict[str, Any]:
 
 
 def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create or update a stack and wait for it; returns its outputs. One whose creation failed is created anew.
+    """Create or update a stack and wait until that is done; returns the outputs.
 
-    Raises `DeploymentFailed` where CloudFormation takes the template but cannot carry it out, else botocore's errors.
+    Deletes a stack whose creation failed, and creates it again. Raises `DeploymentFailed` if CloudFormation accepts the
+    template but fails to deploy it, and botocore's errors.
     """
     packaged = template()
     upload_code(client, packaged)
@@ -55,7 +56,7 @@ def deploy(client: ClientFactory, name: str, parameters: Mapping[str, str]) -> d
     cloudformation = client("cloudformation")
     request: dict[str, Any] = {
         "StackName": name,
-        # In the request itself a template may have 50 KB only.
+        # A template in the request itself may have 50 KB at most.
         "TemplateURL": f"https://s3.amazonaws.com/{ARTIFACTS_BUCKET}/{document}",
         "Parameters": [
             {"ParameterKey": key, "ParameterValue": value} for key, value in {**EMULATED, **parameters}.items()
@@ -96,7 +97,7 @@ def _failures(client: ClientFactory, name: str) -> list[str]:
 
 
 def exists(client: ClientFactory, name: str) -> bool:
-    """Whether there is such a stack."""
+    """Whether the stack exists."""
     return _status(client, name) is not None
 
 
@@ -111,13 +112,13 @@ def _status(client: ClientFactory, name: str) -> str | None:
 
 
 def outputs(client: ClientFactory, name: str) -> dict[str, str]:
-    """The outputs of a stack; raises botocore's error where there is no such stack."""
+    """The outputs of a stack; raises botocore's `ClientError` if the stack does not exist."""
     stack = client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def upload_code(client: ClientFactory, packaged: dict[str, Any]) -> None:
-    """Upload the folders that a template names, under the hash of their content, and name the uploads instead."""
+    """Upload each folder that a template names, under the hash of its content, and name the upload in its place."""
     s3 = client("s3")
     s3.create_bucket(Bucket=ARTIFACTS_BUCKET)
     for resource in packaged["Resources"].values():
@@ -130,7 +131,7 @@ def upload_code(client: ClientFactory, packaged: dict[str, Any]) -> None:
 
 
 def archive_of(folder: Path, inside: str) -> bytes:
-    """A zip archive of a folder's Python files under `inside`; the same files always make the same bytes."""
+    """A zip archive with a folder's Python files under `inside`. The same files always make the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*.py")):

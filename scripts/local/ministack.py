@@ -1,4 +1,4 @@
-"""The embedded local AWS: MiniStack as a child process, on the loopback interface only."""
+"""Runs MiniStack, an AWS emulator, as a child process that listens on the loopback interface only."""
 
 import http.client
 import os
@@ -19,14 +19,14 @@ import boto3
 from scripts.paths import ROOT
 
 REGION = "us-east-1"
-# MiniStack's account; it checks no signatures.
+# For MiniStack, which checks no signatures.
 CREDENTIAL = "test"
 START_SECONDS = 60
 STOP_SECONDS = 60
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """A port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -40,7 +40,7 @@ def listens(port: int) -> bool:
 
 
 def local_client(port: int) -> Callable[[str], Any]:
-    """Makes boto3 clients that go to the MiniStack on a port, whatever the environment says."""
+    """A function that makes boto3 clients of the MiniStack on a port, whatever the environment says."""
 
     def make(service: str) -> Any:
         session = boto3.Session(CREDENTIAL, CREDENTIAL, region_name=REGION)
@@ -50,18 +50,18 @@ def local_client(port: int) -> Callable[[str], Any]:
 
 
 def api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
-    """The base URL of the API of a stack behind an endpoint."""
+    """The base URL of a stack's API behind an endpoint."""
     return f"{endpoint}/restapis/{outputs['ApiId']}/v1/_user_request_"
 
 
 class MiniStackError(RuntimeError):
-    """MiniStack did not start or ended by itself; the text says what it said."""
+    """MiniStack did not start, or ended by itself; the text quotes its log."""
 
 
 class MiniStack:
-    """One MiniStack; `state` is the folder its data outlives it in, without one it forgets everything.
+    """A MiniStack process. Keeps its data in the folder `state`; without one, the data ends with the process.
 
-    It runs Lambda functions with the interpreter that it is run by, `python`, whatever their runtime says.
+    MiniStack runs Lambda functions with its own interpreter, `python`, whatever runtime they name.
     """
 
     def __init__(self, port: int, logs: Path, state: Path | None = None, python: str = sys.executable) -> None:
@@ -82,7 +82,7 @@ class MiniStack:
         self.stop()
 
     def client(self, service: str) -> Any:
-        """A boto3 client that comes here, whatever the environment says."""
+        """A boto3 client of this MiniStack, whatever the environment says."""
         return local_client(self.port)(service)
 
     def api_url(self, outputs: Mapping[str, str]) -> str:
@@ -90,18 +90,18 @@ class MiniStack:
         return api_url(self.endpoint, outputs)
 
     def start(self) -> None:
-        """Start it and wait until it answers; raises `MiniStackError`."""
+        """Start MiniStack and wait until it answers; raises `MiniStackError`."""
         self._logs.parent.mkdir(parents=True, exist_ok=True)
         with self._logs.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._python, "-m", "scripts.local.ministack"],
                 cwd=ROOT,
                 env=self._environment(),
-                # Never written to: it closes when this process ends, however it ends.
+                # Nothing is written to this pipe. It closes when this process ends, even if this process is killed.
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is the parent's to handle: it has things to finish before this may stop.
+                # Ctrl-C should reach only this process, which has work to finish before MiniStack may stop.
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -113,7 +113,7 @@ class MiniStack:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Whether it is up."""
+        """Whether MiniStack answers."""
         asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             asking.request("GET", "/_ministack/health")
@@ -124,11 +124,11 @@ class MiniStack:
             asking.close()
 
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Stop it and wait until its state is saved."""
+        """Stop MiniStack and wait until its state is saved."""
         if self._process is None:
             return
         self._process.terminate()
@@ -143,7 +143,7 @@ class MiniStack:
         self._process = None
 
     def _environment(self) -> dict[str, str]:
-        # Functions inherit this: an AWS profile or endpoint of the user's must not reach them.
+        # Functions inherit this environment. The user's AWS profile or endpoint must not reach them.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= {
             "GATEWAY_PORT": str(self.port),
@@ -151,7 +151,7 @@ class MiniStack:
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_REGION": REGION,
             "LOG_LEVEL": "INFO",
-            # Listeners of services that are not used here.
+            # Turns off listeners of services that the stack does not use.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "AWS_ACCESS_KEY_ID": CREDENTIAL,
@@ -171,8 +171,8 @@ class MiniStack:
 
 
 def run() -> None:
-    """Be the child process: run MiniStack until it is told to stop, or until the parent is gone."""
-    # Only the child needs it, and it takes half a second.
+    """The child process: runs MiniStack until a signal stops it or the parent ends."""
+    # Imported here, because it takes half a second and only the child needs it.
     from ministack.app import main
 
     def leave_with_the_parent() -> None:

@@ -1,4 +1,4 @@
-"""Lets containers reach what listens on this machine's loopback interface only, for as long as they need it."""
+"""Lets containers reach a server that listens on this machine's loopback interface only."""
 
 import socket
 import socketserver
@@ -25,7 +25,7 @@ class _Connection(socketserver.BaseRequestHandler):
         try:
             target = socket.create_connection(self.server.target)
         except ConnectionRefusedError:
-            return  # nobody is there: to hang up says the same
+            return  # nothing listens, so hang up
         with target:
             back = threading.Thread(target=_pass_on, args=(target, self.request), daemon=True)
             back.start()
@@ -34,7 +34,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    # Whoever goes away in the middle ends the conversation for both.
+    # If one side goes away, the connection ends for both.
     with suppress(OSError):
         while data := source.recv(READ_BYTES):
             sink.sendall(data)
@@ -44,7 +44,7 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def relay(host: str, port: int) -> Iterator[None]:
-    """Pass connections to a port of another of this machine's addresses on to the same port of 127.0.0.1."""
+    """Within the block, pass connections to `host` and `port` on to the same port of 127.0.0.1."""
     with _Relay((host, port), port) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -1,8 +1,9 @@
-"""The SAM CLI against a local AWS: the template built, deployed and deleted as on AWS, and its API in containers.
+"""Runs the SAM CLI against a local AWS: builds, deploys and deletes the template, and serves its API from containers.
 
-    python -m scripts.local.sam     what `make sam-local` runs: serve the API on the tables of the stack that runs here
+    python -m scripts.local.sam     serve the API on the tables of the local stack; `make sam-local` runs this
 
-`sam local` serves the API's functions alone. The queues and uploads invoke those of the stack, behind the same tables.
+`sam local` serves only the functions of the API. The queues and uploads invoke the functions of the local stack, which
+has the same tables.
 """
 
 import argparse
@@ -29,25 +30,28 @@ from scripts.paths import ROOT
 from scripts.waiting import poll
 
 BUILT = ROOT / ".aws-sam/build"
-# Beside the built template, whose paths are relative. samconfig.toml names both.
+# In the folder of the built template, because its paths are relative. samconfig.toml names both files.
 LOCAL_TEMPLATE, VARIABLES = BUILT / "local.json", BUILT / "variables.json"
 VENV = ROOT / ".venv/sam"
-# What SAM takes for the functions' processors, by what Python calls this machine's.
+# SAM's name of a processor architecture, by Python's name.
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-# This machine as containers see it: the address of Docker's bridge, unless its daemon is configured otherwise.
+# The address at which containers reach this machine: that of Docker's bridge, by default.
 BRIDGE = "172.17.0.1"
 DEFAULT_PORT = 3000
-# The first request builds an image, and without one at hand pulls what it is built from.
+# The first request builds an image, and may have to pull its base image.
 FIRST_ANSWER_SECONDS = 600
 STOP_SECONDS = 60
 
 
 class SamFailed(Exception):
-    """The SAM CLI is not there or did not do what it was told; the text says what it said."""
+    """The SAM CLI is missing or failed; the text quotes its output."""
 
 
 def architecture() -> str:
-    """This machine's: a container, or a MiniStack, runs the packages of no other one. Raises `SamFailed`."""
+    """SAM's name of this machine's architecture; raises `SamFailed`.
+
+    Containers and MiniStack run only packages of this architecture.
+    """
     try:
         return ARCHITECTURES[platform.machine().lower()]
     except KeyError:
@@ -55,13 +59,13 @@ def architecture() -> str:
 
 
 class Sam:
-    """The SAM CLI of `make .venv/.sam`, else the one on the PATH, for the local AWS behind an endpoint.
+    """The SAM CLI for the local AWS behind an endpoint: the one of `make .venv/.sam`, else the one on the PATH.
 
-    `command` may be `samlocal`, which is told of the endpoint in another way.
+    `command` may be `samlocal`, which takes the endpoint in another way.
     """
 
     def __init__(self, endpoint: str, command: str = "sam") -> None:
-        # No account of the user's is to be reached by what is meant for a local AWS.
+        # No call for a local AWS may reach an AWS account of the user.
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self._environment |= {
             "PATH": os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)]),
@@ -81,41 +85,41 @@ class Sam:
         self._command = found
 
     def build(self) -> None:
-        """Build template.yaml for this machine's processors."""
+        """Build template.yaml for this machine's architecture; raises `SamFailed`."""
         self._run("build", "--parameter-overrides", f"Architecture={architecture()}")
 
     def deploy(self, stack: str, parameters: Mapping[str, str]) -> None:
-        """Deploy what was built, as samconfig.toml says for `local`."""
+        """Deploy the built template with the `local` configuration in samconfig.toml; raises `SamFailed`."""
         told = {**EMULATED, "Architecture": architecture(), **parameters}
         overrides = [f"{name}={value}" for name, value in told.items()]
         named = ["--stack-name", stack, "--s3-prefix", stack]
         self._run("deploy", "--config-env", "local", *named, "--parameter-overrides", *overrides)
 
     def outputs(self, stack: str) -> dict[str, str]:
-        """A stack's outputs."""
+        """The outputs of a stack."""
         said = self._run("list", "stack-outputs", "--stack-name", stack, "--output", "json")
         return {output["OutputKey"]: output["OutputValue"] for output in json.loads(said)}
 
     def delete(self, stack: str) -> None:
-        """Delete a stack, and what was uploaded to deploy it."""
+        """Delete a stack and the uploads of its deployment."""
         self._run("delete", "--stack-name", stack, "--region", REGION, "--no-prompts")
 
     def invoke(self, function: str, payload: str) -> str:
-        """Run a function of the template in a container; returns its answer as JSON. `prepare` comes first."""
+        """Run a function of the template in a container; returns its answer as JSON. Call `prepare` first."""
         said = self._run("local", "invoke", function, "--event", "-", standard_input=payload)
-        # The last line, for what the function prints comes before it.
+        # The answer is the last line, after any lines that the function prints.
         return said.strip().rpartition("\n")[2]
 
     @contextmanager
     def api(self, port: int, log: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-        """Serve the API's functions from containers, on a port of 127.0.0.1, once it answers. `prepare` comes first."""
+        """Serve the API from containers on a port of 127.0.0.1; yields once it answers. Call `prepare` first."""
         process = subprocess.Popen(
             [self._command, "local", "start-api", "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env=self._environment,
             stdout=log,
             stderr=log,
-            # Ctrl-C is for this process to handle; SAM is told by a SIGTERM, which ends its containers too.
+            # This process handles Ctrl-C. It sends SAM a SIGTERM, which also ends SAM's containers.
             start_new_session=True,
         )
 
@@ -155,10 +159,10 @@ class Sam:
 
 @contextmanager
 def reachable(port: int) -> Iterator[str]:
-    """The URL at which containers reach what listens on a port of 127.0.0.1, for as long as it is needed.
+    """Within the block, the URL at which containers reach a server on a port of 127.0.0.1.
 
-    Docker's own desktop has a name for it. On Linux it is passed on from Docker's bridge; ROLLCALL_BRIDGE names the
-    bridge's address where it is not 172.17.0.1.
+    Docker Desktop has a host name for this machine. On Linux, connections to the address of Docker's bridge are passed
+    on. `ROLLCALL_BRIDGE` sets that address if it is not 172.17.0.1.
     """
     host = (os.environ.get("ROLLCALL_BRIDGE") or BRIDGE) if sys.platform == "linux" else "host.docker.internal"
     with relay(host, port) if sys.platform == "linux" else nullcontext():
@@ -166,10 +170,11 @@ def reachable(port: int) -> Iterator[str]:
 
 
 def prepare(client: ClientFactory, outputs: Mapping[str, str], endpoint: str) -> None:
-    """Write what `sam local` needs besides the built template: the variables of a stack's functions, as deployed.
+    """Write the files that `sam local` needs: the deployed functions' variables, and a copy of the built template.
 
-    SAM resolves no reference to a table or queue, and sets no variable that the template does not name: so the
-    template is copied with those that lead to the local AWS, which `endpoint` is the URL of, as containers see it.
+    SAM resolves no references to tables and queues, so the variables come from the deployed functions. SAM sets only
+    variables that the template names, so the copy names those that lead to the local AWS. `endpoint` is the URL of the
+    local AWS for containers.
     """
     here = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -193,7 +198,7 @@ def prepare(client: ClientFactory, outputs: Mapping[str, str], endpoint: str) ->
 
 
 def main() -> None:
-    """Build, and serve the API from containers until Ctrl-C."""
+    """Build the template and serve its API from containers until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="that the API is served on (%(default)s)")
     port = parser.parse_args().port

@@ -1,4 +1,4 @@
-"""Sample events of a made-up product: users join, come back less and less, and like some features better."""
+"""Sample events of a made-up product: users join, come back less and less often, and use some features more."""
 
 import csv
 import gzip
@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import IO, Any
 
 COUNTRIES = ("UA", "PL", "DE", "SE", "NL", "US", "BR")
-# How often an event type is seen.
+# The relative frequency of each event type.
 EVENT_TYPES = {
     "app_open": 30,
     "view_item": 24,
@@ -26,7 +26,7 @@ EVENT_TYPES = {
 }
 _TYPE_NAMES = list(EVENT_TYPES)
 _TYPE_WEIGHTS = list(accumulate(EVENT_TYPES.values()))
-# The chance that a user is active: on the day they join, and at least ever after.
+# The probability that a user is active on the day of joining. Later it falls, but not below the second number.
 FIRST_DAY_ACTIVITY = 0.9
 LASTING_ACTIVITY = 0.15
 HALVING_DAYS = 3.0
@@ -34,37 +34,38 @@ COLUMNS = ("event_id", "occurred_at", "user_id", "event_type", "properties_json"
 
 
 def generate(rows: int, users: int, days: int, last_day: date, seed: int) -> list[dict[str, Any]]:
-    """All events of `stream`."""
+    """All events of `stream` in a list."""
     return list(stream(rows, users, days, last_day, seed))
 
 
 def stream(rows: int, users: int, days: int, last_day: date, seed: int) -> Iterator[dict[str, Any]]:
-    """`rows` raw events of at most `users` users over the `days` days up to `last_day` (UTC), in time order.
+    """`rows` raw events of at most `users` users, over the `days` days that end with `last_day` (UTC), in time order.
 
-    The same arguments always make the same events. Memory grows with the users, not with the rows.
+    The same arguments always make the same events. Memory grows with `users`, not with `rows`.
     """
     first_day = last_day - timedelta(days=days - 1)
-    # Other arguments make other ids too: events that differ under one id would be conflicts.
+    # Different arguments make different ids. Else different events with the same id would be conflicts.
     name = f"{seed} {rows} {users} {days} {last_day}"
     # Most users were there before the first day; the others join one by one.
     rng = random.Random(f"{name} users")  # noqa: S311 - made-up data
     joined = [max(0, rng.randrange(-days, days)) for _ in range(users)]
-    # Who is active on a day is drawn twice, so that it need not be kept.
+    # A day's active users are drawn twice with the same seed, so that they need not be kept in memory.
     actives = list(accumulate((len(_active(name, joined, day)) for day in range(days)), initial=0))
     for day, (before, after) in enumerate(pairwise(actives)):
-        # So rounded, the days' rows add up, and every active day gets an event while there are enough.
+        # With this rounding, the days' rows add up to `rows`, and each active user gets an event if there are enough.
         count = rows * after // actives[-1] - rows * before // actives[-1] if actives[-1] else (day == 0) * rows
         midnight = datetime.combine(first_day + timedelta(days=day), time(), UTC)
         yield from _day(random.Random(f"{name} day {day}"), midnight, count, _active(name, joined, day) or [0])  # noqa: S311
 
 
 def write(events: Iterable[dict[str, Any]], file: IO[bytes], name: str) -> None:
-    """Write events in the form that a file's name asks for: JSONL or CSV, gzip or plain; the same events always make
-    the same bytes.
+    """Write events in the format of a file's name: JSONL or CSV, gzip or plain.
+
+    The same events always make the same bytes.
     """
     plain_name = name.removesuffix(".gz")
     with ExitStack() as stack:
-        # Without a name and a time in it.
+        # Without a file name and a time in its header.
         packed = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0)) if name.endswith(".gz") else file
         text = TextIOWrapper(packed, "utf-8", newline="")
         if plain_name.endswith((".jsonl", ".ndjson")):
@@ -73,7 +74,7 @@ def write(events: Iterable[dict[str, Any]], file: IO[bytes], name: str) -> None:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows([*list(event.values())[:4], json.dumps(event["properties"])] for event in events)
-        # Who opened the file closes it.
+        # The caller closes the file.
         text.detach()
 
 
@@ -90,12 +91,12 @@ def _chance(days_since_joining: int) -> float:
 
 
 def _day(rng: random.Random, midnight: datetime, count: int, users: list[int]) -> Iterator[dict[str, Any]]:
-    """`count` events of a day, each user first seen once while there are enough."""
+    """`count` events of a day, in time order. Each user has at least one if `count` allows it."""
     unseen = users[:]
     rng.shuffle(unseen)
     left_of_day = 1.0
     for left in range(count, 0, -1):
-        # The earliest of so many moments of the rest of the day: in order without being sorted.
+        # Draws the earliest of `left` random moments in the rest of the day, so that no moments need sorting.
         left_of_day *= rng.random() ** (1 / left)
         moment = midnight + timedelta(seconds=min(86_399, int(86_400 * (1 - left_of_day))))
         new = rng.random() * left < len(unseen)

@@ -1,4 +1,4 @@
-"""`rollcall up`: the whole stack on this machine, with sample data and answers, until it is told to stop."""
+"""`rollcall up` and `rollcall down`: the whole stack on this machine, filled with sample data."""
 
 import fcntl
 import json
@@ -45,26 +45,26 @@ class CannotStart(Exception):
 
 
 class NotRunning(Exception):
-    """There is no `rollcall up` to stop; the text says where it was looked for."""
+    """There is no `rollcall up` to stop; the text names the place where it was looked for."""
 
 
 class Stopped(BaseException):
-    """The user, or whoever runs this, wants it to end."""
+    """A Ctrl-C or SIGTERM asks `up` to end."""
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """Of the local stack."""
+    """Settings of the local stack."""
 
     port: int
     state: Path
     sample: bool
     seed: Path | None
-    """A file whose events go in instead of the sample."""
+    """A file with events to send instead of the sample; None for the sample."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], seed: Path | None = None) -> "LocalSettings":
-        """Raises `CannotStart` with the name of the setting."""
+        """Read the settings; raises `CannotStart`, which names the setting, if one is unusable."""
         try:
             port = stacks.port_of(environment)
         except stacks.NoStack as error:
@@ -84,21 +84,21 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class Filled:
-    """What a local stack was filled with: the sample or a file, and which days to show of it."""
+    """The data that a local stack was filled with: the sample or a file, and the days to show."""
 
     what: str
     first_day: date
     last_day: date
     complete: bool
-    """Whether all of it was sent."""
+    """Whether all events were sent."""
 
     def range(self) -> dict[str, str]:
-        """The days as the API takes them."""
+        """The days as parameters for the API."""
         return {"from": self.first_day.isoformat(), "to": self.last_day.isoformat()}
 
     @classmethod
     def read(cls, note: Path) -> "Filled | None":
-        """What an earlier start kept; None where there is no readable note."""
+        """The note of an earlier start; None if there is no readable note."""
         try:
             noted = json.loads(note.read_text())
             last_day = date.fromisoformat(noted["last_day"])
@@ -108,15 +108,15 @@ class Filled:
             return None
 
     def write(self, note: Path) -> None:
-        """Keep it for the next start."""
+        """Write the note for the next start."""
         days = {"first_day": self.first_day.isoformat(), "last_day": self.last_day.isoformat()}
         note.write_text(json.dumps({"what": self.what, **days, "complete": self.complete}))
 
 
 def up(settings: LocalSettings, console: Console) -> None:
-    """Start, deploy, fill at the first start, answer, and stay until Ctrl-C or SIGTERM; the state is saved then.
+    """Start and deploy the stack, fill it at the first start, show answers, and run until Ctrl-C or SIGTERM.
 
-    Raises `CannotStart` and `scripts.local.ministack.MiniStackError`.
+    Saves the state at the end. Raises `CannotStart` and `scripts.local.ministack.MiniStackError`.
     """
     _refuse_taken_port(settings.port)
     with _stoppable(), _noted_running(settings):
@@ -142,9 +142,9 @@ def up(settings: LocalSettings, console: Console) -> None:
 
 
 def down(settings: LocalSettings) -> None:
-    """Stop the `up` that runs with these settings and wait until it is gone; raises `NotRunning`, or `TimeoutError`.
+    """Stop the `up` that runs with these settings, and wait until it has ended; raises `NotRunning` or `TimeoutError`.
 
-    The file that it noted itself in is locked for as long as it lives, so that no other process is taken for it.
+    `up` writes its process id in a file and locks the file while it runs. So no other process is taken for it.
     """
     missing = NotRunning(f"no rollcall up runs with the data in {settings.state}")
     try:
@@ -162,7 +162,7 @@ def down(settings: LocalSettings) -> None:
 
 
 class LocalStack:
-    """A deployed local stack, as a user sees it."""
+    """A deployed local stack: fills it, and prints answers and hints for the user."""
 
     def __init__(self, stack: MiniStack, outputs: Mapping[str, str], console: Console) -> None:
         self.url = stack.api_url(outputs)
@@ -173,7 +173,7 @@ class LocalStack:
         self._http = httpx2.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False)
 
     def unlock(self, note: Path) -> str:
-        """The text of a key that may do everything here, made at the first start and kept beside the data."""
+        """The text of a key with all scopes. Made at the first start, and kept in the folder of the data."""
         text = note.read_text() if note.exists() else ""
         self._http.headers["X-API-Key"] = text
         if not text or self._http.get("/keys").status_code != 200:
@@ -186,9 +186,9 @@ class LocalStack:
         return text
 
     def fill(self, note: Path, seed: Path | None) -> "Filled":
-        """Send a file, or without one the sample, unless something is there; returns what days to show.
+        """Send the file `seed`, or the sample without one, unless the stack has events; returns the days to show.
 
-        `note` remembers between starts what was sent.
+        The file `note` records, for the next start, which events were sent.
         """
         noted = Filled.read(note)
         if noted and noted.complete and any(day["dau"] for day in self._get("/stats/dau", noted.range())["data"]):
@@ -204,7 +204,7 @@ class LocalStack:
     def _send_sample(self, note: Path, noted: "Filled | None") -> "tuple[int, Filled]":
         last_day = noted.last_day if noted else datetime.now(UTC).date() - timedelta(days=1)
         filled = Filled("sample", last_day - timedelta(days=SAMPLE_DAYS - 1), last_day, complete=True)
-        # Noted before the first event, so that a start that is interrupted is followed by the same events.
+        # Noted before the first event is sent. So after an interrupted start, the next start sends the same events.
         replace(filled, complete=False).write(note)
         events = sample.generate(SAMPLE_ROWS, SAMPLE_USERS, SAMPLE_DAYS, last_day, SAMPLE_SEED)
         for start in range(0, len(events), EVENTS_PER_REQUEST):
@@ -237,7 +237,7 @@ class LocalStack:
         return report.accepted, Filled(seed.name, first_day, last_day, complete=True)
 
     def show_answers(self, filled: "Filled") -> None:
-        """Print the three answers about what is there."""
+        """Print the three answers about the events in the stack."""
         week = {**filled.range(), "from": max(filled.first_day, filled.last_day - timedelta(days=6)).isoformat()}
         cohort = {"start_date": filled.first_day.isoformat(), "windows": "7"}
         self._console.print(show.daily_actives(self._get("/stats/dau", week)))
@@ -245,7 +245,7 @@ class LocalStack:
         self._console.print(show.retention(self._get("/stats/retention", cohort)))
 
     def show_hints(self, key: str) -> None:
-        """Print what to try."""
+        """Print commands to try."""
         now = datetime.now(UTC)
         event = {
             "event_id": f"try-{now:%H%M%S}",
@@ -266,7 +266,7 @@ class LocalStack:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def watch(self) -> None:
-        """Tell of the queue while it drains, until the stack ends; raises `CannotStart` if by itself."""
+        """Show the queue while it drains, until the stack ends; raises `CannotStart` if MiniStack ends by itself."""
         shown = (0, 0)
         while self._stack.running():
             depth = self.depth()
@@ -279,7 +279,7 @@ class LocalStack:
         raise CannotStart("the local AWS ended by itself; its log is beside its data")
 
     def depth(self) -> tuple[int, int]:
-        """Batches that wait in the queue, and batches that a consumer has."""
+        """The number of batches that wait in the queue, and of those that consumers are working on."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self._sqs.get_queue_attributes(QueueUrl=self._outputs["BatchQueueUrl"], AttributeNames=names)
         waiting, working = (int(found["Attributes"][name]) for name in names)
@@ -303,7 +303,7 @@ class LocalStack:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `Stopped`, once: a second one does not interrupt the saving."""
+    """Turn the first Ctrl-C or SIGTERM into `Stopped`. A second one does not interrupt the saving."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for again in (signal.SIGINT, signal.SIGTERM):
@@ -320,7 +320,7 @@ def _stoppable() -> Iterator[None]:
 
 @contextmanager
 def _noted_running(settings: LocalSettings) -> Iterator[None]:
-    """Keep the process's id where `down` finds it; raises `CannotStart` where another one has the same data."""
+    """Keep the process id where `down` finds it; raises `CannotStart` if another process uses the same data."""
     settings.state.mkdir(parents=True, exist_ok=True)
     with (settings.state / NOTE_OF_RUNNING).open("a+") as file:
         if not _locked(file):
@@ -332,7 +332,7 @@ def _noted_running(settings: LocalSettings) -> Iterator[None]:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Lock a file until it is closed; False where another process has it locked."""
+    """Lock a file until it is closed; returns False if another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
