@@ -1,4 +1,4 @@
-"""The HTTP API as the command line calls it: with a key, and again where that may help."""
+"""Calls the HTTP API for the command line: with a key, and with retries."""
 
 import random
 import time
@@ -13,16 +13,16 @@ REQUEST_SECONDS = 60.0
 PATIENCE_SECONDS = 120.0
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 20.0
-# Too fast, or nobody there for now.
+# The caller was too fast, or the API is unavailable for now.
 TRANSIENT = frozenset({429, 502, 503, 504})
 
 
 class ApiError(Exception):
-    """The API cannot be reached or refuses a request; the text says why."""
+    """The API cannot be reached, or refuses a request; the text says why."""
 
 
 class Api:
-    """The API of a stack. `patience` is how long one request may be sent again, in seconds, as `sleep` takes them."""
+    """The API of a stack. Retries a request for up to `patience` seconds. `sleep` takes seconds."""
 
     def __init__(
         self,
@@ -36,22 +36,22 @@ class Api:
         self._patience = patience
         self._sleep = sleep
         headers = {"X-API-Key": key} if key else {}
-        # What a proxy setting says is for the world, not for a stack on this machine.
+        # A proxy is for other hosts, not for a stack on this machine.
         trusting = not on_this_machine(url)
         self._http = httpx2.Client(
             base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=trusting, transport=transport
         )
 
     def get(self, path: str, parameters: Mapping[str, str | int | list[str]] | None = None) -> Any:
-        """The JSON of an answer; raises `ApiError` unless it is a success."""
+        """The JSON of the answer to a GET request; raises `ApiError` unless it is a success."""
         return checked(self.request("GET", path, params=dict(parameters or {}))).json()
 
     def request(
         self, method: str, path: str, *, transient: Collection[int] = TRANSIENT, **arguments: Any
     ) -> httpx2.Response:
-        """Send a request until it is answered with another status than the transient ones; raises `ApiError`.
+        """Send a request; retries until the answer has a status that is not in `transient`. Raises `ApiError`.
 
-        Whatever is sent must be good for sending twice.
+        The request may be sent more than once, so it must be safe to repeat.
         """
         deadline = time.monotonic() + self._patience
         backoff = FIRST_BACKOFF_SECONDS
@@ -64,7 +64,7 @@ class Api:
                 failure = f"{self.url} does not answer: {str(error) or type(error).__name__}"
             if answer is not None and answer.status_code not in transient:
                 return answer
-            # Spread, so that those who were refused together do not come again together.
+            # Random, so that clients that were refused at the same time do not retry at the same time.
             pause = _retry_after(answer) or random.uniform(backoff / 2, backoff)  # noqa: S311 - no secret
             if time.monotonic() + pause > deadline:
                 raise ApiError(failure)
@@ -73,7 +73,7 @@ class Api:
 
 
 def on_this_machine(url: str) -> bool:
-    """Whether a URL's host is a loopback address, or a name of one."""
+    """Whether the host of a URL is a loopback address or `localhost`."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -91,7 +91,7 @@ def checked(answer: httpx2.Response) -> httpx2.Response:
 
 
 def reason(answer: httpx2.Response) -> str:
-    """Why a request was refused, in the API's words."""
+    """The API's message about a refused request."""
     try:
         return str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):

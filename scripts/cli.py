@@ -1,4 +1,4 @@
-"""The command line: what an operator or developer runs."""
+"""The command line `rollcall`, for operators and developers."""
 
 import sys
 from importlib.metadata import version
@@ -16,14 +16,14 @@ RUN, EVENTS, OPERATE = "Run it", "Events in, answers out", "Operate it"
 
 
 class Commands(TyperGroup):
-    """Commands whose failures are told in a line: exit status 1, or 2 for what was typed wrongly."""
+    """Commands that report a failure in one line. The exit status is 1, or 2 for wrong arguments."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command and exit."""
         try:
             status = super().main(*args, **{**extra, "standalone_mode": False})
         except TyperException as error:
-            # Empty where help has been printed instead.
+            # The message is empty if help has been printed instead.
             if error.format_message():
                 typer.echo(f"rollcall: {' '.join(error.format_message().split())}", err=True)
             status = error.exit_code
@@ -32,10 +32,10 @@ class Commands(TyperGroup):
         sys.exit(status)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; what its user can do something about is told, all else is raised."""
+        """Run a command. Prints failures that the user can act on, and raises all others."""
         try:
             answer = super().invoke(ctx)
-            # Here, so that a reader who has gone is noticed here too.
+            # Flush here, so that a closed pipe raises here.
             sys.stdout.flush()
         except BrokenPipeError:
             raise

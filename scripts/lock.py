@@ -1,11 +1,11 @@
-"""Pins the dependencies: what developers install, and from it what each function ships.
+"""Pins the dependencies of developers and of each function.
 
-    python -m scripts.lock           resolve pyproject.toml anew and write all the files
-    python -m scripts.lock --check   say whether the functions' files still follow from pyproject.toml and the pins
+    python -m scripts.lock           resolve pyproject.toml again and write all requirements files
+    python -m scripts.lock --check   check that the functions' files match pyproject.toml and the pins
 
-`scripts/requirements.txt` is what `make run` installs, `tests/requirements.txt` what the tests and linters add,
-`scripts/sam-requirements.txt` the SAM CLI, which is installed apart from all else. A function's file is the closure of
-its extra, for the Lambda runtime, at the versions that were tested here.
+`make run` installs `scripts/requirements.txt`. The tests and linters also need `tests/requirements.txt`. The SAM CLI
+has a virtual environment of its own, with `scripts/sam-requirements.txt`. A function's requirements.txt has all
+packages that the function's extra needs in the Lambda runtime, at the versions that the tests use.
 """
 
 import argparse
@@ -24,7 +24,7 @@ LOCKS = {
     "dev": ROOT / "tests/requirements.txt",
     "sam": ROOT / "scripts/sam-requirements.txt",
 }
-# What markers are judged by: the runtime in template.yaml, not the machine that this runs on.
+# Markers are evaluated for the runtime in template.yaml, not for this machine.
 RUNTIME = {
     "implementation_name": "cpython",
     "os_name": "posix",
@@ -35,17 +35,17 @@ RUNTIME = {
     "python_version": "3.13",
     "sys_platform": "linux",
 }
-# Part of the Lambda runtime.
+# Packages that the Lambda runtime has.
 IN_THE_RUNTIME = {"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"}
 
 
 def functions() -> list[str]:
-    """The names of the functions; each has an extra of the same name."""
+    """The names of the functions. Each function has an extra of the same name."""
     return sorted(handler.parent.name for handler in (ROOT / "functions").glob("*/handler.py"))
 
 
 def closure(extra: str) -> set[str]:
-    """Everything that an extra of rollcall needs at run time, from the metadata of what is installed here."""
+    """The packages that an extra of rollcall needs in the runtime, from the metadata of the installed packages."""
     found: set[str] = set()
     waiting = [Requirement(f"rollcall[{extra}]")]
     seen = set()
@@ -76,13 +76,13 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def function_requirements(function: str) -> str:
-    """What a function's requirements.txt has to say."""
+    """The text that a function's requirements.txt has to have."""
     pinned = pins(LOCKS["local"])
     return "".join(f"{pinned[name]}\n" for name in sorted(closure(function)))
 
 
 def resolve() -> None:
-    """Write the lock files; what `make run` installs with the versions of what the tests add."""
+    """Write the lock files. `make run` and the tests get the same versions."""
     options = ["--quiet", "--universal", "--python-version=3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
     compile_ = [sys.executable, "-m", "uv", "pip", "compile", *options, "pyproject.toml"]
     subprocess.run([*compile_, "--extra=dev", "-o", LOCKS["dev"]], cwd=ROOT, check=True)
@@ -91,7 +91,7 @@ def resolve() -> None:
 
 
 def drift() -> list[str]:
-    """The functions whose requirements.txt is not what it has to be."""
+    """The functions whose requirements.txt differs from `function_requirements`."""
     return [
         function
         for function in functions()
@@ -100,7 +100,7 @@ def drift() -> list[str]:
 
 
 def main() -> int:
-    """Write or check; the exit status is 1 where a check finds drift."""
+    """Write or check the files; returns the exit status, 1 if a check finds a difference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     if parser.parse_args().check:

@@ -1,4 +1,4 @@
-"""The API's answers as tables for people."""
+"""Tables for people: the API's answers and the results of commands."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ BAR_WIDTH = 30
 
 
 def daily_actives(answer: dict[str, Any]) -> Table:
-    """Of GET /stats/dau."""
+    """The answer of GET /stats/dau."""
     table = _table(f"Daily active users ({answer['timezone']})", "date", "dau")
     most = max((day["dau"] for day in answer["data"]), default=0)
     for day in answer["data"]:
@@ -25,7 +25,7 @@ def daily_actives(answer: dict[str, Any]) -> Table:
 
 
 def top_events(answer: dict[str, Any]) -> Table:
-    """Of GET /stats/top-events."""
+    """The answer of GET /stats/top-events."""
     table = _table(f"Top events, {answer['from']} to {answer['to']}", "event type", "events")
     most = max((row["count"] for row in answer["data"]), default=0)
     for row in answer["data"]:
@@ -34,7 +34,7 @@ def top_events(answer: dict[str, Any]) -> Table:
 
 
 def retention(answer: dict[str, Any]) -> Table:
-    """Of GET /stats/retention and /stats/cohort."""
+    """The answer of GET /stats/retention or /stats/cohort."""
     period = answer["period"]
     title = f"Retention of the {answer['cohort_size']:,} {answer['cohort']} users of {answer['cohort_date']}"
     table = _table(title, period, "came back")
@@ -49,7 +49,7 @@ def retention(answer: dict[str, Any]) -> Table:
 
 
 def shown(text: str) -> Text:
-    """Text that may hold anything: what a terminal would act on is shown, not done."""
+    """Any text, safe for a terminal: control characters are escaped."""
     return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
@@ -66,13 +66,13 @@ def _bar(value: float, most: float) -> str:
 
 
 def _heat(percent: float) -> str:
-    """From blue for nobody to red for everybody."""
+    """A colour, from blue for 0 percent to red for 100 percent."""
     share = min(1.0, percent / 100)
     return f"rgb({round(255 * share)},{round(90 + 60 * share)},{round(220 * (1 - share))})"
 
 
 def api_keys(keys: Sequence[ApiKey]) -> Table:
-    """Of `rollcall keys list`."""
+    """The table of `rollcall keys list`."""
     table = Table("id", "name", "scopes", "source", "limit", "requests", "state", box=None, pad_edge=False)
     for key in keys:
         limit = f"{key.limit.rate:g}/s, {key.limit.burst} at once" if key.limit else "the stack's"
@@ -85,12 +85,12 @@ def api_keys(keys: Sequence[ApiKey]) -> Table:
 
 
 def import_report(report: Report) -> Table:
-    """Of `rollcall import`."""
+    """The table of `rollcall import`."""
     outcomes = [
         ("  inserted", report.inserted),
         ("  duplicate", report.duplicates),
         ("  conflict", report.conflicts),
-        # Rare enough to be told only where there are some.
+        # Rare, so it is left out if it is 0.
         *([("  never storable", report.refused)] if report.refused else []),
     ]
     return _figures(
@@ -104,7 +104,7 @@ def import_report(report: Report) -> Table:
 
 
 def survey(found: Survey) -> Table:
-    """Of `rollcall import --dry-run`."""
+    """The table of `rollcall import --dry-run`."""
     table = _figures(
         [
             ("rows", found.rows),
@@ -123,7 +123,7 @@ def survey(found: Survey) -> Table:
 
 
 def rejects(rejected: Sequence[Reject], more: int) -> Table:
-    """Rejected rows by line; `more` are left out."""
+    """Rejected rows with their lines, and the number `more` of rows that are not shown."""
     table = Table("line", "code", "message", title="Rejected rows", title_justify="left", box=None, pad_edge=False)
     for reject in rejected:
         table.add_row(str(reject.line or ""), reject.code, shown(reject.message))
@@ -133,7 +133,7 @@ def rejects(rejected: Sequence[Reject], more: int) -> Table:
 
 
 def failures(found: Sequence[Summary]) -> Table:
-    """Of `rollcall dlq list`."""
+    """The table of `rollcall dlq list`."""
     table = Table("id", "queue", "since", "content", "reason", box=None, pad_edge=False)
     for each in found:
         table.add_row(each.message_id, each.queue, each.sent_at, shown(each.content), shown(each.reason))
@@ -141,7 +141,7 @@ def failures(found: Sequence[Summary]) -> Table:
 
 
 def failure(each: Failure) -> Table:
-    """Of `rollcall dlq show`, without the events."""
+    """The table of `rollcall dlq show`, without the events."""
     table = _pairs()
     for name, value in (
         ("id", each.message_id),
@@ -161,7 +161,7 @@ def failure(each: Failure) -> Table:
 
 
 def failed_events(each: Failure) -> Table:
-    """The events of a dead letter, without what says anything about a person."""
+    """The events of a dead letter, without user ids and properties, which may be personal data."""
     table = Table("event id", "occurred at", "event type", box=None, pad_edge=False)
     for event in each.batch.events if each.batch else ():
         table.add_row(shown(event.event_id), shown(event.occurred_at), shown(event.event_type))
@@ -169,7 +169,7 @@ def failed_events(each: Failure) -> Table:
 
 
 def status(found: dict[str, Any]) -> Table:
-    """Of `rollcall status`."""
+    """The table of `rollcall status`."""
     table = _pairs()
     table.add_row("API", found["api"])
     table.add_row("health", found["health"])
@@ -187,7 +187,7 @@ def status(found: dict[str, Any]) -> Table:
 
 
 def drifts(found: Sequence[Drift]) -> Table:
-    """Of `rollcall audit`."""
+    """The table of `rollcall audit`."""
     table = Table("what", "day", "counted", "stored", title="Drift", title_justify="left", box=None, pad_edge=False)
     for drift in found:
         table.add_row(shown(drift.what), drift.day, str(drift.counted), str(drift.stored))
@@ -195,7 +195,7 @@ def drifts(found: Sequence[Drift]) -> Table:
 
 
 def rows(columns: Sequence[str], found: Sequence[Sequence[object]]) -> Table:
-    """The answer to a query, numbers to the right."""
+    """The answer to a query, with numbers aligned to the right."""
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         numeric = bool(found) and all(isinstance(row[number], int | float) for row in found)
@@ -206,7 +206,7 @@ def rows(columns: Sequence[str], found: Sequence[Sequence[object]]) -> Table:
 
 
 def costs(found: Estimate, title: str = "A month on AWS") -> Table:
-    """Of `rollcall cost`."""
+    """The table of `rollcall cost`."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for name in ("service", "what", "for"):
         table.add_column(name)
@@ -230,7 +230,7 @@ def costs(found: Estimate, title: str = "A month on AWS") -> Table:
 
 
 def costs_by_batch_size(by_size: Mapping[int, Estimate]) -> Table:
-    """Of `rollcall cost --table`."""
+    """The table of `rollcall cost --table`."""
     title = "Dollars to take in a million events, one new user-day for each 10"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     services = list(next(iter(by_size.values())).services(Part.INTAKE))

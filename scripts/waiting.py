@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere, by asking."""
+"""Polling."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 def poll(ask: Callable[[], _T | None], seconds: float, what: str) -> _T:
-    """Ask until there is an answer, less and less often; raises `TimeoutError` with `what` after `seconds`."""
+    """Call `ask` until it returns an answer, less and less often; raises `TimeoutError` with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while (answer := ask()) is None:
