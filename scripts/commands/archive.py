@@ -23,7 +23,7 @@ def compact(
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compact the archive now, rather than when it is scheduled."""
+    """Compact the archive now, without waiting for the schedule."""
     where = stacks.find(stack)
     archive = StackArchive.of(where)
     done = archive.compact()
@@ -46,10 +46,10 @@ def query(
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the archive anything, in SQL: every event that was counted.
+    """Query all counted events in the archive with SQL.
 
-    `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day;
-    `user_days` has day and user_id. Files that were fetched before are not fetched again.
+    The view `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day.
+    The view `user_days` has day and user_id. Files of the archive are fetched once and kept.
     """
     if as_csv + as_json + (parquet is not None) > 1:
         raise typer.BadParameter("--csv, --json and --parquet exclude each other")

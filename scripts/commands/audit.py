@@ -19,9 +19,9 @@ def audit(
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recount the stored events and compare with the counters; exit status 1 where they differ.
+    """Recount the stored events and compare with the counters; exits with 1 if they differ.
 
-    Reads both tables whole, and needs the rights to scan them.
+    Scans both tables, and needs the rights to do so.
     """
     if day is not None:
         try:

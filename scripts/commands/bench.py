@@ -27,7 +27,7 @@ from scripts.local.ministack import MiniStack, free_port
 
 app = typer.Typer(help="Measure what it costs, how fast it is, and whether that holds.", no_args_is_help=True)
 
-# On a machine with neighbours a median of fewer moves by a tenth.
+# On a shared machine, the median of fewer rounds varies by a tenth.
 CPU_ROUNDS = 15
 
 Into = Annotated[Path | None, typer.Option(help="Folder to write the report into, as NAME.json.")]
@@ -45,7 +45,7 @@ def write_path(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Count DynamoDB's units and requests on the write path, beside a design that makes a request for each write."""
+    """Count DynamoDB's units and requests on the write path, and in a design with one request for each write."""
     _tell(_write(events, users, days, new_user_days), as_json=as_json, into=into)
 
 
@@ -57,7 +57,7 @@ def cpu_time(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure the CPU time of an event, from the door to the counter, with only the socket left out."""
+    """Measure the CPU time of an event from the door to the counters, without the network."""
     _tell(_cpu(rounds, batches, profile=profile), as_json=as_json, into=into)
 
 
@@ -70,7 +70,7 @@ def whole_pipeline(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure how fast a whole local stack takes events in and counts them."""
+    """Measure how fast a whole local stack takes in and counts events."""
     _tell(_pipeline(events, users, days, batch_size), as_json=as_json, into=into)
 
 
@@ -82,7 +82,7 @@ def answers(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure how long answers take and what they read, by how many events are stored."""
+    """Measure how long answers take and what they read, by the number of stored events."""
     _tell(_reads(events or [10_000, 100_000, 1_000_000], long_events, rounds), as_json=as_json, into=into)
 
 
@@ -93,7 +93,7 @@ def cohorts(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure what retention takes, by the size of the cohort: time, read units, memory."""
+    """Measure the time, read units and memory of retention, by the size of the cohort."""
     _tell(_retention(users or [1_000, 10_000, 100_000], windows), as_json=as_json, into=into)
 
 
@@ -104,7 +104,7 @@ def cold_start(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure what the start of each function takes, against that of a bare boto3 client."""
+    """Measure the cold start of each function, compared with that of a bare boto3 client."""
     if unknown := set(only or ()) - functions().keys():
         raise Failed(f"there is no function {min(unknown)}; there are {', '.join(sorted(functions()))}")
     _tell(_cold(rounds, only or ()), as_json=as_json, into=into)
@@ -116,7 +116,7 @@ def imports(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure the memory that an import takes, by the size of the file."""
+    """Measure the memory of an import, by the size of the file."""
     _tell(_imports(megabytes or [2, 20, 200]), as_json=as_json, into=into)
 
 
@@ -127,7 +127,7 @@ def archive(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure what the archive takes: bytes, time and memory to compact it, and how long a segment's answer takes."""
+    """Measure the size of the archive, the time and memory of compaction, and the time of a segment's answer."""
     _tell(_archive(events, users), as_json=as_json, into=into)
 
 
@@ -135,7 +135,7 @@ def archive(
 def everything(
     into: Annotated[Path, typer.Option(help="Folder to write the reports into.")] = Path(".local/figures"),
 ) -> None:
-    """Measure everything, one after the other, as the documents show it: about half an hour."""
+    """Measure everything, as the published figures do; takes about half an hour."""
     measurements: list[tuple[str, Callable[[], Report]]] = [
         ("the write path", lambda: _write(100_000, 10_000, 30, None)),
         ("the write path, half of the events with a new user-day", lambda: _write(100_000, 10_000, 30, 0.5)),

@@ -1,4 +1,4 @@
-"""What several commands share: their options, where they print, and how failures are told."""
+"""What the commands share: options, output and the report of failures."""
 
 import json
 import os
@@ -22,9 +22,9 @@ from scripts.operate import stacks
 from scripts.operate.audit import CannotRepair
 from scripts.operate.smoke import Wrong
 
-# A pipe has no width; a table is cut nowhere that a reader would mind.
+# For output into a pipe, which has no width of its own. Wide enough that tables are rarely cut.
 PIPE_WIDTH = 200
-# Of commands that only ask.
+# How long commands that only read may retry.
 QUESTION_SECONDS = 15.0
 
 StackName = Annotated[
@@ -38,10 +38,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Failed(Exception):
-    """A command cannot do what it was asked to; the text says why."""
+    """A command cannot do what the user asked for; the text says why."""
 
 
-# What a user can do something about. All else is a fault of the program.
+# Failures that the user can act on. All others are bugs.
 TOLD = (
     Failed,
     ApiError,
@@ -68,7 +68,7 @@ TOLD = (
 
 
 def explain(error: BaseException) -> str:
-    """A failure in a line."""
+    """Describe a failure in a line."""
     if isinstance(error, UnknownKey):
         return f"there is no key {error}"
     if isinstance(error, KeyRevoked):
@@ -81,22 +81,22 @@ def explain(error: BaseException) -> str:
 
 
 def api(stack: stacks.Stack, name: str | None, key: str | None, patience: float = QUESTION_SECONDS) -> Api:
-    """The API of a stack, called with the key that is given or found."""
+    """The API of a stack, with the given key or the one that `stacks.key_for` finds."""
     return Api(stack.api_url, stacks.key_for(name, key, os.environ), patience)
 
 
 def say(text: str) -> None:
-    """Tell something that is no result."""
+    """Print a message to standard error, apart from the results."""
     typer.echo(text, err=True)
 
 
 def output(*results: Any) -> None:
-    """Print results for people: in colour on a terminal, plain elsewhere."""
+    """Print results for people, in colour on a terminal and plain elsewhere."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
     for result in results:
         console.print(result)
 
 
 def output_json(result: Any) -> None:
-    """Print a result for programs."""
+    """Print a result as JSON, for programs."""
     typer.echo(json.dumps(result, indent=2))

@@ -31,9 +31,9 @@ def cost(
     table: Annotated[bool, typer.Option("--table", help="Compare batch sizes, and show the idle stack.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate what a load costs on AWS: on demand, no free tier, us-east-1.
+    """Estimate what a load costs on AWS in us-east-1, on demand and without the free tier.
 
-    Asks nobody: the prices are those of scripts/operate/prices.json, the units what the code takes.
+    Works offline. The prices are in scripts/operate/prices.json, and the billed units follow from the code.
     """
     if table:
         if events_per_day is not None or users is not None:
@@ -78,7 +78,7 @@ def cost(
 
 
 def comparison() -> Report:
-    """What `--table` shows."""
+    """The report of `rollcall cost --table`."""
     prices, stack = Prices.read(), costing.stack_of_this_version()
     by_size = {size: costing.of_batch_size(size, stack, prices) for size in BATCH_SIZES}
     idle = costing.idle(stack, prices)

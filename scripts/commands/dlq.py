@@ -23,7 +23,7 @@ app = typer.Typer(
 
 @app.command("list")
 def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
-    """List what failed and why, oldest first."""
+    """List the failed messages and the reasons, oldest first."""
     where = stacks.find(stack)
     if as_json:
         with dlq.received(where, _as_dict) as described:
@@ -44,7 +44,7 @@ def show_one(
     events: Annotated[bool, typer.Option("--events", help="Print the whole events, users and properties too.")] = False,
     stack: StackName = None,
 ) -> None:
-    """Show what a message holds."""
+    """Show the content of a message."""
     with _named(stacks.find(stack), [message_id]) as found:
         (failure,) = found
     output(show.failure(failure))
@@ -65,10 +65,10 @@ def redrive(
     everything: Annotated[bool, typer.Option("--all", help="All but what no consumer can read.")] = False,
     stack: StackName = None,
 ) -> None:
-    """Send messages back to where they failed; whatever happens, nothing is counted twice.
+    """Send messages back to where they failed; nothing is counted twice.
 
-    A message is deleted once it is sent back. What cannot be decoded goes back by its id only. With --all, what comes
-    while this runs stays too.
+    A message is deleted after it has been sent back. With --all, two kinds of messages stay: those that cannot be
+    decoded, which can be sent back by their ids, and those that come while this runs.
     """
     if bool(message_ids) == everything:
         raise typer.BadParameter("name messages by their ids, or all by --all")

@@ -30,14 +30,14 @@ STANDARD = "-"
 
 
 class Way(StrEnum):
-    """How a file gets in."""
+    """The door through which a file is imported."""
 
     http = "http"
     s3 = "s3"
 
 
 def day_option(text: str) -> date:
-    """A day as an option's value."""
+    """Parse the day in an option; raises `typer.BadParameter`."""
     try:
         return date.fromisoformat(parse_day(text))
     except ValueError as error:
@@ -56,7 +56,7 @@ def generate(
         date | None, typer.Option(parser=day_option, metavar="DAY", help="Their last day; yesterday without it.")
     ] = None,
 ) -> None:
-    """Write made-up events to a file: the same options, the same bytes."""
+    """Write made-up events to a file; the same options always make the same bytes."""
     last = last_day or datetime.now(UTC).date() - timedelta(days=1)
     if last.toordinal() < days:
         raise typer.BadParameter(f"--days {days} up to --last-day {last} begin before the year 1")
@@ -80,9 +80,9 @@ def import_file(
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
-    """Send a file of events, wait until they are counted, and tell what became of them.
+    """Send a file of events, wait until they are counted, and report the outcome.
 
-    Importing a file again counts nothing twice. Exits with 1 if no row at all is accepted.
+    Importing a file again counts nothing twice. Exits with 1 if no row is accepted.
     """
     if via is Way.s3 and file == STANDARD and not dry_run:
         raise typer.BadParameter("standard input goes via http only")
@@ -104,7 +104,7 @@ def import_file(
 
 
 class _Rejected:
-    """Rejected rows: the first ones to be shown, all of them into a file if one is asked for."""
+    """Collects rejected rows: keeps the first ones to show, and writes all to a file if there is one."""
 
     def __init__(self, file: send_file.RejectFile | None) -> None:
         self._first: list[send_file.Reject] = []
@@ -112,7 +112,7 @@ class _Rejected:
         self._file = file
 
     def add(self, reject: send_file.Reject) -> None:
-        """Take one."""
+        """Add a rejected row."""
         self.count += 1
         if len(self._first) < SHOWN_REJECTS:
             self._first.append(reject)
@@ -120,16 +120,17 @@ class _Rejected:
             self._file.add(reject)
 
     def show(self) -> None:
-        """Print the first ones, if there are any."""
+        """Print the first rejected rows, if there are any."""
         if self._first:
             output(show.rejects(self._first, self.count - len(self._first)))
 
 
 @contextmanager
 def _rejects_file(path: Path) -> "Iterator[send_file.RejectFile]":
-    """A rejects file, which takes the place of an older one at the end: of a run that fails, only if it tells of rows.
+    """A rejects file, which replaces an older file at the end of the block.
 
-    What is no plain file, such as a pipe, is written at once.
+    If the block fails, the new file replaces the older one only if it has rows. A path that is not a plain file, such
+    as a pipe, is written to directly.
     """
     place = path.resolve()
     plain = place.is_file() or not place.exists()
@@ -156,8 +157,8 @@ def _rejects_file(path: Path) -> "Iterator[send_file.RejectFile]":
 
 
 def _same_file(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file is the one of a path, whatever that is called."""
-    # Neither a path that is not there yet nor an input that is no file of the system's.
+    """Whether an open file is the file at a path, even under another name."""
+    # An OSError means that the path does not exist yet, or that the input is not a file of the system.
     with suppress(OSError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     return False
@@ -232,7 +233,7 @@ def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None)
 
 @contextmanager
 def _opened(name: str) -> "Iterator[tuple[IO[bytes], int | None]]":
-    """A file with its size, or standard input."""
+    """The opened file and its size, or standard input and None."""
     if name == STANDARD:
         yield sys.stdin.buffer, None
         return
@@ -241,22 +242,22 @@ def _opened(name: str) -> "Iterator[tuple[IO[bytes], int | None]]":
 
 
 class _Rate(TextColumn):
-    """What a task says about its speed, if it does."""
+    """A column with the speed of a task, empty if the task reports none."""
 
     def __init__(self) -> None:
         super().__init__("{task.fields[rate]}")
 
 
 class _Tasks(Progress):
-    """A progress whose tasks may tell their speed."""
+    """A progress bar whose tasks may report a speed."""
 
     def add_task(self, description: str, *args: Any, **fields: Any) -> TaskID:
-        """Add one, silent about its speed for now."""
+        """Add a task without a speed."""
         return super().add_task(description, *args, **{"rate": "", **fields})
 
 
 def _progress() -> Progress:
-    """A bar on standard error, where that is a terminal; it is gone when it is done."""
+    """A progress bar on standard error if that is a terminal. The bar disappears at the end."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(), TimeElapsedColumn())
     console = Console(stderr=True)
     return _Tasks(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -27,7 +27,7 @@ def create(
     days: Annotated[int | None, typer.Option(min=1, help="Days after which it expires.")] = None,
     stack: StackName = None,
 ) -> None:
-    """Make a key and print it: the only time that it is shown."""
+    """Make a key and print it; it is not shown again."""
     if (rate is None) != (burst is None):
         raise typer.BadParameter("--rate and --burst go together")
     limit = None if rate is None or burst is None else Limit(rate, burst)
@@ -38,7 +38,7 @@ def create(
 
 @app.command("list")
 def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
-    """List all keys, revoked ones too, without their secrets."""
+    """List all keys without their secrets, revoked ones included."""
     found = _api_keys(stack).all()
     if as_json:
         output_json([{**key._asdict(), "limit": key.limit and key.limit._asdict()} for key in found])
@@ -52,7 +52,7 @@ def rotate(
     grace_hours: Annotated[float, typer.Option(min=0, max=168, help="Hours that the present secret works yet.")] = 24,
     stack: StackName = None,
 ) -> None:
-    """Give a key another secret and print it; the present one works for a time yet."""
+    """Give a key a new secret and print it; the present secret works for --grace-hours more."""
     text = _api_keys(stack).rotate(key_id, timedelta(hours=grace_hours))
     say(f"the former secret works for {grace_hours:g} hours yet; the new one, shown this once:")
     typer.echo(text)
@@ -60,7 +60,7 @@ def rotate(
 
 @app.command()
 def revoke(key_id: KeyId, stack: StackName = None) -> None:
-    """Have a key refused from now on."""
+    """Revoke a key; it is refused from now on."""
     _api_keys(stack).revoke(key_id)
     say(f"key {key_id} is revoked")
 

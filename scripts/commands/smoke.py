@@ -16,10 +16,10 @@ SOURCE = "smoke"
 
 
 def smoke(stack: StackName = None, key: KeyText = None) -> None:
-    """Try a stack out: send a few events of a day of 1970, upload some, and read them back.
+    """Try a stack: send a few events of a day in 1970, upload some, and read the answers.
 
-    Without --key or ROLLCALL_KEY it makes a key and revokes it at the end. The file that it uploads is removed again.
-    The events stay, and so do their counts on their day. Exits with 1 at the first step that fails, and names it.
+    Without --key or ROLLCALL_KEY, makes a key and revokes it at the end. Removes the uploaded file. The events and
+    their counts stay. Exits with 1 at the first step that fails, and names that step.
     """
     found = stacks.find(stack)
     text = key or os.environ.get("ROLLCALL_KEY")

@@ -24,19 +24,20 @@ def up(
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
-    ROLLCALL_PORT (4566), ROLLCALL_STATE (.local/) and ROLLCALL_SAMPLE (0 for no sample data) change how.
+    ROLLCALL_PORT sets the port (4566) and ROLLCALL_STATE the data folder (.local/). With ROLLCALL_SAMPLE=0, no sample
+    data is sent.
     """
     local.up(local.LocalSettings.read(os.environ, seed), Console())
 
 
 def down() -> None:
-    """Stop the `rollcall up` of this port and wait until its data is saved."""
+    """Stop the `rollcall up` on this port and wait until its data is saved."""
     local.down(local.LocalSettings.read(os.environ))
     say("It is stopped, and its data is saved.")
 
 
 def status(stack: StackName = None, key: KeyText = None, as_json: AsJson = False) -> None:
-    """Tell whether a stack is well, what waits in it and what it has counted; exits with 1 if it is not well."""
+    """Show a stack's health, waiting batches and counted events; exits with 1 if the health is not ok."""
     found = stacks.find(stack)
     client = api(found, stack, key)
     waiting, working = _depth(found, "BatchQueueUrl")
@@ -59,8 +60,8 @@ def status(stack: StackName = None, key: KeyText = None, as_json: AsJson = False
 
 
 def _health(client: Api) -> str:
-    """`ok`, or what is not."""
-    # Not to be well is an answer here, and no reason to ask again.
+    """`ok`, or the dependencies that fail."""
+    # An unhealthy stack is an answer here, so its status must not cause a retry.
     answer = client.request("GET", "/healthz", transient=())
     try:
         dependencies: dict[str, str] = answer.json()["dependencies"]
@@ -70,14 +71,14 @@ def _health(client: Api) -> str:
 
 
 def _events(client: Api) -> dict[str, int]:
-    """Events counted, by source."""
+    """The number of counted events by source."""
     text = checked(client.request("GET", "/metrics")).text
     (family,) = (each for each in text_string_to_metric_families(text) if each.name == "events")
     return {sample.labels["source"]: int(sample.value) for sample in family.samples}
 
 
 def _depth(stack: stacks.Stack, output: str) -> tuple[int, int]:
-    """Messages that wait, and messages that somebody has."""
+    """The number of messages that wait in a queue, and of those that a receiver has."""
     sqs: Any = stack.client("sqs")
     found = sqs.get_queue_attributes(QueueUrl=stack.output(output), AttributeNames=list(DEPTH))["Attributes"]
     waiting, working = (int(found[name]) for name in DEPTH)

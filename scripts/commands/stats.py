@@ -36,14 +36,14 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
 class Period(StrEnum):
-    """Length of a window of retention."""
+    """The length of a retention window."""
 
     day = "day"
     week = "week"
 
 
 class Cohort(StrEnum):
-    """Whose retention: everyone active on the day, or only those first seen on it."""
+    """The users in a cohort: all who are active on the day, or those first seen on it."""
 
     active = "active"
     new = "new"
@@ -59,7 +59,7 @@ def dau(
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
-    """Show the users active on each day."""
+    """Show the number of users who were active on each day."""
     _answer(
         "/stats/dau", _range(first, last) | _of(segment), show.daily_actives, "data", (as_json, as_csv), (stack, key)
     )
@@ -97,7 +97,7 @@ def retention(
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
-    """Show how many users of a day came back, and when."""
+    """Show how many users of a day came back later, and when."""
     start = start_date or _today() - timedelta(days=RANGE_DAYS - 1)
     asked: Asked = {
         "start_date": start.isoformat(),
@@ -125,7 +125,7 @@ def _answer(
     if as_json:
         output_json(answer)
     elif as_csv:
-        # An answer has at least one row: the API takes no empty range, and the columns are those of its rows.
+        # The columns are those of the first row. An answer always has one, because the API takes no empty range.
         columns = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}.get(path)
         writer = csv.DictWriter(sys.stdout, columns or list(answer[rows][0]), lineterminator="\n")
         writer.writeheader()
