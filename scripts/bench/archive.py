@@ -1,11 +1,11 @@
-"""What the archive takes: bytes of an event, time and memory of compaction, and how long a segment's answer takes.
+"""Measures the archive: bytes of an event, time and memory of compaction, and the time of a segment's answer.
 
-    python -m scripts.bench.archive compact FOLDER         compact the batches of a folder, as the function does
-    python -m scripts.bench.archive ask FOLDER QUESTIONS   ask for the daily actives of a segment, at first with nothing
-                                                           at hand, then so many times more
+    python -m scripts.bench.archive compact FOLDER         compact the batches in a folder, as the function does
+    python -m scripts.bench.archive ask FOLDER QUESTIONS   ask for the daily actives of a segment, once with an empty
+                                                           cache and then QUESTIONS times more
 
-The bucket is a folder and every batch is finished, so that what is measured is the functions' own: on AWS each object
-takes a request besides. Each step is a process of its own.
+A folder takes the place of the bucket, and every batch counts as counted. So the measurements cover the functions' own
+work; on AWS, each object also takes a request. Each step runs in its own process.
 """
 
 import hashlib
@@ -42,33 +42,33 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class ArchiveCosts:
-    """What so many events took, on `DAYS` days."""
+    """The measurements for `events` events on `DAYS` days."""
 
     events: int
     batches: int
     batch_bytes: float
-    """An event, in the objects of batches."""
+    """Bytes of an event in the batches' objects."""
     parquet_bytes: float
-    """An event, in the days' files."""
+    """Bytes of an event in the days' files."""
     compaction_seconds: float
     compaction_peak_mb: float
     rows: int
-    """That compaction wrote."""
+    """The number of rows that compaction wrote."""
     cold_ms: float
-    """A segment's daily actives of all days, from the start of a process with nothing at hand."""
+    """From the start of a process with an empty cache to its first answer: a segment's daily actives of all days."""
     warm_p50_ms: float
     warm_p95_ms: float
     answer_peak_mb: float
     users: int
-    """That the answer counts, over all days."""
+    """The sum of the daily actives in the answer."""
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return asdict(self)
 
 
 def archive_costs(events: int, users: int) -> ArchiveCosts:
-    """Archive made-up events in batches of 500, compact them, and ask."""
+    """Archive made-up events in batches of 500, compact them, and ask for a segment."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         batches, batch_bytes = write_batches(folder, events, users)
@@ -93,7 +93,7 @@ def archive_costs(events: int, users: int) -> ArchiveCosts:
 
 
 def write_batches(folder: Path, events: int, users: int) -> tuple[int, int]:
-    """Write made-up events as the consumer archives them; returns how many batches and bytes they are."""
+    """Write made-up events as the consumer archives them; returns the number of batches and of bytes."""
     now = datetime(2025, 9, 1, tzinfo=UTC)
     made = (parse_event(raw, now) for raw in sample.stream(events, users, DAYS, LAST_DAY, 1))
     (folder / BATCHES).mkdir(parents=True)
@@ -116,22 +116,22 @@ def _run(step: str, folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 class FolderArchive(Archive):
-    """An archive in a folder."""
+    """An archive in a local folder, with the interface of the archive's bucket."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def batches(self) -> Iterator[Stored]:
-        """All objects of batches."""
+        """The objects of all batches."""
         return map(self._stored, sorted((self._folder / BATCHES).glob("*")))
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
-        """The objects of days."""
+        """The objects of the days, by day."""
         found = map(self._stored, sorted(self._folder.glob(f"{ARCHIVED_DAYS}*/*")))
         return {day: one for one in found if first <= (day := day_of_object(one.key)) <= last}
 
     def fetch(self, key: str, path: Path, etag: str = "") -> str:  # noqa: ARG002
-        """Copy an object; nothing changes here meanwhile."""
+        """Copy an object. Ignores `etag`, because nothing else changes the folder."""
         source = self._folder / key
         if not source.exists():
             return ""
@@ -139,14 +139,14 @@ class FolderArchive(Archive):
         return self._stored(source).etag
 
     def replace_day(self, day: str, path: Path, etag: str) -> bool:  # noqa: ARG002
-        """Put a day's file; nobody else does."""
+        """Replace a day's file. Ignores `etag`, because nothing else changes the folder."""
         target = self._folder / day_object(day)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
         return True
 
     def drop(self, batches: Sequence[Stored]) -> None:
-        """Delete objects of batches."""
+        """Delete batches' objects."""
         for stored in batches:
             (self._folder / stored.key).unlink()
 
@@ -157,7 +157,7 @@ class FolderArchive(Archive):
 
 
 class _Finished:
-    """A table in which every batch has its receipt."""
+    """A stand-in for DynamoDB in which every batch has its receipt."""
 
     def get(self, _table: str, keys: Sequence[Any], *_: object, **__: object) -> Iterator[Any]:
         for key in keys:
@@ -165,7 +165,7 @@ class _Finished:
 
 
 def compact(folder: Path) -> dict[str, Any]:
-    """Compact the batches of a folder."""
+    """Compact the batches in a folder; returns the measurements."""
     from rollcall.archive.compaction import OTHER_MEGABYTES, Compactor
 
     megabytes = _memory("CompactionMemory") - OTHER_MEGABYTES
@@ -175,7 +175,7 @@ def compact(folder: Path) -> dict[str, Any]:
 
 
 def ask(folder: Path, questions: int, started: float) -> dict[str, Any]:
-    """Ask for a segment's daily actives, the first time with nothing at hand."""
+    """Ask for a segment's daily actives, the first time with an empty cache; returns the measurements."""
     from rollcall.archive.snapshots import Snapshots
     from rollcall.questions.daily_actives import DailyActives
     from rollcall.questions.from_archive import ArchivedEvents
@@ -203,7 +203,7 @@ def _memory(parameter: str) -> int:
 
 
 def main(step: str, folder: Path, *arguments: str) -> None:
-    """Do one step and print what it took."""
+    """Run one step and print its measurements as JSON."""
     started = time.perf_counter()
     result = compact(folder) if step == "compact" else ask(folder, int(arguments[0]), started)
     print(json.dumps({"peak_mb": peak_mb(), "seconds": time.perf_counter() - started, **result}))

@@ -1,4 +1,4 @@
-"""Calls a stack's functions in the measuring process: their own handlers, with the settings that the stack has."""
+"""Calls the handlers of a stack's functions in the measuring process, with the settings of the deployed functions."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 300
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-# What Lambda hands to a handler.
+# A stand-in for the context that Lambda passes to a handler.
 CONTEXT = SimpleNamespace(
     function_name="rollcall-bench",
     memory_limit_in_mb=1024,
@@ -34,25 +34,25 @@ CONTEXT = SimpleNamespace(
 
 
 class OpenGate(Gate):
-    """Lets everybody through: what a credential takes is not measured here."""
+    """A gate that admits everybody, because the cost of a credential is not measured here."""
 
     def __init__(self) -> None:
         """Know nobody."""
 
     def admit(self, *_: str, **__: str) -> tuple[Principal, Allowance]:
-        """Somebody who may do everything."""
+        """A caller with all scopes."""
         return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
 
 
 def settings_of(stack: MiniStack, function_name: str) -> dict[str, str]:
-    """The settings that a deployed function has."""
+    """The environment variables of a deployed function."""
     found = stack.client("lambda").get_function_configuration(FunctionName=function_name)
     variables: dict[str, str] = found["Environment"]["Variables"]
     return variables
 
 
 def process_environment(stack: MiniStack) -> dict[str, str]:
-    """Of a process whose clients go to an emulator."""
+    """The environment of a process whose AWS clients use an emulator."""
     return {
         **environment(),
         "AWS_ACCESS_KEY_ID": CREDENTIAL,
@@ -63,18 +63,18 @@ def process_environment(stack: MiniStack) -> dict[str, str]:
 
 
 def dynamodb(stack: MiniStack) -> "DynamoDBClient":
-    """The client that the functions have, for an emulator's tables."""
+    """The functions' DynamoDB client, for the tables in an emulator."""
     with patch.dict(os.environ, process_environment(stack), clear=True), patch("boto3.DEFAULT_SESSION", None):
         return aws.dynamodb()
 
 
 def load(folder: str, settings: Mapping[str, str]) -> ModuleType:
-    """A function's handler module with some settings; each call makes another one. Its gate is open."""
+    """Load the handler module of a function with these settings and an open gate. Each call loads a new module."""
     spec = importlib.util.spec_from_file_location(f"bench_{folder}", ROOT / "functions" / folder / "handler.py")
     if spec is None or spec.loader is None:
         raise AssertionError(f"functions/{folder} holds no handler")
     module = importlib.util.module_from_spec(spec)
-    # An emulator answers one query at a time, and takes longer for a page than DynamoDB ever does.
+    # The emulator answers one query at a time, and takes longer for a page than DynamoDB.
     patient = aws._QUICK.merge(Config(read_timeout=PATIENCE_SECONDS))
     with patch.dict(os.environ, settings), patch.object(aws, "_QUICK", patient):
         spec.loader.exec_module(module)
@@ -83,7 +83,7 @@ def load(folder: str, settings: Mapping[str, str]) -> ModuleType:
 
 
 def get(handler: Callable[[Any, Any], dict[str, Any]], path: str, **query: object) -> Any:
-    """The answer to a GET request; raises `AssertionError` where it is not 200."""
+    """The answer to a GET request; raises `AssertionError` unless the status is 200."""
     event = json.loads((ROOT / "events/stats.json").read_text())
     asked = {name: str(value) for name, value in query.items()}
     event |= {

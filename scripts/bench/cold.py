@@ -1,6 +1,7 @@
-"""What a cold start takes: the import of each function's handler in a fresh process, against that of a bare client.
+"""Measures cold starts: the import of each function's handler in a new process, compared with a bare boto3 client.
 
-Times are of the CPU, and ratios of one run: rounds go through all functions in turn, and the median of each is kept.
+Times are CPU times. Each round starts all functions in turn. The results are medians over the rounds, and each ratio
+compares measurements of one run.
 """
 
 import json
@@ -20,34 +21,34 @@ from scripts.paths import ROOT
 
 BARE = "boto3.client"
 MB = 1024 * 1024
-# What every function is compared with.
+# The bare client, with which each function is compared.
 _BARE_CODE = 'import boto3; boto3.client("dynamodb")'
-# The consumer holds the layout against the table at start.
+# At its start the consumer would check the layout in the table. There is no table here.
 _BEFORE = {"consumer": "import rollcall.stack.layout; rollcall.stack.layout.hold_layout = lambda *_: None\n"}
 
-# An account's, a test run's, and whether and where Python keeps bytecode.
+# Prefixes of variables that are not passed on: those of an AWS account, of test runs, and of Python's bytecode.
 _NOT_KEPT = ("AWS_", "COV_", "POWERTOOLS_", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What the start of a function takes."""
+    """The cold start of a function."""
 
     function: str
     milliseconds: float
-    """With the bytecode on disk."""
+    """CPU time with the bytecode on disk."""
     over_bare: float
     compiling_milliseconds: float
-    """With no bytecode anywhere, the standard library's included."""
+    """CPU time without any bytecode, that of the standard library included."""
     compiling_over_bare: float
     modules: int
     package_mb: float | None
-    """As `sam build` left it, without the layer; None where it was not run."""
+    """Size of the package that `sam build` makes, without the layer; None if `sam build` was not run."""
 
 
 @dataclass(frozen=True)
 class ColdStarts:
-    """Of all functions; the first one is the bare client."""
+    """The cold starts of all functions. The first one is the bare client."""
 
     rounds: int
     starts: list[ColdStart]
@@ -60,7 +61,7 @@ class ColdStarts:
 
     @property
     def targets(self) -> list[Target]:
-        """What it is held to."""
+        """The targets for these figures."""
         return [
             Target("consumer ÷ bare client", start.over_bare, 1.3)
             for start in self.starts
@@ -68,12 +69,12 @@ class ColdStarts:
         ]
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {**asdict(self), "targets": [target.figures() for target in self.targets]}
 
 
 def functions() -> dict[str, str]:
-    """The functions' folders under functions/, and their names in the template."""
+    """The name in the template of each function, by its folder under functions/."""
     return {
         Path(resource["Properties"]["CodeUri"]).name: name
         for name, resource in template()["Resources"].items()
@@ -82,8 +83,7 @@ def functions() -> dict[str, str]:
 
 
 def environment(*folders: str) -> dict[str, str]:
-    """The environment of some functions as the template has it, its parameters at their defaults, and nothing of an
-    account's."""
+    """The environment of functions in the template, with the defaults of its parameters and without AWS credentials."""
     whole = template()
     named = functions()
     variables = dict(whole["Globals"]["Function"]["Environment"]["Variables"])
@@ -116,7 +116,7 @@ def _text(value: Any, whole: Mapping[str, Any]) -> str:
 
 
 def cold(rounds: int, only: Sequence[str] = ()) -> ColdStarts:
-    """Start every function, or some alone, round by round."""
+    """Start every function, or only those in `only`, round by round."""
     logical = functions()
     code = {BARE: _BARE_CODE}
     code |= {name: f"{_BEFORE.get(name, '')}import functions.{name}.handler" for name in sorted(only or logical)}
@@ -153,7 +153,7 @@ def cold(rounds: int, only: Sequence[str] = ()) -> ColdStarts:
 
 
 def start(code: str, environment: Mapping[str, str]) -> tuple[float, int]:
-    """Run code in a fresh Python; returns the CPU seconds that it took and the modules that it loaded."""
+    """Run code in a new Python process; returns its CPU seconds and the number of modules that it loaded."""
     program = (
         "import sys, time\nloaded, started = set(sys.modules), time.process_time()\n"
         f"{code}\n"

@@ -1,10 +1,10 @@
-"""What CPU time an event takes, from door to counter: in the functions' own code, with only the socket left out.
+"""Measures the CPU time of an event from the door to the counters, in the functions' own code, without the network.
 
-    python -m scripts.bench.cpu ROUNDS BATCHES PROFILE     in a functions' environment; prints JSON
+    python -m scripts.bench.cpu ROUNDS BATCHES PROFILE     run in the functions' environment; prints JSON
 
-boto3's clients serialise, sign and parse as ever; where a request would leave the process a canned answer stands ready,
-and the time that making it takes is left out. Rounds go through all measurements in turn, so that what slows a machine
-down slows all of them, and the median of each is kept. Ratios are taken within a round.
+boto3's clients serialise, sign and parse as usual. Where a request would leave the process, a prepared answer takes its
+place, and the time for making that answer is subtracted. Each round makes all measurements in turn, so a slow phase of
+the machine affects all of them. The results are medians over the rounds, and each ratio compares one round's times.
 """
 
 import base64
@@ -57,12 +57,12 @@ from scripts.paths import ROOT
 
 INGEST_SIZES = (1, 10, 100, 500, 1_000, 5_000)
 DOOR_SIZE = 500
-# Enough for a median of something that takes a millisecond.
+# The most requests in a round. Enough for a measurement of about a millisecond.
 MOST_REQUESTS = 200
 DUMPS = 20_000
 PROFILE_LINES = 15
 DAY = FIRST_MOMENT.date().isoformat()
-# One event in so many brings a (day, user) pair that is not stored, one in so many a user that is not.
+# One event in this many has a new (day, user) pair; one in this many has a new user.
 EVENTS_PER_NEW_USER_DAY = 10
 EVENTS_PER_NEW_USER = 100
 KNOWN_USERS = 4_500
@@ -71,57 +71,57 @@ PRIMES = KNOWN_USERS // EVENTS_PER_BATCH
 
 @dataclass(frozen=True)
 class IngestCost:
-    """What taking events in costs, by how many come in a request."""
+    """The CPU time of ingest, for requests of one size."""
 
     size: int
     microseconds: float
-    """An event."""
+    """CPU microseconds an event."""
 
     @property
     def accepted_per_second(self) -> float:
-        """Events that one core takes in."""
+        """The events that one core takes in each second."""
         return 1_000_000 / self.microseconds
 
 
 @dataclass(frozen=True)
 class ProfileLine:
-    """A function of a profile."""
+    """A function in a profile."""
 
     share: float
-    """Of all time, spent in the function itself."""
+    """The share of all time that is spent in the function itself."""
     calls_per_event: float
     where: str
 
 
 @dataclass(frozen=True)
 class CpuCosts:
-    """CPU microseconds an event; medians of several rounds, ratios included: each is of one round."""
+    """CPU microseconds an event: medians over the rounds. A ratio is the median of each round's ratio."""
 
     rounds: int
     consumer_events: int
-    """Of one round."""
+    """The number of events that the consumer counts in a round."""
     literal_events: int
     consumer: float
     consumer_unarchived: float
-    """Where the archive is switched off."""
+    """The consumer without an archive."""
     consumer_unremembered: float
-    """With a consumer that remembers no (day, user) pair and has to read them all."""
+    """A consumer that remembers no (day, user) pair, and so has to read all of them."""
     literal: float
     ingest: list[IngestCost]
     json_dumps: float
     literal_over_consumer: float
-    """How many times as much a request for each write takes."""
+    """The time of a design with one request for each write, as a multiple of the consumer's."""
     door_to_counter_in_dumps: float
-    """Taking an event in and counting it, in calls of `json.dumps` of the event."""
+    """The time to take in and count an event, as a multiple of one `json.dumps` of the event."""
     consumer_requests: dict[str, int]
-    """Of one round, by operation."""
+    """The number of requests in a round, by operation."""
     literal_requests: dict[str, int]
     consumer_profile: list[ProfileLine]
     ingest_profile: list[ProfileLine]
 
     @classmethod
     def of_json(cls, text: str) -> "CpuCosts":
-        """Read what the measuring process prints."""
+        """The results in the output of the measuring process."""
         found = json.loads(text)
         found["ingest"] = [IngestCost(**one) for one in found["ingest"]]
         for name in ("consumer_profile", "ingest_profile"):
@@ -130,24 +130,24 @@ class CpuCosts:
 
     @property
     def ingest_of_500(self) -> float:
-        """Taking an event in that comes with 499 others."""
+        """The time to take in an event in a request of 500."""
         return next(one.microseconds for one in self.ingest if one.size == DOOR_SIZE)
 
     @property
     def door_to_counter(self) -> float:
-        """Taking an event in and counting it."""
+        """The time to take in and count an event."""
         return self.ingest_of_500 + self.consumer
 
     @property
     def targets(self) -> list[Target]:
-        """What it is held to. A time is comparable between machines only as a multiple of another one."""
+        """The targets. They are for ratios, because times of different machines cannot be compared."""
         return [
             Target("literal design ÷ consumer", self.literal_over_consumer, 20, at_least=True),
             Target("door to counter, µs an event, where json.dumps takes 3", 3 * self.door_to_counter_in_dumps, 60),
         ]
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         ingest = [{**asdict(one), "accepted_per_second": one.accepted_per_second} for one in self.ingest]
         return {
             **asdict(self),
@@ -158,28 +158,28 @@ class CpuCosts:
 
 
 def cpu(environment: Mapping[str, str], rounds: int, batches: int, *, profile: bool) -> CpuCosts:
-    """Measure in a process of its own, which holds nothing but what the functions load."""
+    """Measure in a new process, which loads only what the functions load."""
     command = [sys.executable, "-m", "scripts.bench.cpu", str(rounds), str(batches), str(int(profile))]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=dict(environment))
     return CpuCosts.of_json(done.stdout)
 
 
 class Socket:
-    """Answers in place of DynamoDB and SQS, as they would if all went well."""
+    """Answers in place of DynamoDB, SQS and S3, as if every request succeeds."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.seconds = 0.0
-        """What making the answers took."""
+        """CPU time for making the answers."""
 
     def answer(self, request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse:
-        """Handle botocore's `before-send`."""
+        """Answer a request: a handler of botocore's event `before-send`."""
         started = time.process_time()
         operation = event_name.rpartition(".")[2]
         self.requests[operation] += 1
         sent = request.body
         if operation == "PutObject":
-            # With its checksum as a trailer, which is made as it is read.
+            # A body with a trailing checksum, which is computed while the body is read.
             sent = b"".join(cast(Iterable[bytes], sent))
         if not isinstance(sent, bytes):
             raise AssertionError(f"botocore sends {operation} as {type(sent).__name__}")
@@ -243,7 +243,7 @@ _ANSWERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class Bench:
-    """The measurements, each of one round; all return CPU microseconds an event."""
+    """The measurements of a round. Each method returns CPU microseconds an event."""
 
     def __init__(self, batches: int) -> None:
         self.batches = batches
@@ -255,7 +255,7 @@ class Bench:
             raise AssertionError("boto3 has set no session up")
         for service in ("dynamodb", "s3", "sqs"):
             session.events.register(f"before-send.{service}", self.socket.answer)  # type: ignore[arg-type]
-        # It reads the environment and takes the session as it is now.
+        # Imported here, because the handler reads the environment and boto3's session when it is imported.
         from functions.ingest import handler
 
         provide(handler.app, OpenGate())
@@ -273,7 +273,7 @@ class Bench:
     def consumer(
         self, *, remember: bool = True, archive: bool = True, profiler: cProfile.Profile | None = None
     ) -> float:
-        """Read, store, archive and count batches, one event in ten with a new (day, user) pair."""
+        """Decode, store, archive and count batches. One event in ten has a new (day, user) pair."""
         claims = Claims(
             self._dynamo,
             self._settings.tables,
@@ -296,7 +296,7 @@ class Bench:
         return took
 
     def literal(self) -> float:
-        """Store and count the same with a request for each write, by a client as boto3 makes it."""
+        """Store and count the same batches with one request for each write, by an unchanged boto3 client."""
         bodies = self._messages(self.literal_batches)
         known = {(DAY, f"known-{number}") for number in range(KNOWN_USERS)}
         design = LiteralDesign(self._plain, self._settings.tables, self._settings.calendar, known)
@@ -306,7 +306,7 @@ class Bench:
         return took
 
     def ingest(self, size: int, profiler: cProfile.Profile | None = None) -> float:
-        """Take requests of a size in."""
+        """Take in requests of `size` events."""
         requests = self._requests[size]
 
         def work() -> int:
@@ -318,7 +318,7 @@ class Bench:
         return self._measure(work, profiler)
 
     def json_dumps(self) -> float:
-        """Write one event as JSON."""
+        """Encode one event with `json.dumps`."""
         event = self._raw("known-1")
 
         def work() -> int:
@@ -367,7 +367,7 @@ class Bench:
 
 
 def profile_lines(profiler: cProfile.Profile, events: int) -> list[ProfileLine]:
-    """The functions with the most own time; the bench's own are left out."""
+    """The functions with the most own time, without those of this benchmark."""
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     clock = "<built-in method time.process_time>"
     lines = {key: (calls, own) for key, (_, calls, own, *_) in stats.items() if key[0] != __file__ and key[2] != clock}
@@ -382,12 +382,12 @@ def _where(file: str, line: int, name: str) -> str:
     place = Path(file)
     if place.is_relative_to(ROOT):
         place = place.relative_to(ROOT)
-    # Where Python is installed is nobody's business.
+    # Leave out the folders in which Python is installed.
     return f"{'/'.join(place.parts[-3:])}:{line} {name}"
 
 
 def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
-    """Measure in this process, which has the functions' environment."""
+    """Measure in this process, which must have the functions' environment."""
     bench = Bench(batches)
     measurements: dict[object, Callable[[], float]] = {
         "consumer_unremembered": partial(bench.consumer, remember=False),
@@ -395,7 +395,7 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
         "literal": bench.literal,
         "consumer": bench.consumer,
         "json_dumps": bench.json_dumps,
-        # What is compared, one after the other.
+        # Measurements that are compared follow each other.
         **{size: partial(bench.ingest, size) for size in sorted(INGEST_SIZES, key=lambda size: size != DOOR_SIZE)},
     }
     took: dict[object, list[float]] = {name: [] for name in measurements}
@@ -432,9 +432,9 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure and print it."""
+    """Measure and print the results as JSON."""
     rounds, batches, profile = map(int, arguments)
-    # The functions log and print their metrics.
+    # Discard the functions' logs and metrics.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         found = measure(rounds, batches, profile=bool(profile))
     print(json.dumps(asdict(found)))

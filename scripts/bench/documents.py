@@ -2,8 +2,8 @@
 
     python -m scripts.bench.documents
 
-A block stands between `<!-- figures: NAME -->` and `<!-- end -->`: one for each report, and one named `targets`. The
-README and all pages below docs/ may hold blocks.
+A block of figures is between `<!-- figures: NAME -->` and `<!-- end -->`. NAME is the name of a report, or `targets`.
+The README and all pages below docs/ may hold blocks.
 """
 
 import re
@@ -24,7 +24,7 @@ def documents() -> list[Path]:
 
 
 def read_all(folder: Path) -> dict[str, Report]:
-    """The reports of a folder by their names."""
+    """The reports in a folder, by name."""
     reports = (Report.read(file) for file in sorted(folder.glob("*.json")))
     return {report.name: report for report in reports}
 
@@ -35,7 +35,7 @@ def blocks_of(text: str) -> list[str]:
 
 
 def fill_in(text: str, reports: Mapping[str, Report]) -> str:
-    """A document with its blocks written anew; raises `KeyError` where there is no such report."""
+    """The text with the present figures in its blocks; raises `KeyError` if a block names no report."""
     blocks = {name: report.block() for name, report in reports.items()}
     targets = [target for report in reports.values() for target in report.targets]
     blocks["targets"] = f"```\n{rendered(tables.targets(targets))}\n```\n"

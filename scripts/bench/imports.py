@@ -1,9 +1,10 @@
-"""What memory an import takes, by the size of the file: peak resident sets of processes that do the functions' work.
+"""Measures the memory of an import by the size of the file: the peak resident sets of processes that do the import.
 
-    python -m scripts.bench.imports plan FILE TASKS     plan a file as the plan function does, its tasks into a file
-    python -m scripts.bench.imports import FILE TASKS   take in the tasks of a file as the import function does
+    python -m scripts.bench.imports plan FILE TASKS     cut FILE as the planner does, and write the tasks to TASKS
+    python -m scripts.bench.imports import FILE TASKS   take in the tasks in TASKS as the importer does
 
-S3 is the file, the queues and the table forget what they are told, so that what is measured is the functions' own.
+A local file takes the place of S3. The queues and the table discard what they get. So the memory measured is the
+functions' own.
 """
 
 import io
@@ -31,13 +32,13 @@ from scripts.local import sample
 
 MB = 1024 * 1024
 KEY = "uploads/bench.csv"
-# Of the made-up events, on average.
+# The average of the made-up events.
 BYTES_A_ROW = 153
 
 
 @dataclass(frozen=True)
 class ImportMemory:
-    """What the import of a file took."""
+    """The memory of the import of a file."""
 
     megabytes: float
     rows: int
@@ -45,12 +46,12 @@ class ImportMemory:
     plan_peak_mb: float
     plan_seconds: float
     import_peak_mb: float
-    """Of one process that takes in all parts, one after the other."""
+    """Peak memory of one process that takes in all parts, one after the other."""
     import_seconds: float
 
 
 def import_memory(file: Path) -> ImportMemory:
-    """Plan a file and take its parts in, each in a process of its own."""
+    """Cut a file in one process, and take in all of its parts in another one."""
     tasks = file.with_suffix(".tasks")
     planned, imported = (_run(step, file, tasks) for step in ("plan", "import"))
     return ImportMemory(
@@ -65,7 +66,7 @@ def import_memory(file: Path) -> ImportMemory:
 
 
 def write_csv(file: Path, megabytes: int) -> None:
-    """Write made-up events of about that size."""
+    """Write a CSV file of made-up events with about this size."""
     rows = megabytes * MB // BYTES_A_ROW
     with file.open("wb") as opened:
         sample.write(sample.stream(rows, 10_000, 30, date(2025, 8, 31), 1), opened, file.name)
@@ -79,7 +80,7 @@ def _run(step: str, file: Path, tasks: Path) -> dict[str, Any]:
 
 
 class _File:
-    """S3 with one object, which is a file."""
+    """A stand-in for S3 with one object, which is a local file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -91,7 +92,7 @@ class _File:
         return {"Body": body, "ETag": f'"{Key}"', "ContentLength": size}
 
     def delete_object(self, **_: object) -> None:
-        """There are no rejects."""
+        """Do nothing: there is no rejects object."""
 
 
 @dataclass
@@ -108,48 +109,48 @@ class _Body:
 
 
 class _Tasks(BatchQueue):
-    """A queue of tasks that is a file."""
+    """A stand-in for the queue of tasks: a file."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:  # noqa: ARG002
-        """Keep them, one a line."""
+        """Write the tasks to the file, one a line."""
         self._file.writelines(f"{body}\n" for body in bodies)
         return {}
 
 
 class _Nothing(BatchQueue):
-    """A queue that forgets what it is told."""
+    """A stand-in for a queue that discards all messages."""
 
     def __init__(self) -> None:
         pass
 
     def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:  # noqa: ARG002
-        """Take them all."""
+        """Discard the messages; reports no failures."""
         return {}
 
 
 class _Log:
-    """Progress that nobody asks for."""
+    """A stand-in for the `ImportLog` that keeps nothing."""
 
     def begin(self, *_: object) -> str:
-        """A file is read."""
+        """Return a name for the run."""
         return "run"
 
     def plan(self, *_: object) -> None:
-        """It has been."""
+        """Do nothing."""
 
     def finish_part(self, *_: object) -> None:
-        """A part is done."""
+        """Do nothing."""
 
     def read(self, import_id: str) -> Progress:
-        """Never done."""
+        """A progress that is never complete, so that no part is the last one."""
         return Progress(import_id, KEY, "run", 0, None, [], done=False, gone=False, started_at="")
 
 
 def main(step: str, file: Path, tasks: Path) -> None:
-    """Do one step and print what it took."""
+    """Run one step and print its measurements as JSON."""
     s3, log = cast(Any, _File(file)), cast(ImportLog, _Log())
     logger = Logger(service="bench", stream=io.StringIO(), level="ERROR")
     started = time.perf_counter()

@@ -1,6 +1,4 @@
-"""Made-up events, and ways to have them counted: as the consumer does it, and as a design does it that makes a request
-for each write.
-"""
+"""Made-up events for the benchmarks, and a design with one request for each write to compare the consumer with."""
 
 import random
 import uuid
@@ -23,17 +21,18 @@ RECEIVED_AT = "2025-09-01T00:00:00.000Z"
 
 
 class NoDeadLetters:
-    """Made-up events can all be stored."""
+    """A dead-letter queue for made-up events, which can all be stored."""
 
     def send(self, _batch: Batch, reason: str) -> None:
-        """There is a fault somewhere."""
+        """Raise, because an event that cannot be stored means a bug."""
         raise AssertionError(f"a made-up event cannot be stored: {reason}")
 
 
 class Uncollected(Dynamo):
-    """Takes writes for granted that nothing reads which is asked for here, so that a table fills faster.
+    """Skips writes of items that a benchmark does not read, so that a table fills faster.
 
-    Statements that name one of `left_out`, a table or an attribute, are not made, and answered as if all went well.
+    Does not run statements that contain one of the texts `left_out`, the name of a table or an attribute. Reports such
+    statements as successful.
     """
 
     def __init__(self, client: Any, *left_out: str) -> None:
@@ -41,15 +40,17 @@ class Uncollected(Dynamo):
         self._left_out = left_out
 
     def execute(self, statement: str, parameters: Sequence[Sequence[Any]]) -> tuple[dict[int, str], dict[int, str]]:
-        """As all items were written that ask for it."""
+        """Run the statement, or report success without running it."""
         if any(name in statement for name in self._left_out):
             return {}, {}
         return super().execute(statement, parameters)
 
 
 class LiteralDesign:
-    """Stores and counts events with a request for each write: a conditional put for an event, one for a user-day, an
-    update for a counter. A user-day is written where it is new alone, as if the design knew that for nothing.
+    """Stores and counts events with one request for each write.
+
+    Makes a conditional put for each event, one for each new user-day, and an update for each counter. The design is
+    given for free which user-days are new.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class LiteralDesign:
         self._known = set(known)
 
     def apply(self, batch: Batch) -> int:
-        """Returns how many events are in it."""
+        """Store and count a batch; returns the number of its events."""
         tables = self._tables
         for event in batch.events:
             day = self._calendar.day_of(event.occurred_at)
@@ -90,28 +91,28 @@ class LiteralDesign:
 
 
 def batches(events: Iterable[Event], most: int = EVENTS_PER_BATCH) -> Iterator[Batch]:
-    """Cut events in their order into batches of so many at most."""
+    """Cut events, in the given order, into batches of at most `most` events."""
     iterator = iter(events)
     while some := list(islice(iterator, most)):
         yield from (batch for batch, _ in cut(some, "bench", RECEIVED_AT))
 
 
 def made_events(events: int, users: int, days: int) -> Iterator[Event]:
-    """Made-up events in time order, evenly of the users and over the days from `FIRST_MOMENT` on."""
+    """Made-up events in time order, spread evenly over the users and over the days from `FIRST_MOMENT` on."""
     now = FIRST_MOMENT + timedelta(days=days)
     for raw in made_raws(events, users, days):
         yield parse_event(raw, now)
 
 
 def made_raws(events: int, users: int, days: int) -> Iterator[dict[str, Any]]:
-    """The same as clients send them."""
+    """The events of `made_events` as clients send them."""
     rng = random.Random(11)  # noqa: S311 - made-up data
     for second in sorted(rng.randrange(days * DAY_SECONDS) for _ in range(events)):
         yield made_raw(rng, rng.randrange(users), second)
 
 
 def made_raw(rng: random.Random, user_id: str | int, second: int) -> dict[str, Any]:
-    """A made-up event as a client sends it, of so many seconds after `FIRST_MOMENT`."""
+    """A made-up event as a client sends it; it occurs `second` seconds after `FIRST_MOMENT`."""
     return {
         "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
         "occurred_at": f"{FIRST_MOMENT + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}",

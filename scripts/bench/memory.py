@@ -1,4 +1,4 @@
-"""What memory a process takes."""
+"""The memory of a process."""
 
 import resource
 from pathlib import Path
@@ -8,8 +8,8 @@ def peak_mb() -> float:
     """The peak resident set of this process, in MB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # In Linux's getrusage a process has at least the peak of the one that started it.
+        # On Linux, getrusage counts the peak of the parent process too, up to the start of this one.
         (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(kilobytes) / 1024
-    # macOS counts bytes.
+    # On macOS, ru_maxrss is in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

@@ -1,8 +1,9 @@
-"""Counts a client's requests and the units that AWS bills for them. What an emulator reports is not looked at.
+"""Counts a DynamoDB client's requests and the units that AWS bills for them, whatever an emulator reports.
 
-Write units: one for each KB of an item that is inserted or updated (a refused condition included), the same again in
-an index that the item is in (twice for a changed index key), twice as many in a transaction. Read units: one for each
-4 KB of an item, or of all items of a query's page, half where eventually consistent.
+A write takes one write unit for each KB of the item, even if its condition does not hold. It takes the same again for
+each index that the item is in, or twice that if the index key changes. In a transaction it takes twice as many. A read
+takes one read unit for each 4 KB of an item, or of all items in a page of a query. An eventually consistent read takes
+half.
 """
 
 import json
@@ -16,7 +17,7 @@ KB = 1024
 
 
 class Meter:
-    """Counts the requests of a client, which any thread may make, and the units that AWS bills for them.
+    """Counts the requests of a client and the units that AWS bills for them. Any thread may use the client.
 
     `unmetered` is another client of the same tables, for the meter's own reads.
     """
@@ -27,16 +28,16 @@ class Meter:
         self.read_units = 0.0
         self.items_read = 0
         self.seconds = 0.0
-        """CPU time that the metering took."""
+        """CPU time of the metering itself."""
         self._reader = unmetered
         self._lock = Lock()
         self._events = client.meta.events
-        # As it goes over the wire, whoever made it.
+        # Read the body that goes over the wire, which other handlers may have changed.
         self._events.register_last("before-call.dynamodb", self._before)
         self._events.register("after-call.dynamodb", self._after)
 
     def stop(self) -> None:
-        """Leave the client alone."""
+        """Stop counting."""
         self._events.unregister("before-call.dynamodb", self._before)
         self._events.unregister("after-call.dynamodb", self._after)
 
@@ -57,7 +58,7 @@ class Meter:
         self.write_units += _write_units(self._stored(params))
 
     def _Query(self, params: Any, parsed: Any) -> None:  # noqa: N802
-        # Billed by the whole items, whatever is projected of them.
+        # A query is billed for whole items, whatever it projects.
         whole = {name: value for name, value in params.items() if name != "ProjectionExpression"}
         whole.pop("ExpressionAttributeNames", None)
         items = self._reader.query(**whole, Limit=parsed["Count"])["Items"] if parsed["Count"] else []
@@ -81,7 +82,7 @@ class Meter:
         for statement, response in zip(params["Statements"], parsed["Responses"], strict=True):
             size = sum(_size(value) for value in statement["Parameters"])
             written = "Error" not in response
-            # Names are part of an item; in a statement they stand between quotes.
+            # Attribute names are a part of the item's size. In a statement they are in quotes.
             size += sum(len(word) for word in statement["Statement"].split("'")[1::2])
             units = math.ceil(size / KB)
             if written and "first_day" in statement["Statement"]:
@@ -111,5 +112,5 @@ def _item_size(item: dict[str, Any]) -> int:
 
 def _size(value: dict[str, str]) -> int:
     ((kind, text),) = value.items()
-    # A number takes a byte for each two digits, and one besides.
+    # A number takes a byte for each two digits, and one more.
     return len(text) // 2 + 2 if kind == "N" else len(text.encode())

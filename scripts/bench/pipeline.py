@@ -1,4 +1,4 @@
-"""How fast a whole local stack is: events a second from the first request to the last counter."""
+"""Measures how fast a whole local stack is: events a second from the first request to the last counter."""
 
 import threading
 import time
@@ -26,28 +26,28 @@ COUNT_SECONDS = 1_800
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What a local stack did with some events."""
+    """The measurements of a local stack."""
 
     events: int
     batch_size: int
     senders: int
     sent_seconds: float
-    """From the first request to the last answer."""
+    """Seconds from the first request to the last answer."""
     counted_seconds: float
-    """From the first request to the last counter."""
+    """Seconds from the first request to the last counter."""
 
     @property
     def events_per_second(self) -> float:
-        """Taken in and counted."""
+        """The events that are taken in and counted each second."""
         return self.events / self.counted_seconds
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {**asdict(self), "events_per_second": self.events_per_second}
 
 
 def pipeline(stack: MiniStack, events: int, users: int, days: int, batch_size: int) -> Pipeline:
-    """Deploy a stack, send made-up events to its API from several senders, and wait until all are counted."""
+    """Deploy a stack, send made-up events to its API from several threads, and wait until all are counted."""
     outputs = deploy.deploy(stack.client, "bench-pipeline", {"ThrottlingRate": "10000", "ThrottlingBurst": "10000"})
     dynamodb = stack.client("dynamodb")
     _, key = ApiKeys(Dynamo(dynamodb), outputs["AccessTableName"]).create(

@@ -1,9 +1,9 @@
-"""What the stats cost, by how many events are stored: how long an answer takes, what it reads.
+"""Measures the answers of the stats by the number of stored events: the time of an answer and what it reads.
 
-    python -m scripts.bench.reads ROUNDS     asks the stacks that standard input describes; prints JSON
+    python -m scripts.bench.reads ROUNDS     ask the stacks that standard input describes; prints JSON
 
-The functions' own code answers, in one process, from an emulated table: times compare with each other alone. Rounds go
-through all stacks and routes in turn, so that what slows a machine down slows all of them.
+The functions' own code answers in one process, from an emulated table. So the times can be compared only with each
+other. Each round asks all stacks and routes in turn, so a slow phase of the machine affects all of them.
 """
 
 import json
@@ -35,31 +35,31 @@ from scripts.paths import ROOT
 USERS = 2_000
 DAYS = 30
 LONG_DAYS = 365
-# What comes over a month is not counted in a few large batches: none of a stack's holds more than two hours' events.
+# A month's events do not arrive in a few large batches. With this number, a batch has at most two hours' events.
 BATCHES_A_DAY = 12
 DAU = "/stats/dau"
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A stack with made-up events."""
+    """A deployed stack with made-up events."""
 
     events: int
     days: int
     stats: dict[str, str]
-    """Settings of the function behind the daily actives."""
+    """The settings of the stats function."""
     retention: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Read:
-    """What an answer takes, where it has been asked for before."""
+    """The measurements of an answer of a warm function."""
 
     route: str
     events: int
-    """Stored."""
+    """The number of stored events."""
     days: int
-    """They are of, and asked for."""
+    """The number of days with events, which are also the days in the question."""
     p50_milliseconds: float
     p95_milliseconds: float
     items: int
@@ -68,7 +68,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Reads:
-    """Of all routes and stacks."""
+    """The measurements of all routes and stacks."""
 
     rounds: int
     users: int
@@ -76,17 +76,17 @@ class Reads:
 
     @property
     def growth(self) -> float:
-        """Of the daily actives of 30 days, from the fewest events to the most."""
+        """The time of the daily actives of 30 days with the most events, as a multiple of that with the fewest."""
         of_dau = sorted((read for read in self.reads if (read.route, read.days) == (DAU, DAYS)), key=_events)
         return of_dau[-1].p50_milliseconds / of_dau[0].p50_milliseconds
 
     def targets(self) -> list[Target]:
-        """What it is held to."""
+        """The targets for these figures."""
         events = sorted({read.events for read in self.reads if read.days == DAYS})
         return [Target(f"DAU of {DAYS} days, p50, {events[-1]:,} events ÷ {events[0]:,}", self.growth, 1.2)]
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {**asdict(self), "dau_growth": self.growth}
 
 
@@ -95,7 +95,7 @@ def _events(read: Read) -> int:
 
 
 def reads(stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int) -> Reads:
-    """Fill a stack for each size and one with a year's events, and ask them all."""
+    """Fill a stack for each size, and one with a year's events, and measure the answers of all."""
     filled = [fill(stack, events, DAYS) for events in sizes]
     filled.append(fill(stack, long_events, LONG_DAYS))
     done = subprocess.run(
@@ -111,7 +111,7 @@ def reads(stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int)
 
 
 def fill(stack: MiniStack, events: int, days: int) -> Filled:
-    """Deploy a stack and have made-up events counted in it, by the consumer's own code."""
+    """Deploy a stack, and store and count made-up events in it with the consumer's own code."""
     outputs = deploy.deploy(stack.client, f"bench-{events}-{days}", {})
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
@@ -124,7 +124,7 @@ def fill(stack: MiniStack, events: int, days: int) -> Filled:
 
 
 def tables_of(settings: Mapping[str, str]) -> Tables:
-    """The tables that a function's settings name."""
+    """The tables in a function's settings."""
     return Tables(
         settings["EVENTS_TABLE"],
         settings["STATS_TABLE"],
@@ -134,7 +134,7 @@ def tables_of(settings: Mapping[str, str]) -> Tables:
 
 
 def questions(days: int) -> list[tuple[str, str, dict[str, Any]]]:
-    """What is asked: what is said of it, its path, its parameters."""
+    """The questions: a description, a path and the parameters of each."""
     first = FIRST_MOMENT.date()
     span = {"from": first.isoformat(), "to": (first + timedelta(days=days - 1)).isoformat()}
     asked: list[tuple[str, str, dict[str, Any]]] = [(DAU, DAU, span), ("/stats/top-events", "/stats/top-events", span)]
@@ -149,7 +149,7 @@ def questions(days: int) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def measure(filled: Sequence[Filled], rounds: int) -> list[Read]:
-    """Ask everything of every stack, round by round."""
+    """Ask all questions of all stacks, round by round."""
     asked = []
     for one in filled:
         modules = {"retention": load("retention", one.retention), "stats": load("stats", one.stats)}
@@ -161,7 +161,7 @@ def measure(filled: Sequence[Filled], rounds: int) -> list[Read]:
         for times, (_, _, module, path, query) in zip(took, asked, strict=True):
             started = time.perf_counter()
             get(module.handler, path, **query)
-            # The first one is of a cold function, and keeps large days.
+            # The first round is left out, because the functions are cold and retention has not kept large days yet.
             if number:
                 times.append(1000 * (time.perf_counter() - started))
     found = []
@@ -173,7 +173,7 @@ def measure(filled: Sequence[Filled], rounds: int) -> list[Read]:
 
 
 def metered(module: Any, path: str, query: Mapping[str, Any]) -> tuple[int, float]:
-    """The items that an answer reads, and the read units that it takes."""
+    """The number of items that an answer reads, and the read units that it takes."""
     meter = Meter(module.dynamo.client, boto3.client("dynamodb"))
     get(module.handler, path, **query)
     meter.stop()
@@ -181,9 +181,9 @@ def metered(module: Any, path: str, query: Mapping[str, Any]) -> tuple[int, floa
 
 
 def main(rounds: int) -> None:
-    """Measure and print it."""
+    """Measure and print the results as JSON."""
     filled = [Filled(**one) for one in json.load(sys.stdin)]
-    # The functions log.
+    # Discard the functions' logs.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         found = measure(filled, rounds)
     print(json.dumps([asdict(one) for one in found]))

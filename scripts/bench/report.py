@@ -1,4 +1,4 @@
-"""What a benchmark found: as tables, as JSON, and as a document shows it."""
+"""The report of a benchmark: as tables, as JSON, and as a block for the documents."""
 
 import json
 import os
@@ -19,49 +19,49 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Target:
-    """A figure and what it is held to."""
+    """A figure and the bound that it has to meet."""
 
     what: str
     figure: float
     bound: float
     at_least: bool = False
-    """Whether more is better."""
+    """Whether the bound is a lower one."""
 
     @property
     def met(self) -> bool:
-        """Whether the figure is within the bound."""
+        """Whether the figure meets the bound."""
         return self.figure >= self.bound if self.at_least else self.figure <= self.bound
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {**asdict(self), "met": self.met}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one benchmark found, and where and when."""
+    """The results of a benchmark, with the machine and the date."""
 
     name: str
     command: str
-    """That repeats it."""
+    """The command that repeats the benchmark."""
     figures: Any
-    """As JSON has it."""
+    """The figures as data for JSON."""
     targets: Sequence[Target]
     text: str
-    """The tables, as they are printed."""
+    """The tables as they are printed."""
     measured_at: str
     machine: str
 
     @classmethod
     def of(cls, name: str, command: str, figures: Any, targets: Sequence[Target], *renderables: Any) -> "Report":
-        """What was found just now, on this machine."""
+        """The report of a benchmark that has just run on this machine."""
         return cls(
             name, command, figures, targets, rendered(*renderables), datetime.now(UTC).date().isoformat(), machine()
         )
 
     @classmethod
     def read(cls, file: Path) -> "Report":
-        """One that was written."""
+        """The report in a file."""
         found = json.loads(file.read_text())
         targets = [
             Target(each["what"], each["figure"], each["bound"], each["at_least"]) for each in found.pop("targets")
@@ -69,23 +69,23 @@ class Report:
         return cls(targets=targets, **found)
 
     def write(self, folder: Path) -> Path:
-        """Write it as NAME.json; returns the file."""
+        """Write the report as NAME.json; returns the path."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{self.name}.json"
         file.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
         return file
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {**asdict(self), "targets": [target.figures() for target in self.targets]}
 
     def block(self) -> str:
-        """As a document shows it."""
+        """The report as a block for the documents."""
         return f"```\n$ {self.command}\n{self.text}\n```\n\n{self.measured_at}, {self.machine}.\n"
 
 
 def machine() -> str:
-    """What the figures were measured on, without what would name it."""
+    """A description of this machine, without anything that identifies it."""
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,9 +1,9 @@
-"""What retention takes, by the size of the cohort: CPU time, read units, peak memory.
+"""Measures retention by the size of the cohort: CPU time, read units and peak memory.
 
-    python -m scripts.bench.retention WINDOWS METERED     asks the stack that standard input describes; prints JSON
+    python -m scripts.bench.retention WINDOWS METERED     ask the stack that standard input describes; prints JSON
 
-Each answer is made in a process of its own, which does what the function does. The first one reads the items of the
-days, and keeps large days as objects; the next one reads those.
+Each answer is made in a new process with the function's own code. The first answer reads the days' items and puts the
+users of large days in objects. The second answer reads those objects.
 """
 
 import json
@@ -30,36 +30,36 @@ from scripts.local import deploy
 from scripts.local.ministack import MiniStack
 from scripts.paths import ROOT
 
-# Of a day's users, those who were in the cohort.
+# The share of a later day's users who are in the cohort.
 RETURNING_SHARE = 0.5
 PATH = "/stats/retention"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one answer takes."""
+    """The measurements of an answer."""
 
     cpu_milliseconds: float
     milliseconds: float
     peak_mb: float
-    """Of the whole process, the function's imports included."""
+    """Peak memory of the whole process, the function's imports included."""
     items: int
     read_units: float
 
 
 @dataclass(frozen=True)
 class CohortCost:
-    """What the retention of a cohort takes; each of the days has as many users."""
+    """The measurements of the retention of a cohort. Each of the days has as many users as the cohort."""
 
     users: int
     windows: int
     from_items: Answer
     again: Answer
-    """Where large days have been kept as objects."""
+    """The second answer, with the large days in objects."""
 
 
 def retention(stack: MiniStack, sizes: Sequence[int], windows: int) -> list[CohortCost]:
-    """Fill a stack for each size of a cohort and ask for its retention."""
+    """Fill a stack for each size of a cohort, and measure the retention of the cohort."""
     return [_of_cohort(stack, users, windows) for users in sizes]
 
 
@@ -76,7 +76,7 @@ def _of_cohort(stack: MiniStack, users: int, windows: int) -> CohortCost:
     )
     for batch in batches(_visits(users, windows)):
         claims.apply(batch)
-    # Timed without the meter, and counted where nothing is kept yet, as it is after it was emptied.
+    # The first two answers are metered. Then the objects are deleted, and the same answers are timed without the meter.
     first, second = (_ask(stack, settings, windows, metered=True) for _ in range(2))
     _forget(stack, settings)
     answers = [Answer(**{**_ask(stack, settings, windows, metered=False), **counted}) for counted in (first, second)]
@@ -84,7 +84,7 @@ def _of_cohort(stack: MiniStack, users: int, windows: int) -> CohortCost:
 
 
 def _visits(users: int, windows: int) -> Iterator[Event]:
-    """One event of each user of each day: of the cohort on the first day, of a part of it and others on the next."""
+    """One event of each user on each day: of the cohort on the first day, of a part of it and of others later."""
     rng = random.Random(11)  # noqa: S311 - made-up data
     for day in range(windows + 1):
         moment = (FIRST_MOMENT + timedelta(days=day)).isoformat().removesuffix("+00:00") + "Z"
@@ -110,14 +110,14 @@ def _ask(stack: MiniStack, settings: Mapping[str, str], windows: int, *, metered
 
 
 def _forget(stack: MiniStack, settings: Mapping[str, str]) -> None:
-    """Delete what was kept of large days."""
+    """Delete the objects with the users of large days."""
     s3, bucket = stack.client("s3"), settings["UPLOAD_BUCKET"]
     for kept in s3.list_objects_v2(Bucket=bucket, Prefix="day-users/").get("Contents", ()):
         s3.delete_object(Bucket=bucket, Key=kept["Key"])
 
 
 def measure(settings: Mapping[str, str], windows: int, *, with_meter: bool) -> dict[str, Any]:
-    """Answer once in this process: either what it takes, or what it reads."""
+    """Answer once in this process; returns the time and memory, or with the meter the read units."""
     module = load("retention", settings)
     query = {"start_date": FIRST_MOMENT.date().isoformat(), "windows": windows}
     if with_meter:
@@ -133,9 +133,9 @@ def measure(settings: Mapping[str, str], windows: int, *, with_meter: bool) -> d
 
 
 def main(windows: int, *, with_meter: bool) -> None:
-    """Measure and print it."""
+    """Measure and print the results as JSON."""
     settings = json.load(sys.stdin)
-    # The functions log.
+    # Discard the functions' logs.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         found = measure(settings, windows, with_meter=with_meter)
     print(json.dumps(found))

@@ -1,4 +1,4 @@
-"""How the benchmarks' findings are shown."""
+"""The results of the benchmarks as tables."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ from scripts.bench.writes import WritePath, Writes
 
 
 def targets(found: Sequence[Target]) -> Table:
-    """What figures are held to."""
+    """The table of targets."""
     table = Table(box=None, pad_edge=False)
     table.add_column("target")
     for name in ("figure", "bound", ""):
@@ -28,7 +28,7 @@ def targets(found: Sequence[Target]) -> Table:
 
 
 def writes(found: Writes) -> Table:
-    """Of `rollcall bench write`."""
+    """The table of `rollcall bench write`."""
     ours, literal = found.ours, found.literal
     table = _table(f"Write path, {ours.events:,} events; a request for each write with {literal.events:,} of them")
     table.add_column("what")
@@ -55,7 +55,7 @@ def writes(found: Writes) -> Table:
 
 
 def cpu(found: CpuCosts) -> Table:
-    """Of `rollcall bench cpu`."""
+    """The table of `rollcall bench cpu`."""
     table = _table("CPU time of an event")
     table.add_column("what")
     for name in ("µs", "json.dumps", "requests per 1,000 events"):
@@ -76,7 +76,7 @@ def cpu(found: CpuCosts) -> Table:
 
 
 def ingest_cpu(found: CpuCosts) -> Table:
-    """Of `rollcall bench cpu`, by how many events come in a request."""
+    """The second table of `rollcall bench cpu`: ingest by the number of events in a request."""
     table = Table(box=None, pad_edge=False)
     for name in ("events in a request", "µs an event", "json.dumps", "events a second and core"):
         table.add_column(name, justify="right")
@@ -91,7 +91,7 @@ def ingest_cpu(found: CpuCosts) -> Table:
 
 
 def profile(what: str, lines: Sequence[ProfileLine]) -> Table:
-    """Of `rollcall bench cpu --profile`."""
+    """A profile of `rollcall bench cpu --profile`."""
     table = _table(f"{what}: most own time")
     table.add_column("share", justify="right")
     table.add_column("calls an event", justify="right")
@@ -102,7 +102,7 @@ def profile(what: str, lines: Sequence[ProfileLine]) -> Table:
 
 
 def cold(found: ColdStarts) -> Table:
-    """Of `rollcall bench cold`."""
+    """The table of `rollcall bench cold`."""
     table = _table("Imports in a fresh process, CPU time")
     table.add_column("function")
     for name in ("ms", "÷ bare client", "ms, compiling all", "÷ bare client", "modules", "package"):
@@ -123,7 +123,7 @@ def cold(found: ColdStarts) -> Table:
 
 
 def import_memory(found: Sequence[ImportMemory]) -> Table:
-    """Of `rollcall bench import`."""
+    """The table of `rollcall bench import`."""
     title = "Imports: peak resident set of the functions' processes"
     table = _table(title)
     for name in ("file", "rows", "parts", "plan", "import", "plan time", "import time, one by one"):
@@ -142,7 +142,7 @@ def import_memory(found: Sequence[ImportMemory]) -> Table:
 
 
 def pipeline(found: Pipeline) -> Table:
-    """Of `rollcall bench pipeline`."""
+    """The table of `rollcall bench pipeline`."""
     table = _table("A whole local stack, from the first request to the last counter")
     for name in ("events", "in a request", "senders", "all sent", "all counted", "events a second"):
         table.add_column(name, justify="right")
@@ -158,7 +158,7 @@ def pipeline(found: Pipeline) -> Table:
 
 
 def reads(found: Reads) -> Table:
-    """Of `rollcall bench reads`."""
+    """The table of `rollcall bench reads`."""
     table = _table(f"Answers, {found.users:,} users, {found.rounds} times each, on the emulator's tables")
     table.add_column("route")
     for name in ("events stored", "days", "p50", "p95", "÷ fewest", "items", "read units"):
@@ -180,7 +180,7 @@ def reads(found: Reads) -> Table:
 
 
 def cohorts(found: Sequence[CohortCost]) -> Table:
-    """Of `rollcall bench retention`."""
+    """The table of `rollcall bench retention`."""
     windows = found[0].windows
     table = _table(f"Retention, {windows} windows of a day; every day has as many users as the cohort")
     table.add_column("users")
@@ -202,7 +202,7 @@ def cohorts(found: Sequence[CohortCost]) -> Table:
 
 
 def archive_costs(found: ArchiveCosts) -> Table:
-    """Of `rollcall bench archive`."""
+    """The table of `rollcall bench archive`."""
     table = _table(f"Archive of {found.events:,} events")
     table.add_column("what")
     table.add_column("figure", justify="right")

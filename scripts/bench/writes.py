@@ -1,4 +1,4 @@
-"""What the write path costs, by the kind of call, beside a design that makes a request for each write."""
+"""Measures the requests and units of the write path, and those of a design with one request for each write."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from scripts.bench.meter import Meter
 from scripts.bench.report import Target
 from scripts.local.ministack import MiniStack
 
-# Of new user-days among events: what the target for requests is set at.
+# The share of events with a new user-day for which the target for requests is set.
 TARGET_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class WritePath:
-    """What storing and counting some events took."""
+    """The measurements of storing and counting events."""
 
     events: int
     new_user_days: int
@@ -30,13 +30,13 @@ class WritePath:
     write_units: int
     read_units: float
     requests: dict[str, int]
-    """By operation."""
+    """The number of requests by operation."""
     cpu_microseconds: float
-    """An event, of the process that stores them, its socket included."""
+    """CPU microseconds an event of the process that stores the events, network calls included."""
 
     @property
     def floor(self) -> int:
-        """Write units that no design with these tables can do without."""
+        """The least write units that any design with these tables needs."""
         return self.events + self.new_user_days + 2 * self.new_users
 
     @property
@@ -60,7 +60,7 @@ class WritePath:
         return self.new_user_days / self.events
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {
             **asdict(self),
             "units_over_floor": self.units_over_floor,
@@ -72,26 +72,27 @@ class WritePath:
 
 @dataclass(frozen=True)
 class Writes:
-    """Our write path and the literal one. The literal one is given the first of the same events."""
+    """The measurements of the consumer and of the literal design, which gets the first of the same events."""
 
     ours: WritePath
     literal: WritePath
 
     def targets(self, share: float | None) -> list[Target]:
-        """What ours is held to; requests only where half of the events were asked to bring a new (day, user) pair."""
+        """The targets for the consumer. Requests have a target only if `share` is `TARGET_SHARE`."""
         if share == TARGET_SHARE:
             return [Target("requests to DynamoDB per 1,000 events", self.ours.requests_per_thousand_events, 75)]
         return [Target("write units ÷ floor", self.ours.units_over_floor, 1.05)]
 
     def figures(self) -> dict[str, Any]:
-        """All of it as data."""
+        """All figures as data for JSON."""
         return {"ours": self.ours.figures(), "literal": self.literal.figures()}
 
 
 def writes(stack: MiniStack, tables: Sequence[Tables], events: int, users: int, days: int) -> Writes:
-    """Store and count made-up events in time order with the consumer's own code, and the first tenth of them literally.
+    """Store and count made-up events, in time order, with the consumer's own code and with the literal design.
 
-    `tables` are those of two stacks: one for ours, one for the literal design, which has boto3 as it comes.
+    The literal design gets the first tenth of the events and an unchanged boto3 client. `tables` are those of two
+    stacks, the first for the consumer and the second for the literal design.
     """
     made = list(batches(made_events(events, users, days)))
     first = made[: max(1, len(made) // 10)]
@@ -124,7 +125,7 @@ def _measure(made: Sequence[Batch], apply: Callable[[Batch], Any], meter: Meter,
 
 
 def users_for(events: int, days: int, share: float) -> int:
-    """How many users make about `share` of the events bring a new (day, user) pair, drawn evenly as they are."""
+    """The number of users with which about `share` of the events have a new (day, user) pair."""
     a_day = events / days
 
     def expected(users: int) -> float:
