@@ -21,6 +21,7 @@ from scripts.paths import ROOT
 
 BARE = "boto3.client"
 MB = 1024 * 1024
+PSEUDO_PARAMETERS = {"StackName": "bench", "AccountId": "000000000000", "Region": "us-east-1"}
 # The bare client, with which each function is compared.
 _BARE_CODE = 'import boto3; boto3.client("dynamodb")'
 # At its start the consumer would check the layout in the table. There is no table here.
@@ -107,7 +108,9 @@ def _text(value: Any, whole: Mapping[str, Any]) -> str:
         return str(value)
     ((function, argument),) = value.items()
     if function == "Fn::Sub":
-        return str(argument.replace("${AWS::StackName}", "bench").replace("${AWS::AccountId}", "000000000000"))
+        for name, text in PSEUDO_PARAMETERS.items():
+            argument = argument.replace(f"${{AWS::{name}}}", text)
+        return str(argument)
     if argument in whole["Parameters"]:
         return str(whole["Parameters"][argument]["Default"])
     if argument in whole["Resources"] and whole["Resources"][argument]["Type"] == "AWS::SQS::Queue":

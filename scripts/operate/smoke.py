@@ -22,6 +22,9 @@ from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
 EVENT_TYPE = "smoke test"
+# The concurrency that a new account may have for all its functions together; AWS raises it as the account is used, or
+# on request (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+NEW_ACCOUNT_CONCURRENCY = 10
 FIRST_DAY, DAYS = date(1970, 1, 1), 365
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 ANSWER_SECONDS = 30
@@ -54,6 +57,7 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
     if not health.is_success:
         raise Wrong(f"health: {health.status_code}, {health.text}")
     tell("health: every table, queue and bucket answers")
+    tell(f"concurrency: {check_concurrency(stack)}")
 
     day = FIRST_DAY + timedelta(days=random.randrange(DAYS))  # noqa: S311 - no secret
     span = {"from": day.isoformat(), "to": day.isoformat()}
@@ -80,6 +84,20 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
     except TimeoutError:
         raise Wrong(f"stats of {day}: expected {expected}, found {_answers(api, day)}") from None
     tell(f"stats: daily actives, top events and retention of {day} have what was sent, once")
+
+
+def check_concurrency(stack: Stack) -> str:
+    """How much of the account's concurrency the consumers and the imports may take; raises `Wrong` above a half."""
+    quota = stack.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    names = ("ConsumerConcurrency", "ImportConcurrency")
+    taken = sum(int(stack.parameters[name]) for name in names)
+    if taken > quota / 2:
+        raise Wrong(
+            f"concurrency: {' and '.join(names)} are {taken} together, and the account lets {quota} functions run at "
+            f"once. Lower them to {quota // 2} together, so that the API has room, or have the quota raised: Service "
+            "Quotas, AWS Lambda, Concurrent executions"
+        )
+    return f"consumers and imports take {taken} of the account's {quota} at most"
 
 
 def _events(day: date, zone: ZoneInfo, count: int) -> list[Raw]:

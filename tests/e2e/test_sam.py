@@ -87,7 +87,7 @@ def everything(client: ClientFactory) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("protection", "kept"),
-    [("RetainExceptOnCreate", ["dynamodb TableNames"] * 3 + ["s3 Buckets"] * 2), ("Delete", [])],
+    [("Retain", ["dynamodb TableNames"] * 3 + ["s3 Buckets"] * 2), ("Delete", [])],
 )
 def test_a_deleted_stack_leaves_its_data_or_nothing(
     stack: DeployedStack, sam: Sam, protection: str, kept: list[str]

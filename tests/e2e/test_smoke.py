@@ -28,8 +28,9 @@ def test_a_stack_that_works_passes_and_the_key_and_the_file_are_taken_back(stack
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^[\w ]+(?=:)", done.stdout, re.MULTILINE)[:4] == [
+    assert re.findall(r"^[\w ]+(?=:)", done.stdout, re.MULTILINE)[:5] == [
         "health",
+        "concurrency",
         "events",
         "an event sent again",
         "upload",
@@ -85,7 +86,8 @@ class Door(httpx2.HTTPTransport):
 def test_a_stack_that_does_not_work_fails_at_the_step_that_shows_it(
     stack: DeployedStack, tamper: Callable[[httpx2.Request, Send], httpx2.Response], step: str
 ) -> None:
-    deployed = stacks.Stack("rollcall", stack.client, stack.outputs, {})
+    parameters = {"ConsumerConcurrency": "2", "ImportConcurrency": "2"}
+    deployed = stacks.Stack("rollcall", stack.client, stack.outputs, parameters)
     url = str(stack.http.base_url).removesuffix("/")
     with Door(tamper) as door, pytest.raises(smoke.Wrong, match=f"^{step}"):
         smoke.run(deployed, Api(url, stack.key, transport=door), lambda _step: None, patience=1)

@@ -40,7 +40,7 @@ from tests.support import (
     sample_event,
 )
 
-BUCKET = "rollcall-uploads-000000000000"
+BUCKET = "rollcall-uploads-000000000000-us-east-1"
 KEY = "uploads/5 o'clock+more.csv"
 REJECTS_KEY = "rejects/uploads/5 o'clock+more.csv.csv"
 HEADER = "event_id,occurred_at,user_id,event_type,properties_json"

@@ -99,7 +99,7 @@ def test_functions_are_started_in_the_template_s_environment_and_nobody_s_accoun
     assert "AWS_PROFILE" not in found
     assert found["AWS_CONFIG_FILE"] == os.devnull
     assert found["EVENTS_TABLE"] == "EventsTable"
-    assert found["UPLOAD_BUCKET"] == "bench-uploads-000000000000"
+    assert found["UPLOAD_BUCKET"] == "bench-uploads-000000000000-us-east-1"
     assert found["QUEUE_URL"].startswith("https://")
     assert found["REMEMBERED_USER_DAYS"] == "100000"
 

@@ -257,20 +257,15 @@ def test_nothing_is_traced_unless_it_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_traced_and_may_be_where_it_is_wanted(function: str) -> None:
-    (policy,) = of_type("AWS::IAM::Policy").values()
+def test_a_function_is_traced_where_it_is_wanted_and_its_role_allows_it_from_the_start(function: str) -> None:
+    role = ROLES[FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]]
+    conditional = [node["Fn::If"] for node in nodes(role) if isinstance(node, dict) and "Fn::If" in node]
 
     assert of_function(function)["Tracing"] == {"Ref": "Tracing"}
-    assert {"Ref": FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]} in policy["Roles"]
-
-
-def test_sending_traces_is_allowed_only_where_it_is_wanted() -> None:
-    allowing = {
-        name
-        for name, resource in RESOURCES.items()
-        for node in nodes(resource)
-        if isinstance(node, str) and node.startswith("xray:")
-    }
-
-    assert not allowing & ROLES.keys()
-    assert [RESOURCES[name]["Condition"] for name in allowing] == ["Traced"]
+    # Lambda refuses a traced function whose role lacks these, and waits for no policy that is attached later.
+    (traced,) = conditional
+    condition, statement, otherwise = traced
+    assert (condition, otherwise) == ("Traced", {"Ref": "AWS::NoValue"})
+    assert statement["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+    assert sum(isinstance(node, str) and node.startswith("xray:") for node in nodes(role)) == 2
+    assert TEMPLATE["Conditions"]["Traced"] == {"Fn::Equals": [{"Ref": "Tracing"}, "Active"]}

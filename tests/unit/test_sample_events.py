@@ -75,5 +75,5 @@ def test_the_notification_is_of_an_upload() -> None:
     (record,) = sample_event("import_csv")["Records"]
 
     assert record["eventName"] == "ObjectCreated:Put"
-    assert record["s3"]["bucket"]["name"] == "rollcall-uploads-000000000000"
+    assert record["s3"]["bucket"]["name"] == "rollcall-uploads-000000000000-us-east-1"
     assert record["s3"]["object"]["key"].startswith("uploads/")

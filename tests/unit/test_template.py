@@ -14,6 +14,7 @@ from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.stack import settings
 from rollcall.stack.keys import day_object
 from scripts.local.deploy import template
+from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY
 from scripts.paths import ROOT
 
 TEMPLATE = template()
@@ -37,9 +38,11 @@ def listed(value: Any) -> list[Any]:
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    return [
+    """All statements of a role, those that hang on a condition too."""
+    found = [
         statement for policy in ROLES[role]["Policies"] for statement in listed(policy["PolicyDocument"]["Statement"])
     ]
+    return [statement["Fn::If"][1] if "Fn::If" in statement else statement for statement in found]
 
 
 def allowed(role: str, action: str) -> list[Any]:
@@ -260,12 +263,17 @@ def test_the_gateway_answers_every_other_failure_with_a_problem_too() -> None:
     assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= GATEWAY_RESPONSES.keys()
 
 
-def test_a_message_stays_out_of_sight_for_six_times_as_long_as_the_consumer_may_take() -> None:
+def test_a_message_stays_out_of_sight_for_six_times_as_long_as_the_consumer_may_take_and_the_window() -> None:
     mapping, name, parameter = QUEUES["BatchQueue"]["VisibilityTimeout"]["Fn::FindInMap"]
     timeouts = PARAMETERS["ConsumerTimeout"]["AllowedValues"]
 
+    window = PARAMETERS["BatchWindow"]["MaxValue"]
+    event = FUNCTIONS["ConsumerFunction"]["Events"]["Batches"]["Properties"]
+
     assert parameter == FUNCTIONS["ConsumerFunction"]["Timeout"] == {"Ref": "ConsumerTimeout"}
-    assert TEMPLATE["Mappings"][mapping][name] == {timeout: 6 * int(timeout) for timeout in timeouts}
+    assert event["MaximumBatchingWindowInSeconds"] == {"Ref": "BatchWindow"}
+    # The time that Lambda waits for more messages passes while it holds those that it has.
+    assert TEMPLATE["Mappings"][mapping][name] == {timeout: 6 * int(timeout) + window for timeout in timeouts}
     assert timeouts
 
 
@@ -299,8 +307,9 @@ def test_tables_are_on_demand_encrypted_restorable_and_expire_their_items(table:
 def test_stored_data_outlives_the_stack_unless_told_otherwise(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] == {"Ref": "DataProtection"}
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
-    # Kept when the stack is deleted, and not left over where its creation fails.
-    assert PARAMETERS["DataProtection"]["Default"] == "RetainExceptOnCreate"
+    # CloudFormation refuses RetainExceptOnCreate as the value of a parameter.
+    assert PARAMETERS["DataProtection"]["AllowedValues"] == ["Retain", "Delete"]
+    assert PARAMETERS["DataProtection"]["Default"] == "Retain"
     # CloudFormation reads a parameter there only with this transform.
     assert TEMPLATE["Transform"][0] == "AWS::LanguageExtensions"
 
@@ -336,13 +345,104 @@ def test_buckets_are_for_tls_only(bucket: str) -> None:
 
 
 @pytest.mark.parametrize("queue", QUEUES)
-def test_queues_are_for_tls_only(queue: str) -> None:
-    (policy,) = of_type("AWS::SQS::QueuePolicy").values()
+def test_queues_are_for_tls_only_each_by_a_policy_of_its_own(queue: str) -> None:
+    (policy,) = [one for one in of_type("AWS::SQS::QueuePolicy").values() if {"Ref": queue} in one["Queues"]]
     (denial,) = denials_without_tls(policy)
 
-    assert {"Ref": queue} in policy["Queues"]
+    # SQS refuses a policy that names another queue.
+    assert policy["Queues"] == [{"Ref": queue}]
     assert (denial["Principal"], denial["Action"]) == ("*", "sqs:*")
-    assert {"Fn::GetAtt": [queue, "Arn"]} in denial["Resource"]
+    assert denial["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+
+
+def test_a_role_has_all_its_rights_from_the_start() -> None:
+    assert not {kind for kind in (one["Type"] for one in RESOURCES.values()) if kind.startswith("AWS::IAM::")} - {
+        "AWS::IAM::Role"
+    }
+
+
+# Names that are taken once in an account or in the world, whichever region a stack is in.
+GLOBAL_NAMES = {
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+}
+
+
+def test_a_second_region_may_have_a_stack_of_the_same_name() -> None:
+    names = [
+        resource["Properties"][GLOBAL_NAMES[resource["Type"]]]["Fn::Sub"]
+        for resource in RESOURCES.values()
+        if GLOBAL_NAMES.get(resource["Type"]) in resource["Properties"]
+    ]
+
+    assert len(names) == len(BUCKETS) + 1
+    assert all("${AWS::StackName}" in name and "${AWS::Region}" in name for name in names)
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_a_bucket_s_name_fits_with_the_longest_stack_name_that_the_documents_allow(bucket: str) -> None:
+    (longest,) = re.findall(r"at most (\d+)\s+characters", (ROOT / "docs/deploy.md").read_text())
+    parts = {"AWS::StackName": "s" * int(longest), "AWS::AccountId": "0" * 12, "AWS::Region": "ap-northeast-1"}
+
+    name = re.sub(r"\$\{([\w:]+)\}", lambda found: parts[found[1]], BUCKETS[bucket]["BucketName"]["Fn::Sub"])
+
+    assert len(name) <= 63
+
+
+def test_the_default_concurrency_leaves_the_api_half_of_a_new_account_s_quota() -> None:
+    defaults = [int(PARAMETERS[name]["Default"]) for name in ("ConsumerConcurrency", "ImportConcurrency")]
+
+    assert sum(defaults) <= NEW_ACCOUNT_CONCURRENCY / 2
+
+
+def strings(value: Any) -> list[str]:
+    return [node for node in nodes(value) if isinstance(node, str)]
+
+
+def test_no_text_needs_an_escaped_placeholder() -> None:
+    # LocalStack does not know that form of Fn::Sub.
+    assert [text for text in strings(TEMPLATE) if "${!" in text] == []
+
+
+DOMAIN = {"Domain": "WithDomain", "DomainMapping": "WithDomain", "DomainRecord": "WithRecord"}
+
+
+def test_a_domain_is_there_where_it_is_wanted_and_leads_to_the_throttled_stage() -> None:
+    assert {name: RESOURCES[name]["Condition"] for name in DOMAIN} == DOMAIN
+    assert {PARAMETERS[name]["Default"] for name in ("DomainName", "CertificateArn", "HostedZoneId")} == {""}
+    assert RESOURCES["Domain"]["Properties"]["SecurityPolicy"] == "TLS_1_2"
+    mapping = RESOURCES["DomainMapping"]["Properties"]
+    # Without a base path: the stage is not in the URL.
+    assert mapping == {"DomainName": {"Ref": "Domain"}, "RestApiId": {"Ref": "Api"}, "Stage": {"Ref": "Api.Stage"}}
+    condition, own, _ = TEMPLATE["Outputs"]["ApiUrl"]["Value"]["Fn::If"]
+    assert (condition, own) == ("WithDomain", {"Fn::Sub": "https://${DomainName}"})
+
+
+def test_a_domain_without_a_certificate_is_refused_before_anything_is_made() -> None:
+    (rule,) = TEMPLATE["Rules"].values()
+
+    assert rule["RuleCondition"] == TEMPLATE["Conditions"]["WithDomain"]
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CertificateArn"}, ""]}]}
+    assert {"DomainName", "CertificateArn"} <= set(re.findall(r"\w+", assertion["AssertDescription"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("events.example.com", True),
+        ("", True),
+        ("a-b.example.co", True),
+        ("https://example.com", False),
+        ("example.com/v1", False),
+        ("-a.example.com", False),
+        ("a b.example.com", False),
+    ],
+)
+def test_a_domain_is_a_name_alone(name: str, good: bool) -> None:
+    assert (re.fullmatch(PARAMETERS["DomainName"]["AllowedPattern"], name) is not None) is good
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
@@ -384,7 +484,7 @@ def test_what_samconfig_sets_are_parameters_and_values_that_they_may_have(where:
 def test_production_keeps_its_data_and_asks_before_it_changes_anything() -> None:
     told = CONFIG["prod"]["deploy"]["parameters"]
 
-    assert "DataProtection=RetainExceptOnCreate" in told["parameter_overrides"]
+    assert "DataProtection=Retain" in told["parameter_overrides"]
     assert told["confirm_changeset"] is True
 
 
@@ -408,7 +508,9 @@ def test_the_stack_policy_forbids_to_replace_or_delete_whatever_holds_data() -> 
 def test_everything_that_a_resource_refers_to_is_there(name: str) -> None:
     known = {*RESOURCES, *PARAMETERS}
 
-    assert {reference for reference in references(RESOURCES[name]) if not reference.startswith("AWS::")} <= known
+    found = {reference for reference in references(RESOURCES[name]) if not reference.startswith("AWS::")}
+    # What SAM makes of a resource is named after it: the stage of an API.
+    assert {reference.removesuffix(".Stage") for reference in found} <= known
 
 
 def settings_of(function: str) -> list[Any]:
@@ -472,9 +574,10 @@ def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_i
     columns = table["StorageDescriptor"]["Columns"]
     assert [(one["Name"], one["Type"]) for one in columns] == [(name, types[kind]) for name, kind, *_ in described]
     assert table["PartitionKeys"] == [{"Name": "day", "Type": "string"}]
-    location = table["Parameters"]["storage.location.template"]["Fn::Sub"]
-    bucket, _, key = location.removeprefix("s3://").replace("${!day}", "2025-08-01").partition("/")
-    assert (bucket, f"{key}/events.parquet") == ("${ArchiveBucket}", day_object("2025-08-01"))
+    separator, parts = table["Parameters"]["storage.location.template"]["Fn::Join"]
+    location = separator.join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)
+    bucket, _, key = location.removeprefix("s3://").replace("${day}", "2025-08-01").partition("/")
+    assert (bucket, f"{key}/events.parquet") == ("<ArchiveBucket>", day_object("2025-08-01"))
     for name in ("ArchiveDatabase", "ArchiveTable"):
         assert RESOURCES[name]["Condition"] == "WithAthena"
     assert PARAMETERS["Athena"]["Default"] == "false"
