@@ -20,12 +20,15 @@ from rich.console import Console
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.events import InvalidEvent, parse_event
 from rollcall.files.rows import Row, read_rows
+from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
 from scripts import show
 from scripts.api import Api
 from scripts.local import deploy, sample
 from scripts.local.ministack import STOP_SECONDS, MiniStack, listens
+from scripts.local.watch import LOOK_SECONDS, Watch
 from scripts.operate import stacks
+from scripts.operate.archive import consumer_of
 from scripts.operate.send_file import HttpImport, read_chunks
 from scripts.waiting import poll
 
@@ -36,7 +39,7 @@ SAMPLE_SEED = 1
 EVENTS_PER_REQUEST = 500
 REQUEST_SECONDS = 60.0
 DRAIN_SECONDS = 120
-POLL_SECONDS = 0.5
+DRAIN_POLL_SECONDS = 0.1
 NOTE_OF_RUNNING = "up.json"
 
 
@@ -132,8 +135,10 @@ def up(settings: LocalSettings, console: Console) -> None:
             console.print(f"Key  {key}", soft_wrap=True, highlight=False)
             if settings.seed or settings.sample:
                 local.show_answers(local.fill(settings.state / "sample.json", settings.seed))
+            # Before anybody is told where to send events: what they send is new.
+            watch = local.watch()
             local.show_hints(key)
-            local.watch()
+            local.stay(watch)
         except Stopped:
             console.print("Stopping.")
         finally:
@@ -265,17 +270,23 @@ class LocalStack:
         ):
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def watch(self) -> None:
-        """Show the queue while it drains, until the stack ends; raises `CannotStart` if MiniStack ends by itself."""
-        shown = (0, 0)
+    def watch(self) -> Watch:
+        """What tells of the events that are counted from now on."""
+        settings, _ = consumer_of(stacks.Stack(stacks.LOCAL_STACK, self._stack.client, self._outputs, {}))
+        counters = Counters(Dynamo(self._stack.client("dynamodb")), settings.tables, settings.calendar)
+
+        def tell(text: str) -> None:
+            self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", highlight=False)
+
+        return Watch(self.depth, lambda: counters.totals()[0].total(), tell)
+
+    def stay(self, watch: Watch) -> None:
+        """Tell of what is counted until the stack ends; raises `CannotStart` if by itself."""
         while self._stack.running():
-            depth = self.depth()
-            if depth != shown:
-                waiting, working = depth
-                text = f"{waiting} batches waiting, {working} being counted" if any(depth) else "all batches counted"
-                self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", highlight=False)
-                shown = depth
-            time.sleep(POLL_SECONDS)
+            pause = LOOK_SECONDS
+            with suppress(BotoCoreError):  # it may end while it is asked, and misses nothing where it does not
+                pause = watch.look()
+            time.sleep(pause)
         raise CannotStart("the local AWS ended by itself; its log is beside its data")
 
     def depth(self) -> tuple[int, int]:
@@ -292,7 +303,7 @@ class LocalStack:
                 if time.monotonic() > deadline:
                     raise CannotStart(f"the sample is not counted after {DRAIN_SECONDS} s; see the log beside the data")
                 status.update(f"Counting: {depth[0]} batches waiting, {depth[1]} at work")
-                time.sleep(POLL_SECONDS / 5)
+                time.sleep(DRAIN_POLL_SECONDS)
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         answer = self._http.get(path, params=dict(parameters))

@@ -88,7 +88,7 @@ def test_what_was_sent_before_the_stop_is_answered_after_the_start(tmp_path: Pat
     with running(tmp_path / "state", **settings) as (process, said):
         text = wait_for(process, said, r"^Ctrl-C stops it\.$")
         assert httpx2.post(f"{api(text)}/events", json=[event], headers=key(text)).status_code == 202
-        wait_for(process, said, "all batches counted")
+        wait_for(process, said, r"^\d\d:\d\d:\d\d  1 event counted, 1 in all$")
     with running(tmp_path / "state", **settings) as (process, said):
         text = wait_for(process, said, r"^Ctrl-C stops it\.$")
         days = httpx2.get(f"{api(text)}/stats/dau?from=2015-01-01&to=2015-01-01", headers=key(text)).json()["data"]
