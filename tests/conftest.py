@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scripts.local.ministack import MiniStack, free_port
 from scripts.paths import ROOT
 
 pytest_plugins = ["pytester"]
+
+# How fast this machine is says nothing about the code.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 # API keys, refresh tokens, access tokens, password hashes, and what all passwords of the tests hold.
 CREDENTIAL = re.compile(

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,14 +24,27 @@ REGION = "us-east-1"
 CREDENTIAL = "test"
 START_SECONDS = 60
 STOP_SECONDS = 60
+PORTS = range(20_000, 30_000)
+
+_claims: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 on which nothing listens. No other call gets it while this process lives.
+
+    A port that the system picks is free for anyone again before a child process listens on it. These ports lie below
+    the ones that the system picks. A UDP socket of the same number marks a port as taken.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        with suppress(OSError), socket.socket() as probe:
+            claim.bind(("127.0.0.1", port))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
+            return port
+        claim.close()
+    raise OSError(f"no port from {PORTS[0]} to {PORTS[-1]} is free")
 
 
 def listens(port: int) -> bool:

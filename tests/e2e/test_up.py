@@ -39,7 +39,7 @@ def running(state: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[byt
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(60)
+            process.wait(START_SECONDS)
 
 
 def wait_for(process: "subprocess.Popen[bytes]", said: Path, pattern: str) -> str:

@@ -232,7 +232,7 @@ def test_rejects_go_into_a_pipe(rollcall: Callable[..., Any], tmp_path: Path) ->
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     done = rollcall("import", file_of(tmp_path, GOOD.format(1), "b,,u,o,\n"), "--dry-run", "--rejects", pipe)
-    reader.join(10)
+    reader.join(60)
     assert (done.exit_code, pipe.is_fifo()) == (0, True)
     assert [line.partition(",")[0] for line in read[0].splitlines()] == ["line", "3"]
 
