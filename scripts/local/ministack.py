@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 
 from scripts.paths import ROOT
 
@@ -25,6 +27,8 @@ CREDENTIAL = "test"
 START_SECONDS = 60
 STOP_SECONDS = 60
 PORTS = range(20_000, 30_000)
+# Keeps the models of AWS that it has read: to read them takes far longer than all else about a client.
+LOADER = botocore.loaders.create_loader()
 
 _claims: list[socket.socket] = []
 
@@ -57,7 +61,9 @@ def local_client(port: int) -> Callable[[str], Any]:
     """A function that makes boto3 clients of the MiniStack on a port, whatever the environment says."""
 
     def make(service: str) -> Any:
-        session = boto3.Session(CREDENTIAL, CREDENTIAL, region_name=REGION)
+        core = botocore.session.get_session()
+        core.register_component("data_loader", LOADER)
+        session = boto3.Session(CREDENTIAL, CREDENTIAL, region_name=REGION, botocore_session=core)
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}")  # type: ignore[call-overload]
 
     return make

@@ -1,19 +1,31 @@
+import gc
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache as cached
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import boto3
+import botocore.session
 import httpx2
 import pytest
 from localstack_client.session import Session as LocalStack
+from typer.testing import CliRunner
 
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
+from scripts.cli import app
 from scripts.local.deploy import ClientFactory, deploy
-from scripts.local.ministack import CREDENTIAL, REGION, MiniStack, api_url, free_port
+from scripts.local.ministack import CREDENTIAL, LOADER, REGION, MiniStack, api_url, free_port
 from scripts.local.sam import Sam, prepare, reachable
+from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL as SECRET
 
 DRAIN_SECONDS = 90.0
@@ -26,7 +38,7 @@ class DeployedStack:
 
     def __init__(self, outputs: dict[str, str], endpoint: str, client: ClientFactory, url: str | None = None) -> None:
         self.outputs = outputs
-        self.client = client
+        self.client = cached(client)
         self.endpoint = endpoint
         # No test is to meet a limit that is not its own.
         self.api_keys = ApiKeys(Dynamo(client("dynamodb")), outputs["AccessTableName"])
@@ -86,6 +98,45 @@ class StackInContainers(DeployedStack):
 
     def invoke(self, function: str, payload: str) -> str:
         return self._sam.invoke(function, payload)
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def rollcall_process(arguments: Sequence[object], environment: Mapping[str, str]) -> Done:
+    """Run the command line as its users do."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rollcall_here(arguments: Sequence[object], environment: Mapping[str, str]) -> Done:
+    """Run the command line in this process, which has its modules and the models of AWS already."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", LOADER)
+    session = boto3.Session(botocore_session=core)
+    texts = [str(argument) for argument in arguments]
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(boto3, "DEFAULT_SESSION", session),
+        warnings.catch_warnings(),
+    ):
+        # Connections that a process leaves open until its end.
+        warnings.simplefilter("ignore", ResourceWarning)
+        result = CliRunner().invoke(app, texts)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        done = Done(texts, result.exit_code, result.stdout, result.stderr)
+        del result
+        if done.returncode:
+            gc.collect()  # what the failure held on to
+    return done
 
 
 def wait_until(condition: Callable[[], object], seconds: float = DRAIN_SECONDS) -> None:

@@ -16,30 +16,16 @@ import pytest
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
 from scripts.local import sample
-from scripts.local.ministack import api_url, free_port
+from scripts.local.ministack import api_url
 from scripts.paths import ROOT
-from tests.e2e.conftest import DeployedStack, wait_until
-from tests.e2e.test_up import running, wait_for
+from tests.e2e.conftest import DeployedStack, Done, rollcall_here, rollcall_process, wait_until
 from tests.support import RECEIVED_AT
 
 pytestmark = pytest.mark.xdist_group("stack")
 
-Done = subprocess.CompletedProcess[str]
 Rollcall = Callable[..., Done]
 
 HEADER = "event_id,occurred_at,user_id,event_type,properties_json\n"
-
-
-def run(arguments: tuple[Any, ...], environment: dict[str, str]) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.cli", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -50,7 +36,7 @@ def environment(stack: DeployedStack, cache: Path) -> dict[str, str]:
 
 @pytest.fixture
 def rollcall(environment: dict[str, str]) -> Rollcall:
-    return lambda *arguments: run((*arguments, "--stack", "rollcall"), environment)
+    return lambda *arguments: rollcall_here((*arguments, "--stack", "rollcall"), environment)
 
 
 def figures(done: Done) -> dict[str, int]:
@@ -69,7 +55,7 @@ def generated(tmp_path: Path, environment: dict[str, str]) -> Path:
     """1,200 made-up events of March 2010, about users that no other test has."""
     out = tmp_path / "march.csv"
     options = ("--rows", 1_200, "--users", 60, "--days", 31, "--last-day", "2010-03-31")
-    assert run(("generate", out, *options), environment).returncode == 0
+    assert rollcall_here(("generate", out, *options), environment).returncode == 0
     return out
 
 
@@ -202,7 +188,7 @@ def test_a_dry_run_sends_nothing(stack: DeployedStack, rollcall: Rollcall, tmp_p
 
 
 def test_a_wrong_key_is_refused_in_a_line(environment: dict[str, str]) -> None:
-    done = run(("stats", "dau", "--stack", "rollcall"), environment | {"ROLLCALL_KEY": "wrong"})
+    done = rollcall_process(("stats", "dau", "--stack", "rollcall"), environment | {"ROLLCALL_KEY": "wrong"})
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("rollcall: the API asks for a good key")
     assert done.stderr.count("\n") == 1
@@ -367,28 +353,3 @@ def test_a_failed_import_is_redriven(stack: DeployedStack, rollcall: Rollcall, d
     assert (done.returncode, done.stdout) == (0, "1 sent back, 0 left\n")
     wait_until(lambda: dau(stack, "2010-12-01", "2010-12-01") == [1])
     assert message_id not in listed(rollcall)
-
-
-@pytest.mark.targets("direct", reason="a stack of its own, as `rollcall up` deploys it")
-def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None:
-    file = tmp_path / "own.csv"
-    file.write_text(HEADER + "own-1,2010-10-01T00:00:00Z,own,open,\n" + "own-2,2010-10-02,own,open,\n")
-    state, settings = tmp_path / "state", {"ROLLCALL_PORT": str(free_port()), "ROLLCALL_SEED": str(file)}
-    environment = os.environ | settings | {"ROLLCALL_STATE": str(state)}
-    for start in ("first", "second"):
-        with running(state, **settings) as (process, said):
-            text = wait_for(process, said, r"^Ctrl-C stops it\.$")
-            assert ("1 own.csv events sent and counted" in text) == (start == "first")
-            assert ("1 of 2 rows are rejected" in text) == (start == "first")
-            assert ("own.csv data is there from an earlier start" in text) == (start == "second")
-            assert "Retention of the 1 active users of 2010-10-01" in text
-            answer = run(("stats", "dau", "--from", "2010-10-01", "--to", "2010-10-01", "--csv"), environment)
-            assert answer.stdout == "date,dau\n2010-10-01,1\n"
-            other = run(("up",), environment | {"ROLLCALL_PORT": str(free_port())})
-            assert (other.returncode, "another rollcall up has the data" in other.stderr) == (1, True)
-            wrong = run(("down",), environment | {"ROLLCALL_PORT": str(free_port())})
-            assert (wrong.returncode, f"port {settings['ROLLCALL_PORT']}" in wrong.stderr) == (1, True)
-            assert run(("down",), environment).returncode == 0
-            assert process.wait(60) == 0
-    stopped = run(("down",), environment)
-    assert (stopped.returncode, stopped.stderr.startswith("rollcall: no rollcall up runs")) == (1, True)

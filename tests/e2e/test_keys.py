@@ -1,37 +1,22 @@
 """The way from a fresh stack to a first event and a first login, by the command line and the deployed API."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 
 import httpx2
 import pytest
 
-from scripts.paths import ROOT
-from tests.e2e.conftest import DeployedStack
+from tests.e2e.conftest import DeployedStack, Done, rollcall_here
 
 pytestmark = pytest.mark.xdist_group("stack")
 
-Rollcall = Callable[..., subprocess.CompletedProcess[str]]
+Rollcall = Callable[..., Done]
 
 
 @pytest.fixture
 def rollcall(stack: DeployedStack) -> Rollcall:
     """Runs the command line as an operator."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "scripts.cli", *arguments, "--stack", "rollcall"],
-            cwd=ROOT,
-            env=stack.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
+    return lambda *arguments: rollcall_here((*arguments, "--stack", "rollcall"), stack.environment)
 
 
 def test_a_fresh_stack_takes_a_first_event_and_a_first_login(stack: DeployedStack, rollcall: Rollcall) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 
 import httpx2
@@ -11,22 +9,13 @@ import pytest
 
 from scripts.api import Api
 from scripts.operate import smoke, stacks
-from scripts.paths import ROOT
-from tests.e2e.conftest import DeployedStack
+from tests.e2e.conftest import DeployedStack, rollcall_process
 
 pytestmark = pytest.mark.xdist_group("stack")
 
 
 def test_a_stack_that_works_passes_and_the_key_and_the_file_are_taken_back(stack: DeployedStack) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.cli", "smoke", "--stack", "rollcall"],
-        cwd=ROOT,
-        env=stack.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = rollcall_process(("smoke", "--stack", "rollcall"), stack.environment)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^[\w ]+(?=:)", done.stdout, re.MULTILINE)[:5] == [
         "health",

@@ -8,18 +8,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from scripts.local.ministack import free_port, listens
 from scripts.paths import ROOT
-from tests.e2e.conftest import wait_until
+from tests.e2e.conftest import rollcall_here, rollcall_process, wait_until
 
 pytestmark = pytest.mark.targets("direct", reason="stacks of their own, as `rollcall up` deploys them")
 
 START_SECONDS = 120.0
+HINTS = r"^Ctrl-C stops it\.$"
 
 
 @contextmanager
@@ -63,56 +67,117 @@ def key(text: str) -> dict[str, str]:
     return {"X-API-Key": found}
 
 
-def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(tmp_path: Path) -> None:
-    state, port = tmp_path / "state", str(free_port())
-    answers = []
-    for start, stop in (("first", signal.SIGINT), ("second", signal.SIGTERM)):
-        with running(state, ROLLCALL_PORT=port) as (process, said):
-            text = wait_for(process, said, r"^Ctrl-C stops it\.$")
-            assert ("from an earlier start" in text) == (start == "second")
-            assert "Daily active users" in text
-            assert "Top events" in text
-            assert "Retention of the" in text
-            year = f"{api(text)}/stats/top-events?from=2000-01-01&to=2000-12-31"
-            answers.append(httpx2.get(year, headers=key(text)).json()["data"])
-            answers.append(re.findall(r"^\d{4}-\d\d-\d\d +\d+", text, re.MULTILINE))
-            process.send_signal(stop)
-            assert process.wait(60) == 0
-    assert answers[:2] == answers[2:]
-    assert len(answers[1]) == 7
+@dataclass(frozen=True)
+class Start:
+    """What a start said, what its API answered about the sample and about another day, and how it ended."""
+
+    text: str
+    top_events: Any
+    other_day: Any
+    status: int
 
 
-def test_what_was_sent_before_the_stop_is_answered_after_the_start(tmp_path: Path) -> None:
-    settings = {"ROLLCALL_PORT": str(free_port()), "ROLLCALL_SAMPLE": "0"}
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> list[Start]:
+    """Two starts with the same data, and an event of another day sent to the first."""
+    folder, port = tmp_path_factory.mktemp("starts"), str(free_port())
+    today = datetime.now(UTC).date()
     event = {"event_id": "kept", "occurred_at": "2015-01-01T00:00:00Z", "user_id": "u", "event_type": "kept"}
-    with running(tmp_path / "state", **settings) as (process, said):
-        text = wait_for(process, said, r"^Ctrl-C stops it\.$")
-        assert httpx2.post(f"{api(text)}/events", json=[event], headers=key(text)).status_code == 202
-        wait_for(process, said, r"^\d\d:\d\d:\d\d  1 event counted, 1 in all$")
-    with running(tmp_path / "state", **settings) as (process, said):
-        text = wait_for(process, said, r"^Ctrl-C stops it\.$")
-        days = httpx2.get(f"{api(text)}/stats/dau?from=2015-01-01&to=2015-01-01", headers=key(text)).json()["data"]
-        assert days == [{"date": "2015-01-01", "dau": 1}]
+    found: list[Start] = []
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        with running(folder / "state", ROLLCALL_PORT=port) as (process, said):
+            text = wait_for(process, said, HINTS)
+            with httpx2.Client(base_url=api(text), headers=key(text)) as client:
+                if not found:
+                    assert client.post("/events", json=[event]).status_code == 202
+                    wait_for(process, said, r"^\d\d:\d\d:\d\d  1 event counted, 6,001 in all$")
+                days = {"from": str(today - timedelta(days=60)), "to": str(today)}
+                top_events = client.get("/stats/top-events", params=days).json()["data"]
+                other = {"from": "2015-01-01", "to": "2015-01-01"}
+                other_day = client.get("/stats/dau", params=other).json()["data"]
+            process.send_signal(stop)
+            found.append(Start(text, top_events, other_day, process.wait(START_SECONDS)))
+    return found
 
 
-def test_a_sample_that_was_not_sent_to_its_end_is_sent_again(tmp_path: Path) -> None:
-    state = tmp_path / "state"
+@pytest.mark.xdist_group("starts")
+def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(starts: list[Start]) -> None:
+    for start in starts:
+        assert ("from an earlier start" in start.text) == (start is starts[1])
+        assert "Daily active users" in start.text
+        assert "Top events" in start.text
+        assert "Retention of the" in start.text
+        assert start.status == 0
+    first, second = starts
+    assert first.top_events == second.top_events
+    assert sum(row["count"] for row in first.top_events) == 6_000
+    figures = [re.findall(r"^\d{4}-\d\d-\d\d +\d+", start.text, re.MULTILINE) for start in starts]
+    assert figures[0] == figures[1]
+    assert len(figures[0]) == 7
+
+
+@pytest.mark.xdist_group("starts")
+def test_what_was_sent_before_the_stop_is_answered_after_the_start(starts: list[Start]) -> None:
+    _, second = starts
+    assert second.other_day == [{"date": "2015-01-01", "dau": 1}]
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A start after one that did not come to its end, itself killed when it had said all."""
+
+    text: str
+    port: int
+    state: Path
+
+
+@pytest.fixture(scope="session")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    state, port = tmp_path_factory.mktemp("killed") / "state", free_port()
     state.mkdir()
     (state / "sample.json").write_text('{"last_day": "2025-08-31", "complete": false}')
-    with running(state, ROLLCALL_PORT=str(free_port())) as (process, said):
-        text = wait_for(process, said, r"^Ctrl-C stops it\.$")
-    assert "6,000 sample events sent and counted" in text
-    assert "2025-08-31" in text
-    assert '"complete": true' in (state / "sample.json").read_text()
-
-
-def test_when_it_is_killed_the_local_aws_saves_its_data_and_leaves_too(tmp_path: Path) -> None:
-    port = free_port()
-    with running(tmp_path / "state", ROLLCALL_PORT=str(port), ROLLCALL_SAMPLE="0") as (process, said):
-        wait_for(process, said, r"^Ctrl-C stops it\.$")
+    with running(state, ROLLCALL_PORT=str(port)) as (process, said):
+        text = wait_for(process, said, HINTS)
         process.kill()
-        wait_until(lambda: (tmp_path / "state/services/dynamodb.json").exists())
-        wait_until(lambda: not listens(port))
+    return Killed(text, port, state)
+
+
+@pytest.mark.xdist_group("killed")
+def test_a_sample_that_was_not_sent_to_its_end_is_sent_again(killed: Killed) -> None:
+    assert "6,000 sample events sent and counted" in killed.text
+    assert "2025-08-31" in killed.text
+    assert '"complete": true' in (killed.state / "sample.json").read_text()
+
+
+@pytest.mark.xdist_group("killed")
+def test_when_it_is_killed_the_local_aws_saves_its_data_and_leaves_too(killed: Killed) -> None:
+    wait_until(lambda: (killed.state / "services/dynamodb.json").exists())
+    wait_until(lambda: not listens(killed.port))
+
+
+def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    header = "event_id,occurred_at,user_id,event_type,properties_json\n"
+    file.write_text(header + "own-1,2010-10-01T00:00:00Z,own,open,\n" + "own-2,2010-10-02,own,open,\n")
+    state, settings = tmp_path / "state", {"ROLLCALL_PORT": str(free_port()), "ROLLCALL_SEED": str(file)}
+    environment = os.environ | settings | {"ROLLCALL_STATE": str(state)}
+    for start in ("first", "second"):
+        with running(state, **settings) as (process, said):
+            text = wait_for(process, said, HINTS)
+            assert ("1 own.csv events sent and counted" in text) == (start == "first")
+            assert ("1 of 2 rows are rejected" in text) == (start == "first")
+            assert ("own.csv data is there from an earlier start" in text) == (start == "second")
+            assert "Retention of the 1 active users of 2010-10-01" in text
+            answer = rollcall_here(("stats", "dau", "--from", "2010-10-01", "--to", "2010-10-01", "--csv"), environment)
+            assert answer.stdout == "date,dau\n2010-10-01,1\n"
+            other = rollcall_process(("up",), environment | {"ROLLCALL_PORT": str(free_port())})
+            assert (other.returncode, "another rollcall up has the data" in other.stderr) == (1, True)
+            wrong = rollcall_process(("down",), environment | {"ROLLCALL_PORT": str(free_port())})
+            assert (wrong.returncode, f"port {settings['ROLLCALL_PORT']}" in wrong.stderr) == (1, True)
+            assert rollcall_process(("down",), environment).returncode == 0
+            assert process.wait(60) == 0
+    stopped = rollcall_process(("down",), environment)
+    assert (stopped.returncode, stopped.stderr.startswith("rollcall: no rollcall up runs")) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any, cast
 
 import boto3
-import botocore.loaders
 import botocore.session
 import pytest
 from aws_lambda_powertools import Logger, Metrics
@@ -27,14 +26,13 @@ from rollcall.http.services import provide
 from rollcall.questions.asking import Asking
 from rollcall.questions.remote import SegmentClient
 from rollcall.stack.dynamo import Dynamo
-from scripts.local.ministack import MiniStack
+from scripts.local.ministack import LOADER, MiniStack
 from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL
 from tests.roles import EVENT, Watch
 from tests.support import create_access_table, create_buckets, create_tables, delete_tables, routes, settings_for
 
 REGION = "us-east-1"
-LOADER = botocore.loaders.create_loader()
 # A DynamoDB for all tests here in place of the emulators' own, such as http://127.0.0.1:8000.
 DYNAMODB = os.environ.get("ROLLCALL_TEST_DYNAMODB")
 # Has the functions' clients find it.
