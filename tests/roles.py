@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from rollcall.stack.keys import Tables
@@ -11,7 +12,8 @@ from scripts.local.deploy import template
 EVENT = "request-created.dynamodb"
 
 
-def dynamodb_permissions(function: str) -> set[tuple[str, str]]:
+@cache
+def dynamodb_permissions(function: str) -> frozenset[tuple[str, str]]:
     """The actions that the role of a function, by its folder, allows, each with a table or index of the template."""
     resources = template()["Resources"]
     (role,) = (
@@ -19,14 +21,14 @@ def dynamodb_permissions(function: str) -> set[tuple[str, str]]:
         for resource in resources.values()
         if resource["Properties"].get("CodeUri") == f"functions/{function}"
     )
-    return {
+    return frozenset(
         (action, _named(resource))
         for policy in resources[role]["Properties"]["Policies"]
         for statement in policy["PolicyDocument"]["Statement"]
         for action in _listed(statement["Action"])
         for resource in _listed(statement["Resource"])
         if action.startswith("dynamodb:")
-    }
+    )
 
 
 def permissions_needed(operation: str, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
