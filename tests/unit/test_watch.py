@@ -1,10 +1,14 @@
 import itertools
 import re
+from unittest.mock import MagicMock
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from scripts.local import stack as local
 from scripts.local.watch import LINE_SECONDS, LOOK_SECONDS, PAUSES_PER_LOOK, Watch
 
 
@@ -117,3 +121,19 @@ def test_the_longer_a_look_takes_the_seldomer_is_looked() -> None:
     assert stack.look_after(0) == LOOK_SECONDS
     stack.read_seconds = 1.0
     assert stack.look_after(0) == PAUSES_PER_LOOK
+
+
+def test_a_look_that_the_stack_does_not_answer_is_followed_by_another_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0)
+    ministack, watch = MagicMock(), MagicMock()
+    ministack.api_url.return_value = "http://127.0.0.1:1"
+    ministack.running.side_effect = [True, True, False]
+    watch.look.side_effect = [EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), 0]
+    stack = local.LocalStack(ministack, {}, Console())
+
+    with pytest.raises(local.CannotStart, match="ended by itself"):
+        stack.stay(watch)
+
+    assert watch.look.call_count == 2
