@@ -1,4 +1,4 @@
-"""Accounts, their sessions, and the API keys."""
+"""The routes of accounts, sessions and API keys."""
 
 import os
 from typing import Any

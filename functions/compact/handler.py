@@ -26,5 +26,5 @@ compaction = Compaction(compactor, logger, metrics)
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(_: dict[str, Any], context: Any) -> None:
-    """Compact what is finished, while there is time."""
+    """Compact the batches that are counted, for as long as the function has time."""
     compaction.handle(context.get_remaining_time_in_millis)

@@ -35,5 +35,5 @@ consumer = Consumer(claims, dynamo, dead_letters, logger, metrics)
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Handle an SQS event; the messages that failed are reported one by one."""
+    """Apply the batches of an SQS event. The answer names each message that failed."""
     return consumer.handle(event, context.get_remaining_time_in_millis)

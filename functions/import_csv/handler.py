@@ -1,4 +1,4 @@
-"""Cuts the files that are uploaded under uploads/ into parts for a queue."""
+"""Cuts the files that are uploaded under uploads/ into parts, and queues the parts."""
 
 import os
 from typing import Any
@@ -20,5 +20,5 @@ planner = Planner(clients.s3(), BatchQueue(clients.sqs(), settings.import_queue_
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _: Any) -> None:
-    """Plan the objects of an S3 notification."""
+    """Cut the files that an S3 notification names."""
     planner.handle(event)

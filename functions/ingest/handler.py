@@ -1,4 +1,4 @@
-"""POST /events, and the uploads of files."""
+"""The routes that take in events and files."""
 
 import os
 import warnings

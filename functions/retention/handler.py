@@ -1,4 +1,4 @@
-"""GET /stats/retention and /stats/cohort."""
+"""The routes of retention."""
 
 import os
 from typing import Any

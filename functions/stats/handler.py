@@ -1,4 +1,4 @@
-"""GET /stats/dau and /stats/top-events, the receipts, the health checks, the metrics and the documentation."""
+"""The routes of daily actives, top events, batches, health, metrics and the documentation."""
 
 import os
 from typing import Any

@@ -30,7 +30,7 @@ NO_HURRY_MILLISECONDS = 3_600_000
 
 
 @dataclass
-class Figures:
+class Recount:
     """A recount of the archive, by day and name."""
 
     actives: Counter[str] = field(default_factory=Counter)
@@ -99,14 +99,14 @@ class StackArchive:
     def _compactor(self) -> Compactor:
         return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
 
-    def figures(self) -> Figures:
+    def figures(self) -> Recount:
         """Recount the whole archive; raises `rollcall.archive.snapshots.Moving`."""
         with self.opened() as connection:
 
             def rows(columns: str, rest: str) -> list[tuple[Any, ...]]:
                 return connection.execute(f"SELECT {columns} FROM events {rest}").fetchall()
 
-            return Figures(
+            return Recount(
                 actives=Counter(dict(rows("CAST(day AS VARCHAR), count(DISTINCT user_id)", "GROUP BY day"))),
                 types=_by_day(rows("CAST(day AS VARCHAR), event_type, count(*)", "GROUP BY day, event_type")),
                 sources=_by_day(rows("CAST(day AS VARCHAR), source, count(*)", "GROUP BY day, source")),

@@ -21,7 +21,7 @@ from rollcall.counting.receipts import is_last
 from rollcall.operation.monitor import queue_depth
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
-from scripts.operate.archive import Figures, StackArchive, consumer_of
+from scripts.operate.archive import Recount, StackArchive, consumer_of
 from scripts.operate.stacks import Stack
 
 # A younger batch may still be on its way, even if the queues seem empty.
@@ -96,13 +96,13 @@ class Auditor:
         )
 
     def _pass(self, day: str | None) -> Audit:
-        counted, finished = Figures(), set()
+        counted, finished = Recount(), set()
         for item in self._scan(self.tables.stats):
             self._count_item(item, counted)
             pk, _, batch_id = item["pk"]["S"].partition("#")
             if pk == "batch" and is_last(item):
                 finished.add(batch_id)
-        stored = Figures()
+        stored = Recount()
         users: set[tuple[str, str]] = set()
         unfinished: dict[str, list[str]] = {}
         for item in self._scan(
@@ -171,7 +171,7 @@ class Auditor:
             events=tuple(Event(*(item[name]["S"] for name in Event._fields)) for item in items),
         )
 
-    def _count_item(self, item: Item, counted: Figures) -> None:
+    def _count_item(self, item: Item, counted: Recount) -> None:
         kind, _, rest = item["pk"]["S"].partition("#")
         if kind == "counts":
             day = item["sk"]["S"]
@@ -223,7 +223,7 @@ class _NoDeadLetters:
         raise RuntimeError(f"a stored event of batch {batch.batch_id} cannot be stored: {reason}")
 
 
-def _drifts(counted: Figures, stored: Figures) -> Iterator[Drift]:
+def _drifts(counted: Recount, stored: Recount) -> Iterator[Drift]:
     for day in counted.actives.keys() | stored.actives.keys():
         if counted.actives[day] != stored.actives[day]:
             yield Drift("daily actives", day, counted.actives[day], stored.actives[day])

@@ -17,14 +17,14 @@ def parse_json(text: str) -> Any:
     an `InvalidEvent`. No field of an event accepts either.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unrepeated)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object, parse_int=_parse_integer)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unrepeated, parse_int=_parse_integer)
 
 
-def _object(pairs: list[tuple[Any, Any]]) -> object:
+def unrepeated(pairs: list[tuple[Any, Any]]) -> object:
     """The object with these fields, or an `InvalidEvent` if a name is repeated: either value might be the right one."""
     found = dict(pairs)
     if len(found) == len(pairs):

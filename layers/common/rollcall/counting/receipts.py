@@ -10,6 +10,12 @@ from rollcall.core.days import LONGEST_WAY_DAYS
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import PENDING, REFUSED, Tables, receipt_key
 
+PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.5
+
+_BATCH_ID = re.compile(r"[0-9a-f]{32}")
+
 
 class Receipt(NamedTuple):
     """The outcome of a batch. Each received event is either inserted, a duplicate, a conflict or refused."""
@@ -43,13 +49,6 @@ def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dic
         consistent=True,
     )
     return {item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"]) for item in items}
-
-
-PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 0.5
-
-_BATCH_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnknownBatch(LookupError):

@@ -18,12 +18,6 @@ from botocore.exceptions import ClientError
 from rollcall.core.events import InvalidEvent
 from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import Row, read_piece
-from rollcall.intake.intake import Intake, Rejection
-from rollcall.stack.keys import import_id_of
-
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
-
 from rollcall.files.task import (
     KEPT_CHARACTERS_OF_A_REJECTED_ROW,
     READ_BYTES,
@@ -32,6 +26,11 @@ from rollcall.files.task import (
     QueueUnavailable,
     Task,
 )
+from rollcall.intake.intake import Intake, Rejection
+from rollcall.stack.keys import import_id_of
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 # Rows that the intake sorts by day and cuts into batches together.
 ROWS_AT_A_TIME = 5_000

@@ -10,13 +10,12 @@ from botocore.exceptions import ClientError
 from rollcall.core.events import InvalidEvent
 from rollcall.files.progress import ImportLog
 from rollcall.files.rows import Piece, Row, cut_file
+from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, READ_BYTES, QueueUnavailable, Task
 from rollcall.stack.keys import import_id_of
 from rollcall.stack.queues import BatchQueue
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-
-from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, READ_BYTES, QueueUnavailable, Task
 
 PIECE_BYTES = 8 * 1024 * 1024
 # A message holds 256 KB, and JSON takes up to twelve bytes for a character.

@@ -1,4 +1,4 @@
-"""FastAPI apps: one for each function, with its own routes only, behind API Gateway."""
+"""Makes the FastAPI app of a function, with its own routes only, and serves it behind API Gateway."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +16,8 @@ from rollcall.http.services import provide, service
 
 
 def create_app(*routers: APIRouter, logger: Logger, gate: Gate, services: Iterable[object] = ()) -> FastAPI:
-    """An app of some routes. Besides the logger and the gate, `services` are what the routes ask for by class."""
-    # The documentation is a router of its own: it describes the routes of all functions.
+    """An app with some routes. The routes ask for the logger, the gate and the other `services` by their classes."""
+    # FastAPI would describe the routes of this function alone. `routes/docs.py` describes those of all functions.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     problems.install(app, logger)
     for router in routers:
@@ -28,7 +28,10 @@ def create_app(*routers: APIRouter, logger: Logger, gate: Gate, services: Iterab
 
 
 def serve(app: FastAPI, cors_origins: Sequence[str]) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
-    """The app as a Lambda handler, for pages of the origins too; it logs who asked for which route with what status."""
+    """The app as a Lambda handler, which logs the route and the status of each request.
+
+    Pages of the `cors_origins` may call it from browsers.
+    """
     # The app logs its errors itself, in the form of all logs.
     logging.getLogger("mangum").setLevel(logging.CRITICAL)
     # A type that Mangum does not know as text would be sent as base64.

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the whole API, whichever functions its routes run on."""
+"""The OpenAPI document of the whole API: the routes of all functions."""
 
 from functools import cache
 from typing import Any
@@ -12,7 +12,7 @@ from rollcall.http.routes import auth, batches, events, health, imports, keys, m
 
 @cache
 def describe() -> dict[str, Any]:
-    """The OpenAPI document of all routes."""
+    """The OpenAPI document as JSON."""
     whole = FastAPI(openapi_url=None)
     routers = (
         events.router,

@@ -1,4 +1,4 @@
-"""Headers that all answers have, whichever route they come from and whether or not it succeeded."""
+"""The headers of every answer, errors included."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,17 @@ SECURITY_HEADERS = {
 
 
 class Headers:
-    """An app whose every answer, errors included, has what keeps browsers from doing with it what nobody means them
-    to do, unless it set that itself, and what the request's state has as `headers`."""
+    """An app that adds headers to every answer of another one.
+
+    It adds the headers in the request's `state.headers`, and each of `SECURITY_HEADERS` that the answer does not have
+    yet. The latter keep a browser from caching an answer, framing it or guessing its type.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does."""
+        """Pass the request on, and add the headers to the answer."""
         state = scope.setdefault("state", {})
 
         async def send_with_headers(message: Message) -> None:
@@ -38,9 +41,10 @@ class Headers:
 
 
 def with_headers(app: ASGIApp, cors_origins: Sequence[str]) -> ASGIApp:
-    """The app with all headers; pages of the origins may call it from browsers.
+    """The app with the headers of every answer. Pages of the `cors_origins` may call it from browsers.
 
-    Credentials are headers that a page sets itself. Cookies are never asked for, so that `*` gives nothing away.
+    A page sends its credential in a header that it sets itself. The API reads no cookies, so the origin `*` lets no
+    page use another one's credential.
     """
     if cors_origins:
         app = CORSMiddleware(

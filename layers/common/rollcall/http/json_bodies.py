@@ -1,4 +1,6 @@
-"""JSON bodies of routes that take one object: read after the caller is known, and as strictly as events are."""
+"""The JSON bodies of routes that take one object. A route reads its body after it knows the caller, and as strictly as
+events are read.
+"""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,7 +20,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class Body(BaseModel):
-    """What such a body holds: no field but its own, and each of its own type."""
+    """The fields of a body. Other fields and values of other types are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -51,6 +53,6 @@ def json_body(model: type[_M]) -> Callable[[bytes], _M]:
 
 
 def described(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI description of such a body."""
+    """The OpenAPI description of a body."""
     content = {"application/json": {"schema": model.model_json_schema(), "example": example}}
     return {"requestBody": {"required": True, "content": content}}

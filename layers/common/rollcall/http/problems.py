@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), with `code` and `message` for SDKs that read those."""
+"""Errors as `application/problem+json` (RFC 9457). `code` and `message` are there for SDKs that read those."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -31,7 +31,10 @@ class Problem(BaseModel):
 
 
 class Refused(Exception):
-    """A request that is answered with a problem; `retry_after` is in seconds, `challenge` how to authenticate."""
+    """A request that is answered with a problem.
+
+    `retry_after` is in seconds. `challenge` is the value of `WWW-Authenticate`.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class Refused(Exception):
 def problem_response(
     status: int, code: str, message: str, *, parameter: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """A problem as an answer."""
+    """The answer that tells a problem."""
     problem = Problem(title=HTTPStatus(status).phrase, status=status, code=code, message=message, parameter=parameter)
     return JSONResponse(problem.model_dump(exclude_none=True), status, headers=headers, media_type=MEDIA_TYPE)
 
@@ -75,7 +78,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI, logger: Logger) -> None:
-    """Have an app answer every error with a problem, and log those it did not expect."""
+    """Make an app answer every error with a problem. It logs the errors that it does not expect."""
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Query parameters that several routes read alike."""
+"""The query parameters that several routes have: days and ranges of days."""
 
 from typing import Annotated, NamedTuple
 
@@ -25,7 +25,7 @@ def refuse(parameter: str, message: str) -> Refused:
 
 
 def read_day(parameter: str, text: str | None) -> str:
-    """A day from a query parameter; raises `Refused`."""
+    """The day in a query parameter; raises `Refused` where it is missing or does not exist."""
     if text is None:
         raise refuse(parameter, "is missing")
     try:
@@ -45,7 +45,7 @@ def day_range(
     from_date: Annotated[str | None, Query(description="The same as `from`", json_schema_extra=DAY)] = None,
     to_date: Annotated[str | None, Query(description="The same as `to`", json_schema_extra=DAY)] = None,
 ) -> DayRange:
-    """The range of a request; raises `Refused`, with the parameter under the name that was sent."""
+    """The range that a request asks for; raises `Refused`, which names the parameter as it was sent."""
     from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)
     to_name, to_text = ("to_date", to_date) if last is None and to_date is not None else ("to", last)
     start, end = read_day(from_name, from_text), read_day(to_name, to_text)

@@ -1,4 +1,4 @@
-"""What a route asks of its caller: `Security(admitted, scopes=["read"])`, which OpenAPI and `/docs` show too."""
+"""What a route asks of its caller: `Security(admitted, scopes=["read"])`. The OpenAPI document shows it, too."""
 
 from math import ceil
 from typing import Annotated
@@ -23,7 +23,7 @@ _bearer = HTTPBearer(scheme_name="Bearer", description="An access token of an ac
 
 class _Basic(HTTPBasic):
     async def __call__(self, request: HTTPConnection) -> HTTPBasicCredentials | None:  # type: ignore[override]
-        """The user name and password; none where they cannot be read, which is for the gate to refuse."""
+        """The user name and password, or None where they cannot be read. The gate then refuses the request."""
         try:
             return await super().__call__(request)
         except HTTPException:
@@ -49,9 +49,10 @@ async def credential_of(
 async def admitted(
     request: Request, scopes: Scopes, credential: Annotated[str | None, Security(credential_of)]
 ) -> Principal:
-    """Who calls, if they have a good credential with all of the scopes and are not too fast; raises `Refused`.
+    """The caller. Raises `Refused` without a good credential, without one of the scopes, or if the caller is too fast.
 
-    Asynchronous, though it waits for AWS: a function answers one request at a time, and a thread would only cost.
+    It is asynchronous although it waits for AWS. A function answers one request at a time, so a thread would only cost
+    time.
     """
     if not credential:
         raise unauthenticated("unauthenticated", "send an API key as X-API-Key, or an access token as Bearer")
@@ -70,18 +71,18 @@ async def admitted(
 
 
 def unauthenticated(code: str, message: str) -> Refused:
-    """A 401."""
+    """A 401 that says how to authenticate."""
     return Refused(401, code, message, challenge="Bearer")
 
 
 def too_fast(request: Request, error: TooFast) -> Refused:
-    """A 429 that says when there is a token again."""
+    """A 429 that says in how many seconds the bucket has a token again."""
     show_allowance(request, error.allowance)
     return Refused(429, "too_many_requests", str(error), retry_after=max(1, error.allowance.seconds))
 
 
 def show_allowance(request: Request, allowance: Allowance) -> None:
-    """Have the answer say what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    """Put what is left of the bucket into the answer's headers (draft-ietf-httpapi-ratelimit-headers)."""
     limit = allowance.limit
     request.state.headers = {
         "RateLimit-Policy": f'"bucket";q={limit.burst};w={ceil(limit.burst / limit.rate)}',

@@ -1,4 +1,4 @@
-"""The query parameter `segment`, which has a question answered from the archive."""
+"""The query parameter `segment`. A question with a segment is answered from the archive."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from rollcall.http.services import service
 from rollcall.questions.asking import Asking
 from rollcall.questions.segment import MAX_CONDITIONS, BadSegment, parse_segment
 
-# What a question may be answered with, besides what every question may.
+# The statuses that only a question with a segment is answered with.
 STATUSES = (409, 503, 504)
 
 
@@ -27,7 +27,7 @@ def segment(
         ),
     ] = None,
 ) -> list[str]:
-    """The conditions of a request, empty for all events; raises `Refused`."""
+    """The conditions of the segment. Without conditions the question is about all events. Raises `Refused`."""
     conditions = segment or []
     if len(conditions) > MAX_CONDITIONS:
         raise refuse("segment", f"comes {len(conditions)} times, {MAX_CONDITIONS} are allowed")

@@ -1,4 +1,4 @@
-"""The services that routes work with. An app has at most one of each class, and a route asks for it by the class."""
+"""The services that routes work with. An app has at most one of each class. A route asks for it by the class."""
 
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ _Service = TypeVar("_Service")
 
 
 def provide(app: FastAPI, *services: object) -> None:
-    """Give an app services, each under its class and the bases of it, in place of those it had there."""
+    """Give services to an app. Each one replaces the service that the app had for its class or a base class."""
     for each in services:
         app.state.services |= dict.fromkeys(type(each).__mro__[:-1], each)
 

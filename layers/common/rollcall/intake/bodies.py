@@ -8,7 +8,7 @@ from itertools import islice
 import msgpack
 
 from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
-from rollcall.core.strict_json import _object, parse_json
+from rollcall.core.strict_json import parse_json, unrepeated
 
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
@@ -73,7 +73,7 @@ def _events(body: bytes) -> list[object]:
                 strict_map_key=False,
                 unicode_errors="surrogateescape",
                 max_array_len=MAX_ARRAY_LENGTH,
-                object_pairs_hook=_object,
+                object_pairs_hook=unrepeated,
             )
         except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
             if "max_array_len" in str(error):

@@ -1,8 +1,9 @@
-"""Who was active on a day.
+"""Reads the users who were active on a day.
 
-The truth is an item for each (day, user). A large day that is over is kept in one object of S3 besides. The object's
-key says how many users it holds, and users are never taken from a day: as long as the day's counter says the same
-number, they are the same users. A late event raises the counter, and with it the key to look for.
+The table has an item for each (day, user). Reading 100,000 items takes seconds, so a large day that is over is also
+kept as one object in S3. The object's key holds the number of its users. A user is never taken from a day. So a day
+whose counter says the same number has the same users. A late event raises the counter, and a reader then looks for
+another key.
 """
 
 import zlib
@@ -23,19 +24,19 @@ _T = TypeVar("_T")
 
 READERS = 16
 DAYS_AT_ONCE = 8
-# From here on a page of items takes longer than an object.
+# A day with as many users is read faster as an object than as items.
 LARGE_DAY = 5_000
 
 
 class KeptDays:
-    """Whole days of users in a bucket: MessagePack of the sorted ids, zlib."""
+    """The days that are kept in a bucket, each as one object: MessagePack of the sorted user ids, zlib."""
 
     def __init__(self, s3: "S3Client", bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
 
     def get(self, day: str, count: int) -> set[str] | None:
-        """A day's users as they were when there were `count`, or None where nobody kept them."""
+        """The users of a day when it had `count` of them, or None where the day was not kept then."""
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=day_users_object(day, count))
         except ClientError as error:
@@ -45,13 +46,16 @@ class KeptDays:
         return set(msgpack.unpackb(zlib.decompress(answer["Body"].read())))
 
     def put(self, day: str, users: set[str]) -> None:
-        """Keep a day's users."""
+        """Keep the users of a day."""
         body = zlib.compress(msgpack.packb(sorted(users)), 1)
         self._s3.put_object(Bucket=self._bucket, Key=day_users_object(day, len(users)), Body=body)
 
 
 class DayUsers:
-    """Reads the users of days; any thread may use it. Days of `large_day` users and more are `kept`."""
+    """Reads the users of days. Any number of threads may share it.
+
+    With `kept`, it keeps the days of `large_day` users and more that are over.
+    """
 
     def __init__(
         self, dynamo: Dynamo, tables: Tables, kept: KeptDays | None = None, large_day: int = LARGE_DAY
@@ -64,7 +68,9 @@ class DayUsers:
         self._days = ThreadPoolExecutor(DAYS_AT_ONCE, thread_name_prefix="days")
 
     def read(self, day: str, counted: int, *, over: bool) -> set[str]:
-        """The users of a day, `over` or not, whose counter has just said `counted`, strongly consistent.
+        """The users of a day whose counter said `counted` when it was read just now, strongly consistent.
+
+        `over` says whether the day is over.
 
         A large day that was read before takes one GET. Any other takes half a read unit for each 4 KB of its items,
         at about 100 bytes an item; a large one that is over takes twice that, and a PUT.
@@ -76,13 +82,14 @@ class DayUsers:
         users = self._kept.get(day, counted)
         if users is None:
             users = self._stored(day, consistent=True)
-            # Whoever was counted is among them. Whoever else is has been claimed, not counted: then there are more.
+            # A consumer claims a user before it counts the user. So these are all counted users, and more than
+            # `counted` where some are claimed but not counted yet.
             if len(users) == counted:
                 self._kept.put(day, users)
         return users
 
     def map(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
-        """Do some work on each day, `DAYS_AT_ONCE` days at a time; the results come in the order of the days."""
+        """Call `work` with each day, `DAYS_AT_ONCE` days at a time. The results are in the order of the days."""
         return self._days.map(work, days)
 
     def _stored(self, day: str, *, consistent: bool) -> set[str]:

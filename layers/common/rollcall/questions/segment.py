@@ -1,4 +1,4 @@
-"""Segments: which events a question is asked of, as a caller writes it."""
+"""Segments: the conditions on events that a caller adds to a question."""
 
 import json
 import re
@@ -11,11 +11,11 @@ _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class BadSegment(ValueError):
-    """A segment that cannot be read; the text says why."""
+    """A condition that cannot be read; the text says why."""
 
 
 class Condition(NamedTuple):
-    """What an event has to be: of a type, or with a value of a property."""
+    """A condition on events: their type, or the value of one of their properties."""
 
     property: str | None
     """A name at the top of `properties`, or None for the event type."""
@@ -33,7 +33,7 @@ class Condition(NamedTuple):
         return texts
 
     def member(self) -> str:
-        """How the property begins where it is in `properties`, which are written in one way."""
+        """The text that `properties` have where they have the property. Properties are stored as canonical JSON."""
         return f"{_to_json(self.property or '')}:"
 
     def number(self) -> float | None:

@@ -6,19 +6,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rollcall.core.batch import Batch
+from rollcall.core.batch import Batch, encode
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
-
-from typing import TYPE_CHECKING
-
-from rollcall.core.batch import encode
-
-if TYPE_CHECKING:
-    from types_boto3_sqs import SQSClient
-
 
 # SQS takes 10 messages and 256 KiB a call. AWS takes 1 MiB since 2025, emulators and some regions may not.
 MESSAGES_PER_CALL = 10

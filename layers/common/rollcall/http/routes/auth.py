@@ -59,14 +59,14 @@ RefreshText = Annotated[SecretStr, Field(max_length=512), AfterValidator(_check_
 
 
 class Login(Body):
-    """Who somebody says they are."""
+    """The email and the password of an account."""
 
     email: Email
     password: Password
 
 
 class Registration(Login):
-    """An account to make. Scopes are for an admin to give."""
+    """An account to make. Only an admin may give `scopes`."""
 
     email: Annotated[Email, Field(json_schema_extra={"format": "email"})]
     password: NewPassword
@@ -80,7 +80,7 @@ class RefreshToken(Body):
 
 
 class PasswordChange(Body):
-    """The password that is, and the one that shall be."""
+    """The present password and the new one."""
 
     current_password: Password
     new_password: NewPassword
@@ -95,7 +95,7 @@ class Account(BaseModel):
 
 
 class Tokens(BaseModel):
-    """What to call with (`access_token`), and what to get the next ones by; times are in seconds."""
+    """`access_token` authenticates requests, `refresh_token` gets the next tokens. Times are in seconds."""
 
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
@@ -110,7 +110,7 @@ class Tokens(BaseModel):
 
 
 def anonymous(request: Request) -> None:
-    """Takes a token from the bucket of the caller's address; raises `Refused`."""
+    """Take a token from the bucket of the caller's address; raises `Refused` where it is empty."""
     address = _network(request.client.host if request.client else "")
     limit = service(request, AccountSettings).address_limit
     key = bucket_key("address", hashlib.sha256(address.encode()).hexdigest())
@@ -123,7 +123,10 @@ def anonymous(request: Request) -> None:
 async def registrar(
     request: Request, scopes: SecurityScopes, credential: Annotated[str | None, Security(credential_of)]
 ) -> Principal | None:
-    """The admin who registers somebody, or None where anybody may register; raises `Refused`."""
+    """The admin who registers an account; raises `Refused`.
+
+    None where anybody may register, and the request brings no credential.
+    """
     if credential is None and service(request, AccountSettings).open_registration:
         anonymous(request)
         return None
@@ -142,7 +145,8 @@ def register(
     admin: Annotated[Principal | None, Security(registrar, scopes=["admin"])],
     wanted: Annotated[Registration, Depends(json_body(Registration))],
 ) -> Account:
-    """By an admin; by anybody, for the scope `read`, where the stack's parameter OpenRegistration is true."""
+    """An admin makes accounts. Where the stack's parameter OpenRegistration is true, anybody may make one that has the
+    scope `read`."""
     if admin is None and wanted.scopes is not None and wanted.scopes != OPEN_SCOPES:
         raise Refused(403, "missing_scope", "only an admin gives scopes", parameter="scopes")
     accounts = service(request, Accounts)
@@ -182,7 +186,7 @@ def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) ->
     openapi_extra=described(RefreshToken, {"refresh_token": "rt_..."}),
 )
 def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Tokens:
-    """Each refresh token is good once; one that comes again ends its session."""
+    """A refresh token is good once. The session ends when it comes a second time."""
     accounts = service(request, Accounts)
     try:
         return Tokens.of(accounts.refresh(token.refresh_token.get_secret_value()))
@@ -199,7 +203,7 @@ def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(R
     openapi_extra=described(RefreshToken, {"refresh_token": "rt_..."}),
 )
 def logout(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Response:
-    """Its refresh and access tokens are refused from now on. A token that is not known is no error."""
+    """The session's refresh and access tokens are refused from now on. An unknown token is no error."""
     service(request, Accounts).logout(token.refresh_token.get_secret_value())
     return Response(status_code=204)
 
@@ -218,7 +222,7 @@ def change_password(
     principal: Annotated[Principal, Security(admitted)],
     change: Annotated[PasswordChange, Depends(json_body(PasswordChange))],
 ) -> Response:
-    """With an access token of the account."""
+    """The caller sends an access token of the account. All sessions of the account end."""
     if principal.account_id is None:
         raise Refused(403, "account_required", "an API key has no password; send an access token")
     accounts = service(request, Accounts)
@@ -235,7 +239,7 @@ def change_password(
 
 
 def _network(address: str) -> str:
-    """What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits."""
+    """The network that one subscriber has: an IPv4 address, or an IPv6 network of 64 bits."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -15,14 +15,14 @@ router = APIRouter(tags=["events"])
 
 
 class PendingBatch(BaseModel):
-    """A batch that is on its way."""
+    """A batch that the consumer has not counted yet."""
 
     batch_id: str
     status: Literal["pending"]
 
 
 class DoneBatch(BaseModel):
-    """What became of a batch; every event received is one of the others."""
+    """The outcome of a counted batch. Each received event is in one of the other numbers."""
 
     batch_id: str
     status: Literal["done"]
@@ -43,7 +43,7 @@ class DoneBatch(BaseModel):
 def batch(
     request: Request, batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")]
 ) -> JSONResponse:
-    """`pending` until the consumer has stored and counted it, then `done` with its numbers."""
+    """The status is `pending` until the consumer has stored and counted the batch, then `done`."""
     try:
         receipt = service(request, Receipts).find(batch_id)
     except UnknownBatch:

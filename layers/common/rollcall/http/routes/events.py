@@ -51,7 +51,7 @@ _EXAMPLE = [
 
 
 class RejectedEvent(BaseModel):
-    """An event that was not taken in, by its place in the request."""
+    """An event that was rejected. `index` is its place in the request, from 0."""
 
     index: int
     event_id: str | None
@@ -60,7 +60,7 @@ class RejectedEvent(BaseModel):
 
 
 class EventsTaken(BaseModel):
-    """What became of a request's events."""
+    """The outcome of a request, before its events are counted."""
 
     batch_ids: list[str]
     accepted: int
@@ -72,7 +72,7 @@ class EventsTaken(BaseModel):
 
 
 class EventsStored(EventsTaken):
-    """What became of each event, for a request that waited."""
+    """The outcome of a request that waited until its events were counted: ids by outcome."""
 
     inserted: list[str]
     duplicates: list[str]
@@ -142,8 +142,8 @@ async def post_events(
         Header(min_length=1, max_length=MAX_KEY_CHARACTERS, description="May come again with the same body only"),
     ] = None,
 ) -> Response:
-    """Queue the good events and name the bad ones."""
-    # Asynchronous as its dependencies are: a thread takes longer than a small request.
+    """Good events are queued. Bad ones are listed with their place and the reason."""
+    # Asynchronous like its dependencies: a thread would take longer than a small request.
     try:
         raws = read_events(body)
         if idempotency_key is not None:
@@ -185,7 +185,7 @@ async def post_events(
 
 
 def _outcome(receipts: Receipts, taken: Taken, wait_seconds: int) -> Outcome | None:
-    """Mark the batches as on their way; what became of their events, if it is known in time."""
+    """Mark the batches as pending. Returns the outcome of their events, or None where it is not known in time."""
     batch_ids = [batch.batch_id for batch in taken.batches]
     receipts.announce(batch_ids)
     if wait_seconds and batch_ids and receipts.wait(batch_ids, wait_seconds):

@@ -19,7 +19,7 @@ class Alive(BaseModel):
 
 
 class Dependencies(BaseModel):
-    """Each dependency, `ok` or what is wrong with it."""
+    """Each dependency by its name: `ok`, or the reason why it does not answer."""
 
     status: Literal["ok", "unavailable"]
     dependencies: dict[str, str]
@@ -27,7 +27,7 @@ class Dependencies(BaseModel):
 
 @router.get("/health", summary="Whether the API answers")
 def health() -> Alive:
-    """Asks no dependency."""
+    """The function answers. No dependency is asked."""
     return Alive(status="ok")
 
 
@@ -38,7 +38,7 @@ def health() -> Alive:
     responses={503: {"model": Dependencies, "description": "At least one dependency is unavailable"}},
 )
 def healthz(request: Request) -> JSONResponse:
-    """Asks each table, queue and bucket once."""
+    """Each table, queue and bucket is asked once."""
     failures = service(request, Health).check()
     down = any(failures.values())
     answer = Dependencies(

@@ -1,4 +1,4 @@
-"""/imports: files to import."""
+"""POST /imports and GET /imports/{import_id}."""
 
 from typing import Annotated, Literal
 
@@ -33,7 +33,7 @@ class NewImport(Body):
 
 
 class Invitation(BaseModel):
-    """Where to put the file: by a PUT of its bytes to `url`, without any credential, within `expires_in` seconds."""
+    """A PUT of the file's bytes to `url` uploads it, within `expires_in` seconds and without a credential."""
 
     import_id: str
     key: str
@@ -42,14 +42,14 @@ class Invitation(BaseModel):
 
 
 class Parts(BaseModel):
-    """Parts of the file; `planned` is null until it has been read through."""
+    """The number of parts of the file. `planned` is null until the planner has read the file through."""
 
     planned: int | None
     done: int
 
 
 class CountedRows(BaseModel):
-    """What became of the accepted rows, as far as their batches are counted."""
+    """The accepted rows whose batches are counted, by outcome."""
 
     inserted: int
     duplicates: int
@@ -59,7 +59,7 @@ class CountedRows(BaseModel):
 
 
 class ImportState(BaseModel):
-    """How far an import has come."""
+    """The state of an import."""
 
     import_id: str
     key: str
@@ -84,15 +84,16 @@ class ImportState(BaseModel):
     openapi_extra=described(NewImport, {"name": "august.csv"}),
 )
 def create(request: Request, wanted: Annotated[NewImport, Depends(json_body(NewImport))]) -> Invitation:
-    """A URL to upload a CSV or JSONL file to, plain or gzip; it is imported when it lands."""
+    """The answer has a URL to upload a CSV or JSONL file to, plain or gzip. The file is imported when it lands."""
     import_id, key, url = service(request, Uploads).invite(wanted.name, INVITATION_SECONDS)
     return Invitation(import_id=import_id, key=key, url=url, expires_in=INVITATION_SECONDS)
 
 
 @router.get("/{import_id}", summary="How far an import has come", responses=problem_responses(404))
 def state(request: Request, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]) -> ImportState:
-    """Rows are `accepted` when they are queued, and `counted` when their batches are; `counted` is null for an import
-    of millions of rows. `gone` says that the file was deleted or replaced before it was taken in."""
+    """A row is `accepted` when it is queued, and in `counted` once its batch is counted. `counted` is null for an
+    import of more than 5,000 batches. The status is `gone` where the file was deleted or replaced before it was
+    imported."""
     log = service(request, ImportLog)
     try:
         progress = log.read(import_id)

@@ -1,4 +1,4 @@
-"""/keys: API keys, for an admin."""
+"""/keys: an admin makes, lists, rotates and revokes API keys."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -62,7 +62,7 @@ class NewKey(Body):
 
 
 class Rotation(Body):
-    """How to change over to another secret."""
+    """How to replace the secret of a key."""
 
     grace_seconds: Annotated[
         int, Field(ge=0, le=MAX_GRACE_SECONDS, description="How long the present secret works yet")
@@ -92,7 +92,7 @@ class Key(BaseModel):
 
 
 class CreatedKey(Key):
-    """A key, with the text to authenticate by, which is shown this once."""
+    """A key with its text, which authenticates requests. The text is shown in this answer only."""
 
     key: str
 
@@ -104,7 +104,7 @@ class Keys(BaseModel):
 
 
 class RotatedKey(BaseModel):
-    """The text to authenticate by from now on, which is shown this once."""
+    """The new text of a key, which authenticates requests from now on. It is shown in this answer only."""
 
     key_id: str
     key: str
@@ -118,7 +118,7 @@ class RotatedKey(BaseModel):
     openapi_extra=described(NewKey, {"name": "shop backend", "scopes": ["ingest"], "source": "shop"}),
 )
 def create(request: Request, wanted: Annotated[NewKey, Depends(json_body(NewKey))]) -> CreatedKey:
-    """Its text is shown in this answer and kept nowhere."""
+    """The answer has the key's text. It is kept nowhere and shown only once."""
     keys = service(request, ApiKeys)
     if (wanted.rate is None) != (wanted.burst is None):
         missing = "burst" if wanted.burst is None else "rate"
@@ -134,7 +134,7 @@ def create(request: Request, wanted: Annotated[NewKey, Depends(json_body(NewKey)
 
 @router.get("", summary="All API keys")
 def listed(request: Request) -> Keys:
-    """Revoked ones too, oldest first, each with its number of requests let through."""
+    """All keys, revoked ones too, oldest first. `requests` counts the requests of the key that were let through."""
     return Keys(keys=[Key.of(key) for key in service(request, ApiKeys).all()])
 
 
@@ -145,7 +145,7 @@ def listed(request: Request) -> Keys:
     openapi_extra=described(Rotation, {"grace_seconds": 3600}),
 )
 def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depends(json_body(Rotation))]) -> RotatedKey:
-    """Everything else about the key stays."""
+    """The key gets a new secret. Everything else about it stays."""
     try:
         text = service(request, ApiKeys).rotate(key_id, timedelta(seconds=rotation.grace_seconds))
     except UnknownKey:
@@ -159,7 +159,7 @@ def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depend
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke an API key", responses=problem_responses(404))
 def revoke(request: Request, key_id: KeyId) -> Response:
-    """It is refused from the next request on, and stays in the list."""
+    """The key is refused from the next request on. It stays in the list."""
     try:
         service(request, ApiKeys).revoke(key_id)
     except UnknownKey:

@@ -17,7 +17,7 @@ router = APIRouter(tags=["operation"])
 
 
 class _FiguresCollector(Collector):
-    """The figures as Prometheus has it."""
+    """The figures in the form of Prometheus."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
@@ -60,7 +60,7 @@ class _FiguresCollector(Collector):
     responses=REFUSALS,
 )
 def metrics(request: Request) -> Response:
-    """Events by source, requests by key, time to the counters, and what waits in the queues."""
+    """Events by source, requests by key, time from door to counter, and the depth of the queues."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_FiguresCollector(service(request, Monitor).read()))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

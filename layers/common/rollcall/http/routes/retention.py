@@ -38,19 +38,19 @@ class _Window(BaseModel):
 
 
 class DayWindow(_Window):
-    """The cohort's return exactly `day` days after its day."""
+    """The users of the cohort who were active exactly `day` days after its day."""
 
     day: int
 
 
 class WeekWindow(_Window):
-    """The cohort's return in the seven days that begin `week` weeks after its day."""
+    """The users of the cohort who were active in the seven days that begin `week` weeks after its day."""
 
     week: int
 
 
 class RetentionAnswer(BaseModel):
-    """A cohort and its return; rates are percentages of the cohort, to two decimals."""
+    """A cohort and how many of its users came back. Rates are percentages of the cohort, to two decimals."""
 
     cohort_date: str
     cohort_size: int
@@ -60,9 +60,9 @@ class RetentionAnswer(BaseModel):
     timezone: str
     retention: list[DayWindow | WeekWindow]
     segment: list[str] | None = None
-    """Of which events it is, where not of all."""
+    """The conditions of the segment; absent where the answer is about all events."""
     as_of: str | None = None
-    """Of a segment: what was counted until then is in it."""
+    """For a segment: every event that was counted by this time is in the answer."""
 
 
 _StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
@@ -85,7 +85,7 @@ def retention(
         Cohort, Query(description="Everyone active on the day, or only those first seen on it")
     ] = "active",
 ) -> JSONResponse:
-    """How many of a day's users came back, and when."""
+    """How many users of a day came back, in each window after it."""
     return _answer(request, start_date, "windows", windows, period, cohort, segment)
 
 

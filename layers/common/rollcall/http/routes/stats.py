@@ -30,9 +30,9 @@ class _Answer(BaseModel):
     last: str = Field(alias="to")
     timezone: str
     segment: list[str] | None = None
-    """Of which events it is, where not of all."""
+    """The conditions of the segment; absent where the answer is about all events."""
     as_of: str | None = None
-    """Of a segment: what was counted until then is in it."""
+    """For a segment: every event that was counted by this time is in the answer."""
 
 
 class DayActives(BaseModel):
@@ -43,7 +43,7 @@ class DayActives(BaseModel):
 
 
 class DauAnswer(_Answer):
-    """Daily actives; days without events are there with 0."""
+    """Daily actives. A day without events has 0."""
 
     data: list[DayActives]
 
@@ -83,7 +83,7 @@ def top_events(
     segment: Segment,
     limit: Annotated[int, Query(ge=1, le=1000, description="Event types to list")] = 10,
 ) -> TopEventsAnswer:
-    """Event types by their number of events in the range; equals in alphabetical order."""
+    """The event types with the most events in the range. Types with as many events are in alphabetical order."""
     as_of, counts = service(request, Asking).ask(TopEvents(*days, limit), segment)
     return TopEventsAnswer(
         first=days.first,
