@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
 from rollcall.access.accounts import Accounts
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.buckets import Buckets
@@ -15,8 +13,9 @@ from rollcall.http.routes import auth, keys
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import AccessSettings, AccountSettings
+from rollcall.stack.telemetry import make_logger
 
-logger = Logger()
+logger = make_logger(os.environ)
 settings = AccountSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())

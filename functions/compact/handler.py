@@ -3,16 +3,15 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-
 from rollcall.archive.bucket import Archive
 from rollcall.archive.compaction import OTHER_MEGABYTES, Compaction, Compactor
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import ArchiveSettings
+from rollcall.stack.telemetry import make_logger, make_metrics
 
-logger = Logger()
-metrics = Metrics()
+logger = make_logger(os.environ)
+metrics = make_metrics()
 settings = ArchiveSettings.read(os.environ)
 compactor = Compactor(
     Archive(clients.s3(), settings.bucket),

@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-
 from rollcall.archive.bucket import Archive
 from rollcall.counting.claims import Claims
 from rollcall.counting.consumer import Consumer
@@ -12,9 +10,10 @@ from rollcall.stack import clients, layout
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import DeadLetterQueue
 from rollcall.stack.settings import ConsumerSettings
+from rollcall.stack.telemetry import make_logger, make_metrics
 
-logger = Logger()
-metrics = Metrics()
+logger = make_logger(os.environ)
+metrics = make_metrics()
 settings = ConsumerSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 layout.hold_layout(dynamo, settings.tables, settings.calendar)

@@ -3,16 +3,15 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
 from rollcall.files.planner import Planner
 from rollcall.files.progress import ImportLog
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import PlanSettings
+from rollcall.stack.telemetry import make_logger
 
-logger = Logger()
+logger = make_logger(os.environ)
 settings = PlanSettings.read(os.environ)
 log = ImportLog(Dynamo(clients.dynamodb()), settings.stats_table)
 planner = Planner(clients.s3(), BatchQueue(clients.sqs(), settings.import_queue_url), log, logger)

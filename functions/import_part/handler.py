@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-
 from rollcall.files.importer import Importer
 from rollcall.files.progress import ImportLog
 from rollcall.intake.intake import Intake
@@ -12,9 +10,10 @@ from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import ImportSettings
+from rollcall.stack.telemetry import make_logger, make_metrics
 
-logger = Logger()
-metrics = Metrics()
+logger = make_logger(os.environ)
+metrics = make_metrics()
 settings = ImportSettings.read(os.environ)
 log = ImportLog(Dynamo(clients.dynamodb()), settings.stats_table)
 intake = Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar)

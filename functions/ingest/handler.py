@@ -1,10 +1,7 @@
 """The routes that take in events and files."""
 
 import os
-import warnings
 from typing import Any
-
-from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.access.gate import build as build_gate
 from rollcall.counting.receipts import Receipts
@@ -18,12 +15,10 @@ from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import AccessSettings, IngestSettings, StatsSettings
+from rollcall.stack.telemetry import make_logger, make_metrics
 
-# A request that brings no events measures nothing.
-warnings.filterwarnings("ignore", "No application metrics to publish")
-
-logger = Logger()
-metrics = Metrics()
+logger = make_logger(os.environ)
+metrics = make_metrics()
 settings = IngestSettings.read(os.environ)
 tables = StatsSettings.read(os.environ).tables
 who_may = AccessSettings.read(os.environ)

@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
 from rollcall.access.gate import build as build_gate
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import retention
@@ -15,8 +13,9 @@ from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import AccessSettings, AskSettings, RetentionSettings
+from rollcall.stack.telemetry import make_logger
 
-logger = Logger()
+logger = make_logger(os.environ)
 settings = RetentionSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 tables, calendar = settings.stats.tables, settings.stats.calendar

@@ -5,16 +5,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
 from rollcall.archive.bucket import Archive
 from rollcall.archive.snapshots import Snapshots
 from rollcall.questions.remote_handler import OTHER_MEGABYTES, SegmentFunction
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import SegmentsSettings
+from rollcall.stack.telemetry import make_logger
 
-logger = Logger()
+logger = make_logger(os.environ)
 settings = SegmentsSettings.read(os.environ)
 snapshots = Snapshots(
     Archive(clients.s3(), settings.archive.bucket),

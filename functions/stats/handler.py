@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.gate import build as build_gate
 from rollcall.counting.receipts import Receipts
@@ -18,8 +16,9 @@ from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import AccessSettings, AskSettings, HealthSettings, StatsSettings
+from rollcall.stack.telemetry import make_logger
 
-logger = Logger()
+logger = make_logger(os.environ)
 settings = StatsSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 watched = HealthSettings.read(os.environ)

@@ -1,5 +1,6 @@
 import ast
 import json
+import logging
 import re
 import tomllib
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ def of_function(function: str) -> dict[str, Any]:
     properties = {**TEMPLATE["Globals"]["Function"], **FUNCTIONS[function]}
     shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
-    return {**properties, "Environment": {"Variables": {**shared, **own}}}
+    logs = {**TEMPLATE["Globals"]["Function"]["LoggingConfig"], **FUNCTIONS[function].get("LoggingConfig", {})}
+    return {**properties, "Environment": {"Variables": {**shared, **own}}, "LoggingConfig": logs}
 
 
 def test_there_is_one_function_for_each_folder() -> None:
@@ -178,6 +180,27 @@ def test_every_function_logs_to_a_group_of_its_own_that_is_kept_for_a_time(funct
     assert group not in others
     role = FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]
     assert allowed(role, "logs:PutLogEvents") == [{"Fn::GetAtt": [group, "Arn"]}]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_lambda_passes_what_a_function_logs_and_measures_and_leaves_out_its_own_lines(function: str) -> None:
+    logs = of_function(function)["LoggingConfig"]
+
+    # Lambda knows levels in this format alone.
+    assert logs["LogFormat"] == "JSON"
+    # A line of metrics has no level, and Lambda takes it for INFO: under a higher level all metrics would be lost.
+    # Lambda sets the root logger to its level: under a lower one botocore would log requests and answers whole.
+    assert logs["ApplicationLogLevel"] == "INFO"
+    assert logs["SystemLogLevel"] == {"Ref": "SystemLogLevel"}
+    assert PARAMETERS["SystemLogLevel"]["Default"] == "WARN"
+    assert of_function(function)["Environment"]["Variables"]["LOG_LEVEL"] == {"Ref": "LogLevel"}
+
+
+def test_no_level_of_the_functions_is_below_the_one_that_lambda_filters_by() -> None:
+    filtered = logging.getLevelNamesMapping()["INFO"]
+
+    assert PARAMETERS["LogLevel"]["Default"] == "INFO"
+    assert all(logging.getLevelNamesMapping()[level] >= filtered for level in PARAMETERS["LogLevel"]["AllowedValues"])
 
 
 @pytest.mark.parametrize("queue", QUEUES)

@@ -41,7 +41,7 @@ LIBRARIES: dict[str, set[str]] = {
     # A batch's encoding, one that clients may send, and days that are kept whole.
     "msgpack": {"core", "intake", "questions"},
     # Logs and metrics.
-    "aws_lambda_powertools": WINGS.keys() - {"core", "stack"},
+    "aws_lambda_powertools": WINGS.keys() - {"core"},
     # What AWS answers where it refuses.
     "botocore": WINGS.keys() - {"core"},
 }
