@@ -3,6 +3,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
+from rollcall.archive.compaction import Compacted, Compaction, Compactor
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
 from rollcall.counting.claims import Applied, Claims
@@ -20,12 +22,12 @@ from rollcall.http.routes import events as ingest
 from rollcall.intake.intake import Intake, Rejection, Taken
 from rollcall.stack.dynamo import ATTEMPTS, Dynamo, Setbacks, Unavailable
 from rollcall.stack.queues import DeadLetterQueue
+from rollcall.stack.telemetry import add_count
 from tests.support import OpenGate, ingest_settings, pass_over
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 SECRET = "nobody-is-to-see-this"
 RECEIPT = Receipt(received=10, inserted=4, duplicates=3, conflicts=2, refused=1)
-NOTHING = {"ClaimRetries": ("Count", [0.0]), "TransactionConflicts": ("Count", [0.0])}
 
 Measured = dict[str, tuple[str, list[float]]]
 
@@ -176,7 +178,6 @@ def test_what_became_of_a_batch_s_events_is_measured(
     consume(StubClaims(applied), encode(batch_of()))
 
     assert measured() == {
-        **NOTHING,
         "BatchAge": ("Seconds", [0.0]),
         "BatchesApplied": ("Count", [1.0]),
         "EventsInserted": ("Count", [4.0]),
@@ -186,18 +187,35 @@ def test_what_became_of_a_batch_s_events_is_measured(
     }
 
 
+def test_a_compaction_of_nothing_measures_nothing(metrics: Metrics, logger: Logger) -> None:
+    stub = SimpleNamespace(run=lambda _: Compacted())
+
+    Compaction(cast(Compactor, stub), logger, metrics).handle(lambda: 900_000)
+
+    assert metrics.metric_set == {}
+
+
+@pytest.mark.parametrize("name", ["EventsDuplicates", "ClaimRetries"])
+def test_a_count_of_nothing_is_not_emitted_since_an_hour_with_it_is_billed(metrics: Metrics, name: str) -> None:
+    add_count(metrics, name, 0)
+    assert metrics.metric_set == {}
+
+    add_count(metrics, name, 1)
+    assert metrics.metric_set.keys() == {name}
+
+
 def test_the_events_of_a_batch_that_came_again_are_not_measured_again(
     consume: Callable[..., None], measured: Callable[[], Measured]
 ) -> None:
     consume(StubClaims(repeated), encode(batch_of()))
 
-    assert measured() == {**NOTHING, "BatchAge": ("Seconds", [0.0]), "BatchesRepeated": ("Count", [1.0])}
+    assert measured() == {"BatchAge": ("Seconds", [0.0]), "BatchesRepeated": ("Count", [1.0])}
 
 
 def test_a_message_that_fails_is_measured(consume: Callable[..., None], measured: Callable[[], Measured]) -> None:
     consume(StubClaims(failing), encode(batch_of()))
 
-    assert measured() == {**NOTHING, "BatchAge": ("Seconds", [0.0]), "MessagesFailed": ("Count", [1.0])}
+    assert measured() == {"BatchAge": ("Seconds", [0.0]), "MessagesFailed": ("Count", [1.0])}
 
 
 def test_a_message_that_cannot_be_decoded_is_measured(
@@ -205,7 +223,7 @@ def test_a_message_that_cannot_be_decoded_is_measured(
 ) -> None:
     consume(StubClaims(), SECRET)
 
-    assert measured() == {**NOTHING, "MessagesUndecodable": ("Count", [1.0])}
+    assert measured() == {"MessagesUndecodable": ("Count", [1.0])}
 
 
 @pytest.mark.parametrize(
@@ -236,8 +254,8 @@ def test_setbacks_are_measured_for_each_message(consume: Callable[..., None], me
     consume(StubClaims(transact, transact), encode(batch_of()), encode(batch_of(number=1)), dynamo=dynamo)
 
     found = measured()
-    assert found["ClaimRetries"] == ("Count", [1.0, 0.0])
-    assert found["TransactionConflicts"] == ("Count", [1.0, 0.0])
+    assert found["ClaimRetries"] == ("Count", [1.0])
+    assert found["TransactionConflicts"] == ("Count", [1.0])
 
 
 def test_setbacks_of_a_message_that_fails_are_measured(
@@ -361,5 +379,6 @@ def test_the_events_that_a_request_brings_are_measured(
     answer = client_that_takes(taken, metrics, logger).post("/events", json=[{}])
 
     assert answer.status_code == status
-    assert measured() == {"EventsAccepted": ("Count", [accepted]), "EventsRejected": ("Count", [rejected])}
+    counts = {"EventsAccepted": accepted, "EventsRejected": rejected}
+    assert measured() == {name: ("Count", [float(number)]) for name, number in counts.items() if number}
     assert SECRET not in logs.getvalue()

@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 
 from rollcall.archive.bucket import Archive, Stored
 from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import batch_of_object, day_object
+from rollcall.stack.telemetry import add_count
 
 READERS = 16
 # The limits of a group of batches that is merged at a time. Each day in a group is read and written once.
@@ -146,8 +146,8 @@ class Compaction:
     def handle(self, milliseconds_left: Callable[[], int]) -> None:
         """Compact while there is time. The next run compacts the rest."""
         done = self._compactor.run(milliseconds_left)
-        self._metrics.add_metric("BatchesCompacted", MetricUnit.Count, done.batches)
-        self._metrics.add_metric("RowsCompacted", MetricUnit.Count, done.rows)
-        self._metrics.add_metric("DaysWritten", MetricUnit.Count, done.days)
-        self._metrics.add_metric("CompactionConflicts", MetricUnit.Count, done.conflicts)
+        add_count(self._metrics, "BatchesCompacted", done.batches)
+        add_count(self._metrics, "RowsCompacted", done.rows)
+        add_count(self._metrics, "DaysWritten", done.days)
+        add_count(self._metrics, "CompactionConflicts", done.conflicts)
         self._logger.info("archive compacted", extra=vars(done))

@@ -11,6 +11,7 @@ from rollcall.core.batch import UndecodableBatch, decode
 from rollcall.counting.claims import Applied, Claims
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.queues import DeadLetterQueue
+from rollcall.stack.telemetry import add_count
 
 # If the function runs out of time, SQS delivers all of its messages again, the finished ones too.
 LEAST_MILLISECONDS = 5_000
@@ -54,7 +55,7 @@ class Consumer:
                 self._consume(record["body"])
             except Exception:
                 self._logger.exception("message failed")
-                self._metrics.add_metric("MessagesFailed", MetricUnit.Count, 1)
+                add_count(self._metrics, "MessagesFailed", 1)
                 return False
             finally:
                 self._measure_setbacks()
@@ -66,7 +67,7 @@ class Consumer:
         except UndecodableBatch as error:
             self._logger.error("undecodable message", extra={"reason": str(error)})
             self._dead_letters.send_body(body, str(error))
-            self._metrics.add_metric("MessagesUndecodable", MetricUnit.Count, 1)
+            add_count(self._metrics, "MessagesUndecodable", 1)
             return
         self._metrics.add_metric("BatchAge", MetricUnit.Seconds, batch.age(self._now()).total_seconds())
         applied = self._claims.apply(batch)
@@ -78,16 +79,16 @@ class Consumer:
 
     def _measure(self, applied: Applied) -> None:
         if applied.repeated:
-            self._metrics.add_metric("BatchesRepeated", MetricUnit.Count, 1)
+            add_count(self._metrics, "BatchesRepeated", 1)
             return
         receipt = applied.receipt
-        self._metrics.add_metric("BatchesApplied", MetricUnit.Count, 1)
-        self._metrics.add_metric("EventsInserted", MetricUnit.Count, receipt.inserted)
-        self._metrics.add_metric("EventsDuplicates", MetricUnit.Count, receipt.duplicates)
-        self._metrics.add_metric("EventsConflicts", MetricUnit.Count, receipt.conflicts)
-        self._metrics.add_metric("EventsRefused", MetricUnit.Count, receipt.refused)
+        add_count(self._metrics, "BatchesApplied", 1)
+        add_count(self._metrics, "EventsInserted", receipt.inserted)
+        add_count(self._metrics, "EventsDuplicates", receipt.duplicates)
+        add_count(self._metrics, "EventsConflicts", receipt.conflicts)
+        add_count(self._metrics, "EventsRefused", receipt.refused)
 
     def _measure_setbacks(self) -> None:
         setbacks = self._dynamo.setbacks()
-        self._metrics.add_metric("ClaimRetries", MetricUnit.Count, setbacks.retries)
-        self._metrics.add_metric("TransactionConflicts", MetricUnit.Count, setbacks.conflicts)
+        add_count(self._metrics, "ClaimRetries", setbacks.retries)
+        add_count(self._metrics, "TransactionConflicts", setbacks.conflicts)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
 from rollcall.core.events import InvalidEvent
@@ -28,6 +27,7 @@ from rollcall.files.task import (
 )
 from rollcall.intake.intake import Intake, Rejection
 from rollcall.stack.keys import import_id_of
+from rollcall.stack.telemetry import add_count
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -77,8 +77,8 @@ class Importer:
                 self._upload(rejects, task.bucket, task.staged("rejects"))
         self._log.finish_part(task.key, task.run, part, batch_ids)
         self._logger.info("part imported", extra={**context, **part._asdict(), "batches": len(batch_ids)})
-        self._metrics.add_metric("RowsAccepted", MetricUnit.Count, part.accepted)
-        self._metrics.add_metric("RowsRejected", MetricUnit.Count, part.rejected)
+        add_count(self._metrics, "RowsAccepted", part.accepted)
+        add_count(self._metrics, "RowsRejected", part.rejected)
         progress = self._log.read(import_id)
         if progress.run == task.run and progress.taken_in and not progress.done:
             self._finish(task, progress)

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
@@ -23,6 +22,7 @@ from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused
 from rollcall.intake.intake import Intake, Taken
 from rollcall.stack.dynamo import Unavailable
 from rollcall.stack.settings import IngestSettings
+from rollcall.stack.telemetry import add_count
 
 MAX_WAIT_SECONDS = 10
 
@@ -158,8 +158,8 @@ async def post_events(
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
     taken = service(request, Intake).take(raws, principal.source, _request_id(request))
     metrics = service(request, Metrics)
-    metrics.add_metric("EventsAccepted", MetricUnit.Count, taken.accepted)
-    metrics.add_metric("EventsRejected", MetricUnit.Count, len(taken.rejected))
+    add_count(metrics, "EventsAccepted", taken.accepted)
+    add_count(metrics, "EventsRejected", len(taken.rejected))
     if taken.queue_errors:
         service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
     if taken.unavailable:
