@@ -1,9 +1,10 @@
 """What a load costs on AWS: on demand, without the free tier, at the prices in `prices.json`.
 
 The billed units follow from the code; comments name the file and function. A number that the code does not show is a
-constant with a comment. The estimate assumes that the archive is on, that every event is new, and that each batch has
-events of one day. It leaves out data transfer of the answers, storage of the logs, cold starts, retries, logins and
-reads of the archive: under a steady load, each is less than a fiftieth of the rest.
+constant with a comment. The estimate assumes that the archive is on, that every event is new and sound, that each batch
+has events of one day, and that the load is steady over the day. It leaves out data transfer of the answers, storage of
+the logs, cold starts, logins and reads of the archive: under a steady load, each is less than a fiftieth of the rest.
+No key of KMS is billed: the tables and queues are encrypted by keys that AWS owns, the buckets by those of S3.
 """
 
 import json
@@ -20,7 +21,7 @@ from rollcall.core.batch import MAX_BATCH_EVENTS, encode, make_batch
 from rollcall.core.events import parse_event
 from rollcall.counting.counters import MAX_WRITES, Vocabulary
 from rollcall.files.planner import PIECE_BYTES
-from rollcall.stack.dynamo import KEYS_PER_CALL, STATEMENTS_PER_CALL
+from rollcall.stack.dynamo import FIRST_BACKOFF_SECONDS, KEYS_PER_CALL, STATEMENTS_PER_CALL
 from rollcall.stack.queues import BYTES_PER_CALL, MESSAGES_PER_CALL
 from scripts.local import deploy, sample
 
@@ -30,7 +31,9 @@ KB = 1024
 GB = 1024**3
 # A twelfth of a year. Prices are by the month, and months differ in length by a tenth.
 DAYS_A_MONTH = 365 / 12
-MINUTES_A_MONTH = DAYS_A_MONTH * 24 * 60
+HOURS_A_MONTH = DAYS_A_MONTH * 24
+MINUTES_A_MONTH = HOURS_A_MONTH * 60
+SECONDS_A_DAY = 24 * 60 * 60
 
 # SQS bills each 64 KB of a request's payload as one request (Amazon SQS Pricing).
 SQS_CHUNK_BYTES = 64 * KB
@@ -46,6 +49,10 @@ CONSUMER_MICROSECONDS = 40.0
 # (measured on x86_64). A run that finds no batches only starts, lists and ends.
 COMPACTION_MICROSECONDS = 45.0
 COMPACTION_RUN_SECONDS = 2.0
+# To get a batch's object and write it to a file (measured on x86_64). The threads share a core.
+COMPACTED_BATCH_MICROSECONDS = 3_000.0
+# The objects in an answer to a LIST (Amazon S3 API Reference).
+KEYS_PER_LIST = 1_000
 # For FastAPI and Mangum, for a request of any size. A high guess.
 REQUEST_CPU_MICROSECONDS = 3_000.0
 # A function with this many MB has a whole core. One with less has a proportional share (AWS Lambda Developer Guide).
@@ -53,6 +60,11 @@ MEGABYTES_A_CORE = 1_769
 # How long a function waits for an answer of DynamoDB or SQS. Reads take about 5 ms; batches of 25 writes and
 # transactions take about 15. They are made one after the other, so waiting takes most of an invocation, not the CPU.
 WAIT_MILLISECONDS = 15.0
+# How long the consumer waits for S3 to put a batch's object. A guess: small PUTs take some tens of milliseconds.
+PUT_MILLISECONDS = 30.0
+# The largest share of the time that a shard's counter item may be held by a transaction. Retries keep up no longer if
+# it is more, so that a stack with more batches gets more shards.
+MOST_BUSY = 0.5
 # If messages come faster than the consumers take them, Lambda delivers several at a time, which is cheaper.
 MESSAGES_AN_INVOCATION = 1
 # For GET /stats/*, which reads with 16 threads.
@@ -60,14 +72,25 @@ READ_MILLISECONDS = 50.0
 
 # Measured: the lines that a handler writes with Powertools' Logger and Metrics, with names and ids of a real stack.
 REQUEST_LINE_BYTES = 500
-INGEST_METRICS_BYTES = 280
+INGEST_METRICS_BYTES = 210
 BATCH_LINE_BYTES = 600
-CONSUMER_METRICS_BYTES = 680
-# The lines START, END and REPORT, which Lambda writes for each invocation.
-LAMBDA_LINES_BYTES = 350
-# The metrics of a stack in use: 2 of ingest, 8 of the consumer for a batch without failures, and 4 of compaction. Each
-# has one dimension. CloudWatch bills the hours in which a metric is emitted, so an idle stack pays for none.
-METRICS_IN_USE = 14
+CONSUMER_METRICS_BYTES = 330
+COMPACTION_LINE_BYTES = 450
+# The lines platform.start and platform.report in JSON, which Lambda writes for each invocation if `SystemLogLevel` is
+# INFO. At WARN it writes only about what fails (AWS Lambda Developer Guide, log-level filtering).
+LAMBDA_LINES_BYTES = 360
+# CloudWatch bills a metric for the hours in which it is emitted. Each has one dimension. The functions emit no zeros.
+# In an hour with a request: by ingest, then by the consumer.
+METRICS_OF_EVENTS = ("EventsAccepted", "BatchAge", "BatchesApplied", "EventsInserted")
+# In an hour after it.
+METRICS_OF_COMPACTION = ("BatchesCompacted", "RowsCompacted", "DaysWritten")
+METRICS_OF_UPLOADS = ("RowsAccepted",)
+METRICS_OF_CONFLICTS = ("TransactionConflicts",)
+# In an hour in which something is not as the estimate assumes; it leaves them out.
+OTHER_METRICS = (
+    *("EventsRejected", "RowsRejected", "EventsDuplicates", "EventsConflicts", "EventsRefused", "BatchesRepeated"),
+    *("ClaimRetries", "CompactionConflicts", "MessagesFailed", "MessagesUndecodable"),
+)
 
 # Sizes of stored items, measured on sample events. DynamoDB adds 100 bytes to each (Developer Guide, item sizes).
 ITEM_OVERHEAD_BYTES = 100
@@ -150,6 +173,8 @@ class Stack:
     polled_queues: int
     alarm_metrics: int
     dashboards: int
+    lambda_lines: bool
+    """Whether Lambda logs each invocation."""
 
     @classmethod
     def of_template(cls, template: Mapping[str, Any]) -> "Stack":
@@ -176,6 +201,7 @@ class Stack:
                 for alarm in _of_type(template, "AWS::CloudWatch::Alarm").values()
             ),
             dashboards=len(_of_type(template, "AWS::CloudWatch::Dashboard")),
+            lambda_lines=defaults["SystemLogLevel"] != "WARN",
         )
 
 
@@ -192,7 +218,7 @@ def _of_type(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, A
 
 @dataclass(frozen=True)
 class Load:
-    """What a stack has to do on a day.
+    """What a stack has to do on a day. A load without events, requests and uploads is an idle stack's.
 
     Events come by POST /events, `batch_size` in a request. Each user has at least one event. The microseconds are CPU
     time for an event.
@@ -215,7 +241,7 @@ class Load:
 
 @dataclass(frozen=True)
 class BatchUnits:
-    """The billed units of one POST /events, from the request to the counters."""
+    """The billed units of one POST /events, from the request to the counters and the archive's file of the day."""
 
     write_units: float
     read_units: float
@@ -224,6 +250,9 @@ class BatchUnits:
     consumer_gb_seconds: float
     invocations: float
     log_bytes: float
+    s3_puts: float
+    s3_gets: float
+    compaction_gb_seconds: float
 
 
 @dataclass(frozen=True)
@@ -280,11 +309,11 @@ def estimate(load: Load, stack: Stack, prices: Prices) -> Estimate:
     events = load.events * DAYS_A_MONTH
     return Estimate(
         [
-            *_intake(load, stack, prices),
+            *(_intake(load, stack, prices) if events else ()),
             *_reads(load, stack, prices),
             *_storage(load, stack, prices),
-            Line("CloudWatch", "custom metrics", Part.STANDING, METRICS_IN_USE, prices["custom_metrics"]),
-            *_standing(stack, prices),
+            Line("CloudWatch", "custom metrics", Part.STANDING, metric_months(load, stack), prices["custom_metrics"]),
+            *_standing(load, stack, prices),
         ],
         events,
     )
@@ -292,7 +321,29 @@ def estimate(load: Load, stack: Stack, prices: Prices) -> Estimate:
 
 def idle(stack: Stack, prices: Prices) -> Estimate:
     """The estimate for a month without requests, for a stack that stores nothing."""
-    return Estimate(list(_standing(stack, prices)))
+    return Estimate([line for line in estimate(Load(0, 0), stack, prices).lines if line.quantity])
+
+
+def metric_months(load: Load, stack: Stack) -> float:
+    """The custom metrics that a load has emitted, each for the share of the hours in which it is emitted."""
+    if not load.events:
+        return 0.0
+    requests_an_hour = load.events / load.batch_size / 24
+    conflicts_an_hour = requests_an_hour * len(_messages(load.batch_size)) * conflicts(load, stack)
+    metrics = len(METRICS_OF_EVENTS) + len(METRICS_OF_COMPACTION) + len(METRICS_OF_UPLOADS) * (load.uploaded_gb > 0)
+    return metrics * min(1.0, requests_an_hour) + len(METRICS_OF_CONFLICTS) * min(1.0, conflicts_an_hour)
+
+
+def conflicts(load: Load, stack: Stack) -> float:
+    """The transactions of a batch, on average, that DynamoDB cancels since another one holds the day's counter item.
+
+    Transactions of a steady load come at random. So one is cancelled with the probability that its shard's item is
+    held, and so is each retry.
+    """
+    batches = load.events / load.batch_size * len(_messages(load.batch_size))
+    busy = batches / SECONDS_A_DAY * WAIT_MILLISECONDS / 1000 / stack.counter_shards
+    busy = min(MOST_BUSY, busy)
+    return busy / (1 - busy)
 
 
 def _intake(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
@@ -310,10 +361,9 @@ def _intake(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield line("DynamoDB", "writes", units.write_units, "dynamodb_write_units")
     yield line("DynamoDB", "reads", units.read_units, "dynamodb_read_units")
     yield line("CloudWatch Logs", "ingestion", units.log_bytes / GB, "log_ingestion")
-    # One object for each message (claims.py).
-    yield line("S3", "archive", len(_messages(load.batch_size)), "s3_puts")
-    compaction = load.batch_size * _seconds(COMPACTION_MICROSECONDS, 0, stack.memory["CompactFunction"])
-    yield line("Lambda", "compaction", compaction * stack.memory["CompactFunction"] / KB, "lambda_gb_seconds")
+    yield line("S3", "archive, PUT and LIST", units.s3_puts, "s3_puts")
+    yield line("S3", "compaction, GET", units.s3_gets, "s3_gets")
+    yield line("Lambda", "compaction", units.compaction_gb_seconds, "lambda_gb_seconds")
 
 
 def batch_units(load: Load, stack: Stack) -> BatchUnits:
@@ -324,6 +374,7 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
     # consumers at random, so on average this many consumers meet it. That all consumers run is the dearest case.
     met_by = stack.consumers * (1 - (1 - 1 / stack.consumers) ** (1 / user_days))
     new_users = user_days * NEW_USER_SHARE
+    cancelled = conflicts(load, stack)
     consumer_seconds = 0.0
     for size in sizes:
         unknown, new = size * user_days * met_by, size * user_days
@@ -335,6 +386,9 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
             + _calls(new, STATEMENTS_PER_CALL)
             + _calls(new, KEYS_PER_CALL)
             + _calls(size * new_users, STATEMENTS_PER_CALL)
+            # The archive (bucket.py), and the transactions that are cancelled, each with its pause (dynamo.py).
+            + PUT_MILLISECONDS / WAIT_MILLISECONDS
+            + cancelled * (1 + FIRST_BACKOFF_SECONDS * 1000 / 2 / WAIT_MILLISECONDS)
         )
         consumer_seconds += _seconds(size * load.consumer_microseconds, answers, stack.memory["ConsumerFunction"])
     sends = _sends([_encoded_bytes(size) for size in sizes])
@@ -342,14 +396,19 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
     ingest_cpu = REQUEST_CPU_MICROSECONDS + load.batch_size * load.ingest_microseconds
     ingest_seconds = _seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
     consumed = len(sizes) / MESSAGES_AN_INVOCATION
+    compaction_cpu = load.batch_size * COMPACTION_MICROSECONDS + len(sizes) * COMPACTED_BATCH_MICROSECONDS
+    compaction_memory = stack.memory["CompactFunction"]
+    lambda_lines = LAMBDA_LINES_BYTES if stack.lambda_lines else 0
     return BatchUnits(
         # The gate takes a token (gate.py). A write unit is for 1 KB; an event has a quarter of that.
         write_units=1
         + load.batch_size * (1 + user_days + 2 * new_users)
-        + sum(1 + transaction_units(size, load.event_types) for size in sizes),
-        # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part); a half for each pair that a consumer
-        # does not remember; a half for the first day of each new pair.
-        read_units=1 + len(sizes) + load.batch_size * user_days * (met_by + 1) / 2,
+        # The mark, the transaction, and those before it that were cancelled: AWS does not say that they are free.
+        + sum(1 + (1 + cancelled) * transaction_units(size, load.event_types) for size in sizes),
+        # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part), and 1 when it is compacted
+        # (receipts.py, finished); a half for each pair that a consumer does not remember; a half for the first day of
+        # each new pair.
+        read_units=1 + 2 * len(sizes) + load.batch_size * user_days * (met_by + 1) / 2,
         # A message is received with its body, and deleted without it.
         sqs_requests=sum(map(_chunks, sends)) + sum(_chunks(_encoded_bytes(size)) + 1 for size in sizes),
         ingest_gb_seconds=ingest_seconds * stack.memory["IngestFunction"] / KB,
@@ -357,9 +416,13 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
         invocations=1 + consumed,
         log_bytes=REQUEST_LINE_BYTES
         + INGEST_METRICS_BYTES
-        + LAMBDA_LINES_BYTES
+        + lambda_lines
         + len(sizes) * BATCH_LINE_BYTES
-        + consumed * (CONSUMER_METRICS_BYTES + LAMBDA_LINES_BYTES),
+        + consumed * (CONSUMER_METRICS_BYTES + lambda_lines),
+        # An object for each batch (claims.py), which compaction lists and gets (compaction.py). Deleting it is free.
+        s3_puts=len(sizes) * (1 + 1 / KEYS_PER_LIST),
+        s3_gets=len(sizes),
+        compaction_gb_seconds=_seconds(compaction_cpu, 0, compaction_memory) * compaction_memory / KB,
     )
 
 
@@ -391,7 +454,7 @@ def _reads(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     requests = load.requests + load.scrapes
     seconds = READ_MILLISECONDS / 1000 + _seconds(REQUEST_CPU_MICROSECONDS, 2, stack.memory["StatsFunction"])
     gb_seconds = seconds * stack.memory["StatsFunction"] / KB
-    log_bytes = REQUEST_LINE_BYTES + LAMBDA_LINES_BYTES
+    log_bytes = REQUEST_LINE_BYTES + (LAMBDA_LINES_BYTES if stack.lambda_lines else 0)
 
     def line(service: str, what: str, quantity: float, price: str) -> Line:
         return Line(service, what, Part.READS, quantity * DAYS_A_MONTH, prices[price])
@@ -418,8 +481,10 @@ def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     )
     stored = sum(count * (size + ITEM_OVERHEAD_BYTES) for count, size in items) * DAYS_A_MONTH / GB
     # Point-in-time recovery is billed for the tables without their indexes (Developer Guide).
+    yield Line("DynamoDB", "storage", Part.STORAGE, stored, prices["dynamodb_storage"])
+    # The index `first_day` has all four attributes of a user's item: the table's keys and its own.
     index = load.users * NEW_USER_SHARE * (FIRST_DAY_BYTES + ITEM_OVERHEAD_BYTES) * DAYS_A_MONTH / GB
-    yield Line("DynamoDB", "storage", Part.STORAGE, stored + index, prices["dynamodb_storage"])
+    yield Line("DynamoDB", "index's storage", Part.STORAGE, index, prices["dynamodb_storage"])
     yield Line("DynamoDB", "recovery", Part.STORAGE, stored, prices["dynamodb_recovery"])
     kept = load.uploaded_gb * stack.upload_days
     yield Line("S3", "uploads", Part.STORAGE, kept, prices["s3_storage"])
@@ -430,11 +495,22 @@ def _storage(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     yield Line("S3", "requests", Part.STORAGE, pieces, prices["s3_puts"])
 
 
-def _standing(stack: Stack, prices: Prices) -> Iterator[Line]:
+def _standing(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     polls = stack.polled_queues * POLLERS * POLLS_A_MINUTE * MINUTES_A_MONTH
     yield Line("SQS", "polling by Lambda", Part.STANDING, polls, prices["sqs_requests"])
-    runs = DAYS_A_MONTH * 24 * COMPACTION_RUN_SECONDS * stack.memory["CompactFunction"] / KB
-    yield Line("Lambda", "compaction, each hour", Part.STANDING, runs, prices["lambda_gb_seconds"])
+    # Compaction runs each hour, batches or none. It lists them, and after an hour with events it gets and puts the
+    # day's file.
+    days = HOURS_A_MONTH * min(1.0, load.events / load.batch_size / 24)
+    gb_seconds = HOURS_A_MONTH * COMPACTION_RUN_SECONDS * stack.memory["CompactFunction"] / KB
+    log_bytes = COMPACTION_LINE_BYTES + (LAMBDA_LINES_BYTES if stack.lambda_lines else 0)
+    for service, what, quantity, price in (
+        ("Lambda", "compaction, each hour", gb_seconds, "lambda_gb_seconds"),
+        ("Lambda", "compaction, invocations", HOURS_A_MONTH, "lambda_requests"),
+        ("S3", "compaction, LIST and PUT", HOURS_A_MONTH + days, "s3_puts"),
+        ("S3", "compaction, GET", days, "s3_gets"),
+        ("CloudWatch Logs", "ingestion of compaction", HOURS_A_MONTH * log_bytes / GB, "log_ingestion"),
+    ):
+        yield Line(service, what, Part.STANDING, quantity, prices[price])
     yield Line("CloudWatch", "alarms", Part.STANDING, stack.alarm_metrics, prices["alarm_metrics"])
     yield Line("CloudWatch", "dashboard", Part.STANDING, stack.dashboards, prices["dashboards"])
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from rollcall.core.events import parse_event
 from scripts.cli import app
-from scripts.local import sample
+from scripts.local import deploy, sample
 from scripts.operate import cost
 from scripts.operate.cost import (
     DAYS_A_MONTH,
@@ -25,6 +26,7 @@ from scripts.operate.cost import (
     idle,
     transaction_units,
 )
+from tests.unit.test_observability import EMITTED
 
 PRICES = Prices.read()
 STACK = Stack(
@@ -35,6 +37,7 @@ STACK = Stack(
     polled_queues=2,
     alarm_metrics=13,
     dashboards=1,
+    lambda_lines=False,
 )
 LOAD = Load(events=100_000, users=10_000, requests=1_000, scrapes=1_440, uploaded_gb=0.5)
 
@@ -48,11 +51,14 @@ def test_the_units_of_a_batch_of_500_add_up() -> None:
     units = batch_units(LOAD, STACK)
     # 500 events, 50 new user-days, two for each new user; the token, the mark, the receipt and the counters.
     assert units.write_units == pytest.approx(500 + 50 + 2 * 50 * NEW_USER_SHARE + 1 + 1 + 2 + 2)
-    # The gate, the receipt, the first days; a pair is asked for by those of 10 consumers that 10 events fall to.
-    assert units.read_units == pytest.approx(1 + 1 + 50 / 2 + 50 * 10 * (1 - 0.9**10) / 2)
+    # The gate, the receipt, and again when the batch is compacted, the first days; a pair is asked for by those of 10
+    # consumers that 10 events fall to.
+    assert units.read_units == pytest.approx(1 + 1 + 1 + 50 / 2 + 50 * 10 * (1 - 0.9**10) / 2)
     # 500 events are half a chunk: sent, received, deleted.
     assert units.sqs_requests == 3
     assert units.invocations == 2
+    # Compaction lists a thousand objects at a time and gets each.
+    assert (units.s3_puts, units.s3_gets) == (1.001, 1)
 
 
 def test_the_units_are_those_that_the_benchmark_counts() -> None:
@@ -98,7 +104,8 @@ def test_twice_the_load_costs_twice_but_for_what_stands() -> None:
     for part in (Part.INTAKE, Part.READS, Part.STORAGE):
         assert one.dollars(part) > 0
         assert two.dollars(part) == pytest.approx(2 * one.dollars(part))
-    assert two.dollars(Part.STANDING) == one.dollars(Part.STANDING)
+    # Conflicts are twice as frequent, and the hours that have one.
+    assert two.dollars(Part.STANDING) == pytest.approx(one.dollars(Part.STANDING), rel=1e-4)
     assert two.per_million(Part.INTAKE) == pytest.approx(one.per_million(Part.INTAKE))
 
 
@@ -117,16 +124,87 @@ def test_an_idle_stack_has_what_stands_and_nothing_else() -> None:
     assert {line.part for line in found.lines} == {Part.STANDING}
     # Two queues polled by five every 20 seconds, 13 metrics of alarms, a dashboard.
     polls = 2 * 5 * 3 * 60 * 24 * DAYS_A_MONTH
-    # And the archive, looked at each hour.
-    compaction = 24 * DAYS_A_MONTH * cost.COMPACTION_RUN_SECONDS * 1769 / 1024 * 0.0000133334
+    # And the archive, which is listed each hour, with a line about it.
+    run = cost.COMPACTION_RUN_SECONDS * 1769 / 1024 * 0.0000133334 + (0.2 + 5) / MILLION
+    compaction = 24 * DAYS_A_MONTH * (run + cost.COMPACTION_LINE_BYTES * 0.5 / cost.GB)
     assert found.dollars() == pytest.approx(polls * 0.4 / MILLION + compaction + 13 * 0.10 + 3)
 
 
 def test_each_batch_is_a_put_of_the_archive() -> None:
     for size, puts in ((1, MILLION), (500, 2_000), (1_000, 2_000)):
         found = cost.of_batch_size(size, STACK, PRICES)
-        (line,) = [one for one in found.lines if (one.service, one.what, one.part) == ("S3", "archive", Part.INTAKE)]
-        assert line.quantity / found.events * MILLION == pytest.approx(puts)
+        quantities = {
+            line.what: line.quantity for line in found.lines if (line.service, line.part) == ("S3", Part.INTAKE)
+        }
+        gets = quantities.pop("compaction, GET")
+        (listed_and_put,) = quantities.values()
+        assert listed_and_put / found.events * MILLION == pytest.approx(puts * 1.001)
+        assert gets / found.events * MILLION == pytest.approx(puts)
+
+
+def test_the_tables_have_an_index_whose_storage_is_paid_and_not_its_recovery() -> None:
+    lines = {line.what: line.quantity for line in estimate(LOAD, STACK, PRICES).lines if line.part == Part.STORAGE}
+    new_users = 10_000 * NEW_USER_SHARE * DAYS_A_MONTH
+    assert lines["index's storage"] * cost.GB == pytest.approx(new_users * (47 + 100))
+    assert lines["recovery"] == lines["storage"]
+
+
+def test_transactions_conflict_by_the_share_of_time_that_a_shards_item_is_held() -> None:
+    # 8 batches a second on 4 shards hold each for 2 x 15 ms a second.
+    busy = Load(events=8 * 86_400, users=86_400, batch_size=1)
+    assert cost.conflicts(busy, STACK) == pytest.approx(0.03 / 0.97)
+    assert cost.conflicts(busy, replace(STACK, counter_shards=8)) == pytest.approx(0.015 / 0.985)
+    # However many there are, a stack whose retries keep up has shards for them.
+    assert cost.conflicts(replace(busy, events=86_400_000), STACK) == 1
+
+
+def test_a_transaction_that_is_cancelled_is_paid_and_waited_for() -> None:
+    load = Load(events=8 * 86_400, users=86_400, batch_size=1)
+    few, many = replace(STACK, counter_shards=64), replace(STACK, counter_shards=1)
+    cancelled = cost.conflicts(load, many) - cost.conflicts(load, few)
+    units, more = batch_units(load, few), batch_units(load, many)
+    assert more.write_units - units.write_units == pytest.approx(cancelled * transaction_units(1, 20))
+    assert more.consumer_gb_seconds > units.consumer_gb_seconds
+
+
+def test_the_consumer_waits_for_its_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = batch_units(LOAD, STACK).consumer_gb_seconds
+    monkeypatch.setattr(cost, "PUT_MILLISECONDS", 0.0)
+    assert waited - batch_units(LOAD, STACK).consumer_gb_seconds == pytest.approx(0.030 * 512 / 1024)
+
+
+def test_small_batches_cost_more_to_compact() -> None:
+    small, large = cost.of_batch_size(1, STACK, PRICES), cost.of_batch_size(500, STACK, PRICES)
+    one, other = (
+        sum(line.dollars for line in found.lines if line.what.startswith("compaction") and line.part == Part.INTAKE)
+        for found in (small, large)
+    )
+    assert one > 10 * other
+
+
+def test_lines_that_lambda_writes_are_paid_where_it_writes_them() -> None:
+    loud = batch_units(LOAD, replace(STACK, lambda_lines=True))
+    assert loud.log_bytes - batch_units(LOAD, STACK).log_bytes == 2 * cost.LAMBDA_LINES_BYTES
+    assert loud.log_bytes == pytest.approx(2 * 360 + 500 + 210 + 600 + 330)
+
+
+def test_a_custom_metric_is_paid_for_the_hours_in_which_it_is_emitted() -> None:
+    # Two requests a day are in two hours. Four metrics of the events, and three of compaction an hour later.
+    assert cost.metric_months(Load(events=2, users=2, batch_size=1), STACK) == pytest.approx(7 * 2 / 24, rel=1e-3)
+    assert cost.metric_months(Load(events=24_000, users=2, batch_size=1_000), STACK) == pytest.approx(7, rel=1e-3)
+    uploads = Load(events=24_000, users=2, batch_size=1_000, uploaded_gb=1)
+    assert cost.metric_months(uploads, STACK) == pytest.approx(8, rel=1e-3)
+    # With a conflict in each hour, that too.
+    assert cost.metric_months(Load(events=MILLION, users=MILLION, batch_size=1), STACK) == 8
+    assert cost.metric_months(Load(events=0, users=0), STACK) == 0
+
+
+def test_the_estimate_knows_every_metric_that_the_code_emits() -> None:
+    known = [
+        *(*cost.METRICS_OF_EVENTS, *cost.METRICS_OF_COMPACTION, *cost.METRICS_OF_UPLOADS),
+        *(*cost.METRICS_OF_CONFLICTS, *cost.OTHER_METRICS),
+    ]
+    assert sorted(known) == sorted(EMITTED)
 
 
 def test_larger_requests_cost_less_an_event() -> None:
@@ -166,6 +244,10 @@ def test_the_stack_is_read_from_the_template() -> None:
     assert (stack.polled_queues, stack.dashboards, stack.upload_days) == (2, 1, 30)
     # Five alarms on a metric, one on the throttles of nine functions, one on a share.
     assert stack.alarm_metrics == 5 + 9 + 2
+    assert not stack.lambda_lines
+    loud = deepcopy(deploy.template())
+    loud["Parameters"]["SystemLogLevel"]["Default"] = "INFO"
+    assert Stack.of_template(loud).lambda_lines
 
 
 def test_prices_have_a_date_a_region_and_each_a_unit_and_a_page() -> None:

@@ -23,6 +23,7 @@ from rollcall.intake.intake import Intake, Rejection, Taken
 from rollcall.stack.dynamo import ATTEMPTS, Dynamo, Setbacks, Unavailable
 from rollcall.stack.queues import DeadLetterQueue
 from rollcall.stack.telemetry import add_count
+from scripts.operate import cost
 from tests.support import OpenGate, ingest_settings, pass_over
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
@@ -185,6 +186,32 @@ def test_what_became_of_a_batch_s_events_is_measured(
         "EventsConflicts": ("Count", [2.0]),
         "EventsRefused": ("Count", [1.0]),
     }
+
+
+def test_a_sound_batch_has_the_metrics_emitted_that_the_estimate_of_the_cost_has(
+    consume: Callable[..., None],
+    metrics: Metrics,
+    logger: Logger,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def emitted() -> str:
+        metrics.flush_metrics()
+        metrics.clear_metrics()
+        return capsys.readouterr().out
+
+    client_that_takes(Taken([batch_of()], [], 0, []), metrics, logger).post("/events", json=[{}])
+    ingest_line = emitted()
+    consume(StubClaims(lambda: Applied(Receipt(500, 500, 0, 0, 0), repeated=False)), encode(batch_of()))
+    consumer_line = emitted()
+    stub = SimpleNamespace(run=lambda _: Compacted(batches=1, rows=500, days=1))
+    Compaction(cast(Compactor, stub), logger, metrics).handle(lambda: 900_000)
+    compaction_line = emitted()
+
+    names = [name for line in (ingest_line, consumer_line) for name in json.loads(line) if name[0].isupper()]
+    assert names == [*cost.METRICS_OF_EVENTS]
+    assert [name for name in json.loads(compaction_line) if name[0].isupper()] == [*cost.METRICS_OF_COMPACTION]
+    assert len(ingest_line) == pytest.approx(cost.INGEST_METRICS_BYTES, rel=0.05)
+    assert len(consumer_line) == pytest.approx(cost.CONSUMER_METRICS_BYTES, rel=0.05)
 
 
 def test_a_compaction_of_nothing_measures_nothing(metrics: Metrics, logger: Logger) -> None:
