@@ -184,12 +184,23 @@ def test_ten_thousand_good_events_follow_forty_that_cannot_be_written(stack: Sta
 
 def test_event_types_of_any_characters_are_counted_apart(stack: Stack) -> None:
     kinds = ["a#b", "#", "dau", "overflow", "pk", "\0", "a\0b", "🎉", "é", "e\u0301", " ", "sk", "%", ":0", "x" * 128]
+    kinds += ["~0;", "~", "\u200b", "\n"]
     stack.warm.apply(batch(*(event(number, kind=kind) for number, kind in enumerate(kinds))))
     found = {
         row.event_type: row.events for row in TopEvents("2025-08-01", "2025-08-01", 100).from_counters(stack.counters)
     }
     assert found == dict.fromkeys(kinds, 1)
+    assert all(name.isprintable() for item in scan(stack.client, stack.tables.stats) for name in item)
     stack.check()
+
+
+def test_a_type_that_was_counted_before_names_were_escaped_goes_on_from_there(stack: Stack) -> None:
+    for shard in range(stack.tables.counter_shards):
+        item = {"pk": {"S": counts_key(shard)}, "sk": {"S": "2025-08-01"}, "#\0": {"N": "20"}}
+        stack.client.put_item(TableName=stack.tables.stats, Item=item)
+    stack.warm.apply(batch(event(1, kind="\0")))
+    counted = TopEvents("2025-08-01", "2025-08-01", 5).from_counters(stack.counters)
+    assert counted == [("\0", 20 * stack.tables.counter_shards + 1)]
 
 
 def test_user_ids_of_any_characters_are_users_apart(stack: Stack) -> None:

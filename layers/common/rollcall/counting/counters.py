@@ -17,7 +17,7 @@ MAX_WRITES = 99
 INLINE_BYTES = 3 * 1024
 INLINE_TYPES = 150
 # The size of an attribute without its name: a number of up to 10 digits, and DynamoDB's overhead.
-_NUMBER_BYTES = 8
+_NUMBER_BYTES = 7
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Vocabulary:
         """Add an event type if there is room; returns whether the vocabulary has it now."""
         if event_type in self.types:
             return True
-        size = len(event_type.encode()) + _NUMBER_BYTES
+        size = len(type_attribute(event_type).encode()) + _NUMBER_BYTES
         if len(self.types) >= INLINE_TYPES or self.size + size > INLINE_BYTES:
             return False
         self.types.add(event_type)

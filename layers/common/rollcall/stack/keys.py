@@ -5,6 +5,7 @@ client wrote comes last in the key.
 """
 
 import hashlib
+import re
 import zlib
 from typing import NamedTuple
 
@@ -21,6 +22,30 @@ BATCHES = "batches/"
 _BATCH_SUFFIX = ".json.gz"
 ARCHIVED_DAYS = "events/day="
 _DAY_SUFFIX = "/events.parquet"
+
+# What stays as it is in an attribute's name: ranges of characters that every Python takes for printable. Fixed, since
+# what else is printable depends on the version of Unicode. All other characters are escaped.
+_PRINTABLE = (
+    " -~"  # ASCII
+    "\u00a1-\u00ac\u00ae-\u024f"  # Latin
+    "\u0388-\u038a\u038e-\u03a1\u03a3-\u03ff"  # Greek
+    "\u0400-\u052f"  # Cyrillic
+    "\u0531-\u0556\u0561-\u0587"  # Armenian
+    "\u05d0-\u05ea"  # Hebrew
+    "\u0620-\u064a\u0660-\u06d3"  # Arabic
+    "\u0900-\u097f"  # Devanagari
+    "\u0e01-\u0e3a\u0e3f-\u0e5b"  # Thai
+    "\u10d0-\u10ff"  # Georgian
+    "\u1e00-\u1eff"  # Latin of Vietnamese and others
+    "\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u23ff\u2500-\u27bf"  # punctuation, currencies, symbols
+    "\u3001-\u303f\u3041-\u3096\u30a0-\u30ff\u3400-\u4dbf\u4e00-\u9ffc\uac00-\ud7a3\uff01-\uff5e"  # East Asia
+    "\U0001f300-\U0001f64f\U0001f680-\U0001f6c5\U0001f900-\U0001f971"  # emoji
+)
+_ESCAPE = "~"
+# `~` and the code point, in hex. A surrogate is no character, so nothing escapes one.
+_ESCAPED = re.compile("~(?!d[89a-f]..;)(0|[1-9a-f][0-9a-f]{0,4}|10[0-9a-f]{4});")
+# Of the escape characters, those alone that would be read as the beginning of an escaped character.
+_TO_ESCAPE = re.compile(f"[^{_PRINTABLE}]|(?={_ESCAPED.pattern})~")
 
 
 class Tables(NamedTuple):
@@ -133,20 +158,33 @@ def day_of_object(key: str) -> str:
 
 
 def type_attribute(event_type: str) -> str:
-    """The attribute of a day's counter item that counts an event type."""
-    return _TYPE_PREFIX + event_type
+    """The attribute of a day's counter item that counts an event type: printable, whatever the type holds."""
+    return _TYPE_PREFIX + _escaped(event_type)
 
 
 def source_attribute(source: str) -> str:
-    """The attribute of a day's counter item that counts the events of a source."""
-    return _SOURCE_PREFIX + source
+    """The attribute of a day's counter item that counts the events of a source: printable, whatever it holds."""
+    return _SOURCE_PREFIX + _escaped(source)
 
 
 def counted_source(attribute: str) -> str | None:
     """The source that an attribute of a day's counter item counts, or None for any other attribute."""
-    return attribute[len(_SOURCE_PREFIX) :] if attribute.startswith(_SOURCE_PREFIX) else None
+    return _unescaped(attribute[len(_SOURCE_PREFIX) :]) if attribute.startswith(_SOURCE_PREFIX) else None
 
 
 def counted_type(attribute: str) -> str | None:
     """The event type that an attribute of a day's counter item counts, or None for any other attribute."""
-    return attribute[len(_TYPE_PREFIX) :] if attribute.startswith(_TYPE_PREFIX) else None
+    return _unescaped(attribute[len(_TYPE_PREFIX) :]) if attribute.startswith(_TYPE_PREFIX) else None
+
+
+def _escaped(name: str) -> str:
+    """A name with `~`, its code point in hex and `;` in place of each character that might not be printable."""
+    # What most names are. Of ASCII, the same characters are printable for every Python.
+    if name.isascii() and name.isprintable() and _ESCAPE not in name:
+        return name
+    return _TO_ESCAPE.sub(lambda found: f"~{ord(found[0]):x};", name)
+
+
+def _unescaped(name: str) -> str:
+    """The inverse of `_escaped`. A name that was stored before there were escapes is read as it is."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), name) if _ESCAPE in name else name
