@@ -6,7 +6,7 @@ TARGET ?= direct
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run import test test-dynamodb e2e e2e-localstack sam-local bench figures soak lint lint-sam format lock
+.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local bench figures soak lint lint-sam format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(VENV)/.test ## Run all tests
 test-dynamodb: $(VENV)/.test ## Run the integration tests against another DynamoDB: DYNAMODB=http://127.0.0.1:8000
 	@test -n "$(DYNAMODB)" || { echo "name the endpoint: make test-dynamodb DYNAMODB=http://127.0.0.1:8000" >&2; exit 2; }
 	ROLLCALL_TEST_DYNAMODB="$(DYNAMODB)" $(BIN)/pytest -n auto --dist loadgroup tests/integration
+
+test-botocore: $(VENV)/.test ## Run the tests of the AWS clients on the oldest supported, the pinned and the newest botocore
+	@$(BIN)/python -m scripts.botocores
 
 e2e: $(VENV)/.test ## Run the end-to-end tests: make e2e TARGET=direct, sam or sam-local
 	@test "$(TARGET)" = direct || $(MAKE) $(VENV)/.sam

@@ -5,27 +5,61 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any
 from unittest import mock
 
+import boto3
+import botocore.serialize
+import botocore.session
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from rollcall.stack import clients as aws
+from tests.integration.conftest import LOADER
 from tests.support import create_tables, delete_tables, scan
 
 
+class AnotherRelease:
+    """The data of another release of the SDK: those of this one, but for changes of the services' models."""
+
+    def __init__(self) -> None:
+        self.changes: list[Callable[[dict[str, Any]], None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LOADER, name)
+
+    def load_service_model(self, service: str, kind: str, *version: Any, **named: Any) -> dict[str, Any]:
+        model: dict[str, Any] = LOADER.load_service_model(service, kind, *version, **named)
+        if kind == "service-2" and self.changes:
+            model = deepcopy(model)
+            for change in self.changes:
+                change(model)
+        return model
+
+
 @pytest.fixture
-def fast(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def release(monkeypatch: pytest.MonkeyPatch) -> AnotherRelease:
+    """What the clients that a test makes find of the SDK's data."""
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     for name, value in (
-        ("AWS_ENDPOINT_URL", dynamodb.meta.endpoint_url),
         ("AWS_DEFAULT_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ):
         monkeypatch.setenv(name, value)
+    core = botocore.session.get_session()
+    made = AnotherRelease()
+    core.register_component("data_loader", made)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=core))
+    return made
+
+
+@pytest.fixture
+def fast(dynamodb: Any, release: AnotherRelease, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", dynamodb.meta.endpoint_url)
     return aws.dynamodb()
 
 
@@ -188,3 +222,102 @@ def test_an_answer_that_was_damaged_on_its_way_is_asked_for_again(fast: Any) -> 
         found = fast.query(TableName="table", KeyConditionExpression="pk = :p", ExpressionAttributeValues={})
     assert found["Items"] == [{"pk": {"S": "p"}}]
     assert not answers
+
+
+def without(shape: str, member: str) -> Callable[[dict[str, Any]], None]:
+    def change(model: dict[str, Any]) -> None:
+        del model["shapes"][shape]["members"][member]
+
+    return change
+
+
+def metadata(**changed: Any) -> Callable[[dict[str, Any]], None]:
+    def change(model: dict[str, Any]) -> None:
+        model["metadata"].update(changed)
+
+    return change
+
+
+def without_query(model: dict[str, Any]) -> None:
+    del model["operations"]["Query"]
+
+
+def is_plain(client: Any) -> bool:
+    """Whether a client checks parameters as boto3's own does."""
+    service = client.meta.service_model.service_name
+    ask = client.list_tables if service == "dynamodb" else client.list_buckets
+    name = "Limit" if service == "dynamodb" else "MaxBuckets"
+
+    def answer(**_: object) -> tuple[Any, dict[str, Any]]:
+        return mock.Mock(status_code=200), {}
+
+    with handled(client, f"before-call.{service}", answer):
+        try:
+            ask(**{name: "a text"})
+        except ParamValidationError:
+            return True
+    return False
+
+
+def test_the_sdk_that_is_installed_has_all_that_the_fast_clients_rely_on(
+    release: AnotherRelease, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not is_plain(aws.dynamodb())
+    assert not is_plain(aws.s3())
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        (without("BatchStatementRequest", "Parameters"), "BatchExecuteStatement.Statements.Parameters"),
+        (without("KeysAndAttributes", "ConsistentRead"), "BatchGetItem.RequestItems.ConsistentRead"),
+        (
+            without("Put", "ReturnValuesOnConditionCheckFailure"),
+            "TransactWriteItems.TransactItems.Put.ReturnValuesOnConditionCheckFailure",
+        ),
+        (without("QueryOutput", "LastEvaluatedKey"), "Query.LastEvaluatedKey"),
+        (without_query, "Query"),
+        (metadata(jsonVersion="1.1"), "jsonVersion 1.0"),
+        (metadata(targetPrefix="DynamoDB_20991231"), "targetPrefix DynamoDB_20120810"),
+        (metadata(protocol="rest-json", protocols=["rest-json"]), "protocol json"),
+    ],
+)
+def test_a_dynamodb_that_the_sdk_knows_otherwise_gets_a_plain_client(
+    release: AnotherRelease, change: Callable[..., None], lacking: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    release.changes.append(change)
+    assert is_plain(aws.dynamodb())
+    assert caplog.messages == [f"the SDK's model of dynamodb lacks {lacking}"]
+
+
+# {"Responses": {"table": [{"pk": {"S": "p"}}]}}
+CBOR_ANSWER = b"\xa1\x69Responses\xa1\x65table\x81\xa1\x62pk\xa1\x61S\x61p"
+
+
+@pytest.mark.skipif("smithy-rpc-v2-cbor" not in botocore.serialize.SERIALIZERS, reason="this SDK speaks no CBOR")
+def test_an_sdk_that_speaks_cbor_with_dynamodb_is_left_to_do_so(release: AnotherRelease) -> None:
+    release.changes.append(metadata(protocol="smithy-rpc-v2-cbor", protocols=["smithy-rpc-v2-cbor"]))
+    client = aws.dynamodb()
+    sent: list[AWSPreparedRequest] = []
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        sent.append(request)
+        return answered(CBOR_ANSWER)
+
+    with handled(client, "before-send.dynamodb", answer):
+        found = client.batch_get_item(RequestItems={"table": {"Keys": [{"pk": {"S": "p"}}]}})
+    assert found["Responses"] == {"table": [{"pk": {"S": "p"}}]}
+    assert sent[0].url.endswith("/operation/BatchGetItem")
+    assert isinstance(sent[0].body, bytes)
+    assert sent[0].body[0] >> 5 == 5, "a map in CBOR"
+
+
+def test_an_sdk_that_does_not_know_conditions_of_s3_says_so_when_one_is_used(
+    release: AnotherRelease, caplog: pytest.LogCaptureFixture
+) -> None:
+    release.changes.append(without("PutObjectRequest", "IfMatch"))
+    client = aws.s3()
+    assert caplog.messages == ["the SDK's model of s3 lacks PutObject.IfMatch"]
+    with pytest.raises(ParamValidationError, match="IfMatch"):
+        client.put_object(Bucket="archive", Key="day", Body=b"", IfMatch='"etag"')

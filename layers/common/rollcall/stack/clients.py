@@ -1,13 +1,19 @@
-"""Clients of AWS. boto3 finds the endpoint and the credentials itself: `AWS_ENDPOINT_URL`, profiles, roles."""
+"""Clients of AWS. boto3 finds the endpoint and the credentials itself: `AWS_ENDPOINT_URL`, profiles, roles.
+
+Lambda's runtime brings boto3, and may bring an older or newer release than the one that is tested here. Clients for
+events leave out some of its work. They do so only if its model of the service is what that relies on.
+"""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quote
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 from botocore.config import Config
+from botocore.model import ServiceModel
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
@@ -41,17 +47,80 @@ _PATIENT = Config(
 _T = TypeVar("_T")
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _WITH_PARAMETERS = {"Statement", "Parameters"}
+_logger = logging.getLogger(__name__)
+
+
+# The names in requests and answers that the code relies on, by operation. Names within others follow a dot.
+_DYNAMODB_REQUESTS = {
+    "BatchExecuteStatement": ("Statements.Statement", "Statements.Parameters"),
+    "BatchGetItem": (
+        "RequestItems.Keys",
+        "RequestItems.ConsistentRead",
+        "RequestItems.ProjectionExpression",
+        "RequestItems.ExpressionAttributeNames",
+    ),
+    "PutItem": ("ConditionExpression", "ReturnValuesOnConditionCheckFailure"),
+    "UpdateItem": ("ReturnValues", "ReturnValuesOnConditionCheckFailure"),
+    "TransactWriteItems": ("TransactItems.Put.ReturnValuesOnConditionCheckFailure", "TransactItems.Update"),
+}
+_DYNAMODB_ANSWERS = {
+    "BatchExecuteStatement": ("Responses.Error.Code", "Responses.Error.Message"),
+    "BatchGetItem": ("Responses", "UnprocessedKeys"),
+    "Query": ("Items", "LastEvaluatedKey"),
+}
+_DYNAMODB_WIRE = {"protocol": "json", "jsonVersion": "1.0", "targetPrefix": "DynamoDB_20120810"}
+_S3_REQUESTS = {
+    "GetObject": ("Range", "IfMatch"),
+    "PutObject": ("IfMatch", "IfNoneMatch"),
+    "DeleteObjects": ("Delete.Objects.ETag",),
+}
 
 
 def dynamodb() -> "DynamoDBClient":
-    """A DynamoDB client without parameter checks, which encodes and decodes the JSON of the batch operations itself."""
+    """A DynamoDB client without parameter checks, which encodes and decodes the JSON of the batch operations itself.
+
+    It is boto3's own client, with all checks, if the SDK speaks to DynamoDB in another way than this relies on.
+    """
     client = boto3.client("dynamodb", config=_QUICK.merge(_BARE))
+    if _differs(client.meta.service_model, _DYNAMODB_REQUESTS, _DYNAMODB_ANSWERS, _DYNAMODB_WIRE):
+        return boto3.client("dynamodb", config=_QUICK)
     for operation in ("BatchExecuteStatement", "BatchGetItem"):
         client.meta.events.register(f"provide-client-params.dynamodb.{operation}", _encode)  # type: ignore[arg-type]
         client.meta.events.register(f"before-call.dynamodb.{operation}", _put_body)
     for operation in ("BatchExecuteStatement", "BatchGetItem", "Query"):
         client.meta.events.register(f"before-parse.dynamodb.{operation}", _read_answer)
     return client
+
+
+def _differs(
+    model: ServiceModel,
+    requests: Mapping[str, Sequence[str]],
+    answers: Mapping[str, Sequence[str]],
+    wire: Mapping[str, str],
+) -> bool:
+    """Whether the SDK's model of a service lacks what the code relies on; logs what it lacks."""
+    # The protocol that the SDK chooses may be another than the model's first one.
+    found = {**model.metadata, "protocol": getattr(model, "resolved_protocol", model.metadata.get("protocol"))}
+    lacking = [f"{name} {value}" for name, value in wire.items() if found.get(name) != value]
+    for side, names in (("input_shape", requests), ("output_shape", answers)):
+        for operation, paths in names.items():
+            if operation not in model.operation_names:
+                lacking.append(operation)
+                continue
+            shape = getattr(model.operation_model(operation), side)
+            lacking += [f"{operation}.{path}" for path in paths if not _has(shape, path.split("."))]
+    if lacking:
+        _logger.warning("the SDK's model of %s lacks %s", model.service_name, ", ".join(lacking))
+    return bool(lacking)
+
+
+def _has(shape: Any, path: Sequence[str]) -> bool:
+    """Whether a shape has a member under the path, through lists and the values of maps."""
+    for name in path:
+        while shape is not None and shape.type_name in ("list", "map"):
+            shape = shape.member if shape.type_name == "list" else shape.value
+        shape = getattr(shape, "members", {}).get(name)
+    return shape is not None
 
 
 def _encode(params: dict[str, Any], context: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -125,8 +194,14 @@ def sqs() -> "SQSClient":
 
 
 def s3() -> "S3Client":
-    """An S3 client, which also makes presigned URLs."""
-    return boto3.client("s3", config=_PATIENT.merge(_BARE))
+    """An S3 client, which also makes presigned URLs.
+
+    It checks parameters only if the SDK does not know all that are used. Then it names the one that it does not know.
+    """
+    client = boto3.client("s3", config=_PATIENT.merge(_BARE))
+    if _differs(client.meta.service_model, _S3_REQUESTS, {}, {}):
+        return boto3.client("s3", config=_PATIENT)
+    return client
 
 
 def ssm() -> "SSMClient":
