@@ -46,7 +46,7 @@ def passes(packages: Path, dynamodb: str) -> bool:
     """Whether the tests pass with these packages before all others."""
     environment = os.environ | {"PYTHONPATH": str(packages), "ROLLCALL_TEST_DYNAMODB": dynamodb}
     found = subprocess.run(
-        [sys.executable, "-c", "import botocore; print(f'botocore {botocore.__version__}', flush=True)"],
+        [sys.executable, "-c", "from importlib.metadata import version; print('botocore', version('botocore'))"],
         env=environment,
         check=True,
         capture_output=True,

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from random import Random
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import Mock, patch
@@ -14,6 +15,7 @@ from urllib.parse import quote_plus
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
 
 from rollcall.core.batch import decode
 from rollcall.core.days import Calendar
@@ -25,6 +27,7 @@ from rollcall.files.planner import Planner
 from rollcall.files.progress import Counted, ImportLog, UnknownImport
 from rollcall.files.task import QueueUnavailable, Task
 from rollcall.intake.intake import Intake, Taken
+from rollcall.stack import objects
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import import_id_of
 from rollcall.stack.queues import ATTEMPTS, BatchQueue
@@ -450,6 +453,73 @@ def test_an_object_that_is_gone_is_no_failure(
 def test_a_bucket_that_is_not_there_is_a_failure(importer: WholeImport) -> None:
     with pytest.raises(ClientError, match="NoSuchBucket"):
         importer.planner.plan("no-such-bucket", KEY)
+
+
+class BreakingBucket:
+    """S3, whose answers break after some bytes, some of them before the first one."""
+
+    def __init__(self, client: Any, most: int) -> None:
+        self._client = client
+        self._random = Random(most)
+        self._most = most
+        self.broken = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_object(self, **request: Any) -> Any:
+        answer = self._client.get_object(**request)
+        content = answer["Body"].read()
+        some = content[: self._random.randint(0, self._most)]
+        self.broken += len(some) < len(content)
+        return {**answer, "Body": StreamingBody(io.BytesIO(some), len(content))}
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip"])
+def test_a_file_is_imported_whole_although_connections_break(
+    bucket: Bucket,
+    queue: Queue,
+    make_importer: Callable[[Any, Any, str], WholeImport],
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    monkeypatch.setattr(objects, "FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(planner, "PIECE_BYTES", 5_000)
+    s3 = BreakingBucket(bucket.client, 1_500)
+    importer = make_importer(s3, queue.client, queue.url)
+    content = file_of(
+        *(row(number, user_id="" if number % 50 == 0 else f"u{number}") for number in range(300))
+    ).encode()
+    bucket.put(gzip.compress(content) if form == "gzip" else content)
+
+    imported = importer.import_object(BUCKET, KEY)
+
+    assert imported == Imported(rows=300, accepted=294, rejected=6, duplicates=0)
+    assert sorted(one.event_id for one in queued(queue.batches())) == sorted(
+        f"event-{number}" for number in range(300) if number % 50
+    )
+    assert [reject["line"] for reject in bucket.rejects()] == [str(number + 2) for number in range(0, 300, 50)]
+    assert s3.broken > 5
+
+
+def test_a_file_that_is_replaced_while_its_connection_is_broken_is_left_to_the_new_one(
+    bucket: Bucket, queue: Queue, make_importer: Callable[[Any, Any, str], WholeImport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "FIRST_PAUSE_SECONDS", 0)
+
+    class ReplacedBucket(BreakingBucket):
+        def get_object(self, **request: Any) -> Any:
+            answer = super().get_object(**request)
+            bucket.put(file_of(row(2)))
+            return answer
+
+    bucket.put(file_of(*(row(number) for number in range(50))))
+    importer = make_importer(ReplacedBucket(bucket.client, 100), queue.client, queue.url)
+
+    importer.planner.plan(BUCKET, KEY)
+
+    assert importer.log.read(import_id_of(KEY)).gone
+    assert importer.tasks.waiting == []
 
 
 @pytest.mark.parametrize("taken", [0, 1])

@@ -605,3 +605,7 @@ def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_i
     for name in ("ArchiveDatabase", "ArchiveTable"):
         assert RESOURCES[name]["Condition"] == "WithAthena"
     assert PARAMETERS["Athena"]["Default"] == "false"
+
+
+def test_the_function_that_reads_files_through_has_a_whole_core() -> None:
+    assert RESOURCES["PlanFunction"]["Properties"]["MemorySize"] >= 1769

@@ -31,6 +31,7 @@ LIBRARIES: dict[str, set[str]] = {
     "argon2": {"access"},
     "jwt": {"access"},
     "boto3": {"stack"},
+    "urllib3": {"stack"},
     "duckdb": {"archive"},
     "fastapi": {"http"},
     "mangum": {"http"},

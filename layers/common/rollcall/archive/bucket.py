@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from rollcall.core.batch import Batch
 from rollcall.core.events import Event
 from rollcall.stack.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
+from rollcall.stack.objects import Gone, read_object
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -67,17 +68,15 @@ class Archive:
 
     def fetch(self, key: str, path: Path, etag: str = "") -> str:
         """Write an object to a file; returns its ETag. Returns `""` if the object is gone or has another ETag."""
-        condition = {"IfMatch": etag} if etag else {}
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=key, **condition)  # type: ignore[arg-type]
-        except ClientError as error:
-            if _code(error) not in _GONE | _CHANGED:
-                raise
+            reading = read_object(self._s3, self._bucket, key, etag=etag, chunk_bytes=1024 * 1024)
+            with path.open("wb") as file:
+                for chunk in reading.chunks:
+                    file.write(chunk)
+        except Gone:
+            path.unlink(missing_ok=True)
             return ""
-        with path.open("wb") as file:
-            for chunk in answer["Body"].iter_chunks(1024 * 1024):
-                file.write(chunk)
-        return answer["ETag"]
+        return reading.etag
 
     def replace_day(self, day: str, path: Path, etag: str) -> bool:
         """Put a day's file if the stored version has this ETag, or, for an empty `etag`, if there is no stored version.

@@ -12,14 +12,12 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
-from botocore.exceptions import ClientError
 
 from rollcall.core.events import InvalidEvent
 from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import Row, read_piece
 from rollcall.files.task import (
     KEPT_CHARACTERS_OF_A_REJECTED_ROW,
-    READ_BYTES,
     REJECTS_PREFIX,
     SOURCE,
     QueueUnavailable,
@@ -27,6 +25,7 @@ from rollcall.files.task import (
 )
 from rollcall.intake.intake import Intake, Rejection
 from rollcall.stack.keys import import_id_of
+from rollcall.stack.objects import Gone, read_object
 from rollcall.stack.telemetry import add_count
 
 if TYPE_CHECKING:
@@ -63,16 +62,13 @@ class Importer:
         """
         import_id = import_id_of(task.key)
         context = {"key": task.key, "import_id": import_id, "part": task.number}
-        try:
-            rows = self._rows(task)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in ("NoSuchKey", "PreconditionFailed"):
-                raise
-            self._logger.warning("the uploaded object is gone or another one", extra=context)
-            self._log.lose(task.key, task.run)
-            return None
         with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
-            part, batch_ids = self._import_rows(task.number, rows, rejects, import_id)
+            try:
+                part, batch_ids = self._import_rows(task.number, self._rows(task), rejects, import_id)
+            except Gone:
+                self._logger.warning("the uploaded object is gone or another one", extra=context)
+                self._log.lose(task.key, task.run)
+                return None
             if part.rejected:
                 self._upload(rejects, task.bucket, task.staged("rejects"))
         self._log.finish_part(task.key, task.run, part, batch_ids)
@@ -88,11 +84,13 @@ class Importer:
     def _rows(self, task: Task) -> Iterator[Row]:
         if task.read_from is None:
             return (Row(line, text, InvalidEvent(code, message)) for line, text, code, message in task.broken)
-        request: dict[str, Any] = {"Bucket": task.bucket, "Key": task.read_from}
         if task.read_from == task.key:
-            request |= {"Range": f"bytes={task.start}-{task.end - 1}", "IfMatch": f'"{task.etag}"'}
-        body = self._s3.get_object(**request)["Body"]
-        return read_piece(body.iter_chunks(READ_BYTES), _columns(task), task.first_line)
+            reading = read_object(
+                self._s3, task.bucket, task.key, start=task.start, end=task.end, etag=f'"{task.etag}"'
+            )
+        else:
+            reading = read_object(self._s3, task.bucket, task.read_from)
+        return read_piece(reading.chunks, _columns(task), task.first_line)
 
     def _import_rows(
         self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
@@ -127,7 +125,7 @@ class Importer:
                 for part in progress.parts:
                     if part.rejected and rejects.tell() < MAX_REJECTS_BYTES:
                         staged = task._replace(number=part.number).staged("rejects")
-                        for chunk in self._s3.get_object(Bucket=task.bucket, Key=staged)["Body"].iter_chunks():
+                        for chunk in read_object(self._s3, task.bucket, staged).chunks:
                             rejects.write(chunk)
                         left -= part.rejected
                 if left:

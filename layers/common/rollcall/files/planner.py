@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from aws_lambda_powertools import Logger
-from botocore.exceptions import ClientError
 
 from rollcall.core.events import InvalidEvent
 from rollcall.files.progress import ImportLog
 from rollcall.files.rows import Piece, Row, cut_file
-from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, READ_BYTES, QueueUnavailable, Task
+from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, QueueUnavailable, Task
 from rollcall.stack.keys import import_id_of
+from rollcall.stack.objects import Gone, Reading, read_object
 from rollcall.stack.queues import BatchQueue
 
 if TYPE_CHECKING:
@@ -37,30 +37,37 @@ class Planner:
             self.plan(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
 
     def plan(self, bucket: str, key: str) -> None:
-        """Cut one object and queue its parts. Does nothing if the object is gone.
+        """Cut one object and queue its parts. Stops if the object is gone.
 
         Holds at most two pieces of `PIECE_BYTES` in memory, whatever the size of the file. Raises
         `rollcall.files.task.QueueUnavailable` and botocore's errors.
         """
         context = {"bucket": bucket, "key": key, "import_id": import_id_of(key)}
         try:
-            answer = self._s3.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "NoSuchKey":
-                raise
+            reading = read_object(self._s3, bucket, key)
+        except Gone:
             self._logger.warning("the uploaded object is gone", extra=context)
             return
-        etag = answer["ETag"].strip('"')
-        run = self._log.begin(key, answer["ContentLength"])
-        last = Task(bucket, key, etag, run, 0)
-        for number, part in enumerate(_gathered(cut_file(answer["Body"].iter_chunks(READ_BYTES), PIECE_BYTES))):
+        run = self._log.begin(key, reading.size)
+        try:
+            parts = self._cut(Task(bucket, key, reading.etag.strip('"'), run, 0), reading)
+        except Gone:
+            self._logger.warning("the uploaded object was deleted or replaced while it was read", extra=context)
+            self._log.lose(key, run)
+            return
+        self._logger.info("file planned", extra={**context, "parts": parts})
+
+    def _cut(self, first: Task, reading: Reading) -> int:
+        """Cut an object and queue its parts; returns their number."""
+        last = first
+        for number, part in enumerate(_gathered(cut_file(reading.chunks, PIECE_BYTES))):
             if number:
                 self._send(last)
-            last = self._task(Task(bucket, key, etag, run, number), part)
+            last = self._task(first._replace(number=number), part)
         # Before the last part is queued, so that the importer that takes in the last part knows that it is the last.
-        self._log.plan(key, run, last.number + 1)
+        self._log.plan(first.key, first.run, last.number + 1)
         self._send(last)
-        self._logger.info("file planned", extra={**context, "parts": last.number + 1})
+        return last.number + 1
 
     def _task(self, task: Task, part: Piece | list[Row]) -> Task:
         if isinstance(part, list):

@@ -10,7 +10,6 @@ SOURCE = "import"
 REJECTS_PREFIX = "rejects/"
 # The pieces of gzip files, which cannot be read from the middle, and the rejected rows of each part.
 STAGED_PREFIX = "staged/"
-READ_BYTES = 256 * 1024
 KEPT_CHARACTERS_OF_A_REJECTED_ROW = 4_000
 
 

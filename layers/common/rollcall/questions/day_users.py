@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import msgpack
-from botocore.exceptions import ClientError
 
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, day_users_object, users_key
+from rollcall.stack.objects import Gone, read_object
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -38,12 +38,10 @@ class KeptDays:
     def get(self, day: str, count: int) -> set[str] | None:
         """The users of a day when it had `count` of them, or None where the day was not kept then."""
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=day_users_object(day, count))
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "NoSuchKey":
-                raise
+            body = b"".join(read_object(self._s3, self._bucket, day_users_object(day, count)).chunks)
+        except Gone:
             return None
-        return set(msgpack.unpackb(zlib.decompress(answer["Body"].read())))
+        return set(msgpack.unpackb(zlib.decompress(body)))
 
     def put(self, day: str, users: set[str]) -> None:
         """Keep the users of a day."""
