@@ -68,6 +68,7 @@ LAMBDA_CONTEXT = SimpleNamespace(
     memory_limit_in_mb=1024,
     invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:rollcall-function",
     aws_request_id="8f5f0d52-2bd1-4a5f-9e62-0f3f7c1d2e3a",
+    get_remaining_time_in_millis=lambda: 60_000,
 )
 
 # What a call of SQS raises, by the name that it is logged under.

@@ -13,11 +13,13 @@ from rollcall.stack.telemetry import make_logger
 
 logger = make_logger(os.environ)
 settings = PlanSettings.read(os.environ)
-log = ImportLog(Dynamo(clients.dynamodb()), settings.stats_table)
+dynamo = Dynamo(clients.dynamodb())
+log = ImportLog(dynamo, settings.stats_table)
 planner = Planner(clients.s3(), BatchQueue(clients.sqs(), settings.import_queue_url), log, logger)
 
 
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], _: Any) -> None:
+def handler(event: dict[str, Any], context: Any) -> None:
     """Cut the files that an S3 notification names."""
-    planner.handle(event)
+    with dynamo.patient(context.get_remaining_time_in_millis):
+        planner.handle(event)

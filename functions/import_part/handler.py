@@ -15,13 +15,15 @@ from rollcall.stack.telemetry import make_logger, make_metrics
 logger = make_logger(os.environ)
 metrics = make_metrics()
 settings = ImportSettings.read(os.environ)
-log = ImportLog(Dynamo(clients.dynamodb()), settings.stats_table)
+dynamo = Dynamo(clients.dynamodb())
+log = ImportLog(dynamo, settings.stats_table)
 intake = Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar)
 importer = Importer(clients.s3(), intake, log, logger, metrics)
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
-def handler(event: dict[str, Any], _: Any) -> None:
+def handler(event: dict[str, Any], context: Any) -> None:
     """Take in the parts of an SQS event."""
-    importer.handle(event)
+    with dynamo.patient(context.get_remaining_time_in_millis):
+        importer.handle(event)

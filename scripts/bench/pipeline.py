@@ -35,6 +35,8 @@ class Pipeline:
     """Seconds from the first request to the last answer."""
     counted_seconds: float
     """Seconds from the first request to the last counter."""
+    aws_like: dict[str, int] | None = None
+    """The numbers of transactions, of conflicts with them and of throttled parts of requests, where they were made."""
 
     @property
     def events_per_second(self) -> float:

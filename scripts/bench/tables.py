@@ -12,6 +12,7 @@ from scripts.bench.pipeline import Pipeline
 from scripts.bench.reads import Reads
 from scripts.bench.report import Target
 from scripts.bench.retention import CohortCost
+from scripts.bench.shards import Shard
 from scripts.bench.writes import WritePath, Writes
 
 
@@ -154,6 +155,26 @@ def pipeline(found: Pipeline) -> Table:
         f"{found.counted_seconds:.1f} s",
         f"{found.events_per_second:,.0f}",
     )
+    return table
+
+
+def aws_like(found: Pipeline) -> Table:
+    """The table of what `rollcall bench pipeline --aws-like` met."""
+    table = _table("What DynamoDB's limits and transactions did to it")
+    names = ("transactions", "conflicts", "throttled")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{(found.aws_like or {}).get(name, 0):,}" for name in names))
+    return table
+
+
+def shards(found: Sequence[Shard]) -> Table:
+    """The table of `rollcall bench shards`."""
+    table = _table("One counter shard, where transactions hold their items for 10 to 15 ms")
+    for name in ("consumers at once", "batches a second", "conflicts a batch"):
+        table.add_column(name, justify="right")
+    for one in found:
+        table.add_row(str(one.consumers), f"{one.batches_per_second:.0f}", f"{one.conflicts_per_batch:.1f}")
     return table
 
 

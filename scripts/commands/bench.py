@@ -1,8 +1,8 @@
 """`rollcall bench`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 
 from scripts.bench import tables
 from scripts.bench.archive import archive_costs
+from scripts.bench.aws_like import Proxy
 from scripts.bench.calling import settings_of
 from scripts.bench.cold import cold, environment, functions
 from scripts.bench.cpu import cpu
@@ -19,6 +20,7 @@ from scripts.bench.pipeline import pipeline
 from scripts.bench.reads import reads, tables_of
 from scripts.bench.report import Report, Target
 from scripts.bench.retention import retention
+from scripts.bench.shards import shards
 from scripts.bench.writes import users_for, writes
 from scripts.commands.common import AsJson, Failed, output, output_json, say
 from scripts.commands.cost import comparison
@@ -67,11 +69,20 @@ def whole_pipeline(
     users: Annotated[int, typer.Option(min=1, help="Users they are of.")] = 10_000,
     days: Annotated[int, typer.Option(min=1, help="Days they are spread over.")] = 30,
     batch_size: Annotated[int, typer.Option(min=1, max=5_000, help="Events in a request.")] = 500,
+    aws_like: Annotated[
+        bool, typer.Option("--aws-like", help="Have transactions conflict, and tables and keys throttle, as on AWS.")
+    ] = False,
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
     """Measure how fast a whole local stack takes in and counts events."""
-    _tell(_pipeline(events, users, days, batch_size), as_json=as_json, into=into)
+    _tell(_pipeline(events, users, days, batch_size, aws_like=aws_like), as_json=as_json, into=into)
+
+
+@app.command("shards")
+def counter_shards(as_json: AsJson = False, into: Into = None) -> None:
+    """Compute what a counter shard takes, where transactions on one item conflict as on AWS; the same everywhere."""
+    _tell(_shards(), as_json=as_json, into=into)
 
 
 @app.command("reads")
@@ -142,6 +153,7 @@ def everything(
         ("CPU time", lambda: _cpu(CPU_ROUNDS, 10, profile=False)),
         ("cold starts", lambda: _cold(5, ())),
         ("a whole local stack", lambda: _pipeline(100_000, 10_000, 30, 500)),
+        ("counter shards", _shards),
         ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50)),
         ("retention", lambda: _retention([1_000, 10_000, 100_000], 3)),
         ("imports", lambda: _imports([2, 20, 200])),
@@ -169,8 +181,11 @@ def _tell(report: Report, *, as_json: bool, into: Path | None) -> None:
 
 
 @contextmanager
-def _ministack() -> Iterator[MiniStack]:
-    with TemporaryDirectory() as folder, MiniStack(free_port(), Path(folder) / "log") as stack:
+def _ministack(port: int | None = None, variables: Mapping[str, str] | None = None) -> Iterator[MiniStack]:
+    with (
+        TemporaryDirectory() as folder,
+        MiniStack(port or free_port(), Path(folder) / "log", variables=variables) as stack,
+    ):
         yield stack
 
 
@@ -196,10 +211,22 @@ def _cpu(rounds: int, batches: int, *, profile: bool) -> Report:
     return Report.of("cpu", command, found.figures(), found.targets, *shown)
 
 
-def _pipeline(events: int, users: int, days: int, batch_size: int) -> Report:
-    with _ministack() as stack:
-        found = pipeline(stack, events, users, days, batch_size)
-    return Report.of("pipeline", "rollcall bench pipeline", found.figures(), [], tables.pipeline(found))
+def _pipeline(events: int, users: int, days: int, batch_size: int, *, aws_like: bool = False) -> Report:
+    if not aws_like:
+        with _ministack() as stack:
+            found = pipeline(stack, events, users, days, batch_size)
+        return Report.of("pipeline", "rollcall bench pipeline", found.figures(), [], tables.pipeline(found))
+    port = free_port()
+    with Proxy(port) as proxy, _ministack(port, {"AWS_ENDPOINT_URL_DYNAMODB": proxy.endpoint}) as stack:
+        found = replace(pipeline(stack, events, users, days, batch_size), aws_like=dict(proxy.model.answers))
+    shown = tables.pipeline(found), tables.aws_like(found)
+    return Report.of("pipeline_aws_like", "rollcall bench pipeline --aws-like", found.figures(), [], *shown)
+
+
+def _shards() -> Report:
+    found = shards()
+    figures = [one.figures() for one in found]
+    return Report.of("shards", "rollcall bench shards", figures, [], tables.shards(found))
 
 
 def _reads(events: list[int], long_events: int, rounds: int) -> Report:

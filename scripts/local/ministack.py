@@ -81,15 +81,24 @@ class MiniStackError(RuntimeError):
 class MiniStack:
     """A MiniStack process. Keeps its data in the folder `state`; without one, the data ends with the process.
 
-    MiniStack runs Lambda functions with its own interpreter, `python`, whatever runtime they name.
+    MiniStack runs Lambda functions with its own interpreter, `python`, whatever runtime they name. The functions have
+    the environment variables `variables` too.
     """
 
-    def __init__(self, port: int, logs: Path, state: Path | None = None, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        port: int,
+        logs: Path,
+        state: Path | None = None,
+        python: str = sys.executable,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
         self._logs = logs
         self._state = state
         self._python = python
+        self._variables = variables or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "MiniStack":
@@ -187,7 +196,7 @@ class MiniStack:
                 "S3_PERSIST": "1",
                 "S3_DATA_DIR": str(self._state / "s3"),
             }
-        return environment
+        return {**environment, **self._variables}
 
 
 def run() -> None:

@@ -6,9 +6,9 @@ from aws_lambda_powertools import Logger, Metrics
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
 from rollcall.counting.claims import Applied, Claims
-from rollcall.counting.consumer import LEAST_MILLISECONDS, Consumer
+from rollcall.counting.consumer import Consumer
 from rollcall.counting.receipts import Receipt
-from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.dynamo import LEAST_MILLISECONDS, Dynamo
 from rollcall.stack.queues import DeadLetterQueue
 
 

@@ -9,12 +9,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from rollcall.core.batch import UndecodableBatch, decode
 from rollcall.counting.claims import Applied, Claims
-from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.dynamo import LEAST_MILLISECONDS, Dynamo
 from rollcall.stack.queues import DeadLetterQueue
 from rollcall.stack.telemetry import add_count
-
-# If the function runs out of time, SQS delivers all of its messages again, the finished ones too.
-LEAST_MILLISECONDS = 5_000
 
 
 class Consumer:
@@ -40,12 +37,21 @@ class Consumer:
         self._now = now
 
     def handle(self, event: dict[str, Any], milliseconds_left: Callable[[], int]) -> dict[str, list[dict[str, str]]]:
-        """The partial batch response: the messages to deliver again, including those that there was no time for."""
-        failed = [
-            record["messageId"]
-            for record in event["Records"]
-            if milliseconds_left() < LEAST_MILLISECONDS or not self._handle_record(record)
-        ]
+        """The partial batch response: the messages to deliver again, including those that there was no time for.
+
+        While DynamoDB throttles, a message is retried here, because each delivery counts against the queue's limit of
+        receives, and a new or hot table may throttle for minutes. A message may take half of the time that is left, so
+        that one that meets a hot key leaves time for the others; the last one may take all of it.
+        """
+        failed = []
+        records = event["Records"]
+        for position, record in enumerate(records, 1):
+            left = milliseconds_left()
+            for_others = (left - LEAST_MILLISECONDS) // 2 if position < len(records) else 0
+            with self._dynamo.patient(milliseconds_left, for_others):
+                # If the function ran out of time, SQS would deliver all of its messages again, the finished ones too.
+                if left < LEAST_MILLISECONDS or not self._handle_record(record):
+                    failed.append(record["messageId"])
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def _handle_record(self, record: dict[str, Any]) -> bool:

@@ -1,13 +1,16 @@
 """DynamoDB's batch operations, which are the cheapest. Items and keys have boto3's form, `{"name": {"S": "text"}}`.
 
 Where DynamoDB throttles or leaves a part of a call undone, `Dynamo` retries that part alone, with jittered backoff.
+It gives up after a few seconds, because somebody waits for the answer, or is `patient` for as long as a function that
+nobody waits for has time.
 """
 
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from botocore.exceptions import ClientError
@@ -25,6 +28,8 @@ WRITES_PER_CALL = 25
 ATTEMPTS = 10
 FIRST_BACKOFF_SECONDS = 0.025
 LONGEST_BACKOFF_SECONDS = 2.0
+# What a patient `Dynamo` leaves a function of its time: the client's own retries of a last call, and what follows it.
+LEAST_MILLISECONDS = 5_000
 
 _TRY_AGAIN = frozenset(
     {
@@ -33,6 +38,16 @@ _TRY_AGAIN = frozenset(
         "RequestLimitExceeded",
         "ThrottlingError",
         "TransactionConflict",
+    }
+)
+# Codes of calls of which nothing was done. The client has retried them twice by itself by the time that it raises them.
+_NOTHING_DONE = frozenset(
+    {
+        "InternalServerError",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionInProgressException",
     }
 )
 _REFUSED = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
@@ -57,8 +72,22 @@ class Dynamo:
     def __init__(self, client: "DynamoDBClient", sleep: Callable[[float], None] = time.sleep) -> None:
         self.client = client
         self._sleep = sleep
+        self._milliseconds_left: Callable[[], int] | None = None
         self._retries = 0
         self._conflicts = 0
+
+    @contextmanager
+    def patient(self, milliseconds_left: Callable[[], int], for_others: int = 0) -> Iterator[None]:
+        """Within the block, retry until a function has `LEAST_MILLISECONDS` left, also what is throttled as a whole.
+
+        `milliseconds_left` is the `get_remaining_time_in_millis` of the function's context. `for_others` are more
+        milliseconds to leave.
+        """
+        self._milliseconds_left = lambda: milliseconds_left() - for_others
+        try:
+            yield
+        finally:
+            self._milliseconds_left = None
 
     def setbacks(self) -> Setbacks:
         """The setbacks since the previous call of this method."""
@@ -77,7 +106,7 @@ class Dynamo:
         unmet: dict[int, str] = {}
         refused: dict[int, str] = {}
         waiting = list(range(len(parameters)))
-        for pause in self._pauses():
+        for _ in self._tries():
             again: list[int] = []
             for positions in _chunks(waiting, STATEMENTS_PER_CALL):
                 for position, code, message in self._execute_some(statement, parameters, positions):
@@ -93,16 +122,16 @@ class Dynamo:
                 return unmet, refused
             waiting = again
             self._retries += 1
-            pause()
-        raise Unavailable(f"DynamoDB still throttles {len(waiting)} statements after {ATTEMPTS} tries")
+        raise Unavailable(f"DynamoDB still throttles {len(waiting)} statements")
 
     def _execute_some(
         self, statement: str, parameters: Sequence[Sequence[Any]], positions: list[int]
     ) -> Iterator[tuple[int, str, str]]:
         """Run up to 25 statements in one call; yields position, error code and message of each that failed."""
         try:
-            answer = self.client.batch_execute_statement(
-                Statements=[{"Statement": statement, "Parameters": parameters[p]} for p in positions]
+            answer = self._call(
+                self.client.batch_execute_statement,
+                Statements=[{"Statement": statement, "Parameters": parameters[p]} for p in positions],
             )
         except ClientError as error:
             if _code(error) != "ValidationException":
@@ -133,29 +162,27 @@ class Dynamo:
             request |= {"ProjectionExpression": ",".join(names), "ExpressionAttributeNames": names}
         for chunk in _chunks(keys, KEYS_PER_CALL):
             waiting: Any = {table: {**request, "Keys": chunk}}
-            for pause in self._pauses():
-                answer = self.client.batch_get_item(RequestItems=waiting)
+            for _ in self._tries():
+                answer = self._call(self.client.batch_get_item, RequestItems=waiting)
                 yield from answer["Responses"].get(table, ())
                 waiting = answer.get("UnprocessedKeys")
                 if not waiting:
                     break
                 self._retries += 1
-                pause()
             else:
-                raise Unavailable(f"DynamoDB still leaves keys unread after {ATTEMPTS} tries")
+                raise Unavailable("DynamoDB still leaves keys unread")
 
     def put(self, table: str, items: Sequence[Item]) -> None:
         """Put items, which must have different keys; one write unit for each KB of each."""
         for chunk in _chunks(items, WRITES_PER_CALL):
             waiting: Any = {table: [{"PutRequest": {"Item": item}} for item in chunk]}
-            for pause in self._pauses():
-                waiting = self.client.batch_write_item(RequestItems=waiting).get("UnprocessedItems")
+            for _ in self._tries():
+                waiting = self._call(self.client.batch_write_item, RequestItems=waiting).get("UnprocessedItems")
                 if not waiting:
                     break
                 self._retries += 1
-                pause()
             else:
-                raise Unavailable(f"DynamoDB still leaves items unwritten after {ATTEMPTS} tries")
+                raise Unavailable("DynamoDB still leaves items unwritten")
 
     def put_if_absent(self, table: str, item: Item) -> Item:
         """Put an item unless its key is taken; returns the item that is stored under the key afterwards."""
@@ -176,7 +203,8 @@ class Dynamo:
     def find(self, table: str, pk: str, sk: str = "-") -> Item | None:
         """The item of a key, or None; a consistent read, one read unit for each 4 KB."""
         key = {"pk": {"S": pk}, "sk": {"S": sk}}
-        return self.client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+        found: Item | None = self._call(self.client.get_item, TableName=table, Key=key, ConsistentRead=True).get("Item")
+        return found
 
     def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
         """Update an item if its condition holds; one write unit for each KB of the item either way.
@@ -205,15 +233,14 @@ class Dynamo:
 
     def _alone(self, write: Callable[..., Any], **request: Any) -> Any:
         """Make a single write; retries while a transaction holds its item."""
-        for pause in self._pauses():
+        for _ in self._tries():
             try:
-                return write(**request)
+                return self._call(write, **request)
             except ClientError as error:
                 if _code(error) != "TransactionConflictException":
                     raise
             self._conflicts += 1
-            pause()
-        raise Unavailable(f"the write still meets transactions after {ATTEMPTS} tries")
+        raise Unavailable("the write still meets transactions")
 
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> Item | None:
         """Write all or nothing; two write units for each KB of each item.
@@ -221,9 +248,9 @@ class Dynamo:
         Returns None if all was written. Else returns the item of the first write whose condition did not hold; it is
         empty unless that write asks for it with `ReturnValuesOnConditionCheckFailure`.
         """
-        for pause in self._pauses():
+        for _ in self._tries():
             try:
-                self.client.transact_write_items(TransactItems=list(writes))  # type: ignore[arg-type]
+                self._call(self.client.transact_write_items, TransactItems=list(writes))
                 return None
             except ClientError as error:
                 if _code(error) != "TransactionCanceledException":
@@ -237,27 +264,41 @@ class Dynamo:
                     raise
                 self._conflicts += codes["TransactionConflict"]
                 self._retries += not codes.keys() <= {"None", "TransactionConflict"}
-            pause()
-        raise Unavailable(f"the transaction still meets others or throttling after {ATTEMPTS} tries")
+        raise Unavailable("the transaction still meets others or throttling")
 
     def query(self, **request: Any) -> Iterator[list[Item]]:
         """The pages of a query, of up to 1 MB each; one call a page."""
         while True:
-            answer = self.client.query(**request)
+            answer = self._call(self.client.query, **request)
             yield answer["Items"]
             last = answer.get("LastEvaluatedKey")
             if not last:
                 return
             request["ExclusiveStartKey"] = last
 
-    def _pauses(self) -> Iterator[Callable[[], None]]:
-        """For each attempt, a function that waits before the next one, ever longer. The last one returns at once."""
-        for attempt in range(ATTEMPTS):
-            longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
-            if attempt < ATTEMPTS - 1:
-                yield lambda longest=longest: self._sleep(random.uniform(0, longest))  # type: ignore[misc]  # noqa: S311
-            else:
-                yield lambda: None
+    def _call(self, call: Callable[..., Any], **request: Any) -> Any:
+        """Make a call; while patient, retry it where DynamoDB does nothing of it. Else the client's retries are all."""
+        for _ in self._tries():
+            try:
+                return call(**request)
+            except ClientError as error:
+                if self._milliseconds_left is None or _code(error) not in _NOTHING_DONE:
+                    raise
+            self._retries += 1
+        raise Unavailable("DynamoDB still throttles a call")
+
+    def _tries(self) -> Iterator[None]:
+        """Yield for each attempt. Waits between two, ever longer, and ends when the next one would come too late."""
+        for attempt in count():
+            yield
+            # Random, so that consumers that met each other do not meet again.
+            seconds = random.uniform(0, min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(attempt, 10)))  # noqa: S311
+            if self._milliseconds_left is None:
+                if attempt + 1 >= ATTEMPTS:
+                    return
+            elif self._milliseconds_left() - 1_000 * seconds < LEAST_MILLISECONDS:
+                return
+            self._sleep(seconds)
 
 
 def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
