@@ -106,7 +106,12 @@ def create_tables(client: Any, user_shards: int = 2, counter_shards: int = 2) ->
     names = {}
     for logical in ("EventsTable", "StatsTable"):
         names[logical] = f"{logical}-{unique}"
-        properties = resources[logical]["Properties"]
+        properties = dict(resources[logical]["Properties"])
+        if "GlobalSecondaryIndexes" in properties:
+            properties["GlobalSecondaryIndexes"] = [
+                {name: value for name, value in index.items() if name != "WarmThroughput"}
+                for index in properties["GlobalSecondaryIndexes"]
+            ]
         wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         client.create_table(
             TableName=names[logical], **{name: properties[name] for name in wanted if name in properties}

@@ -160,7 +160,7 @@ def pipeline(found: Pipeline) -> Table:
 
 def aws_like(found: Pipeline) -> Table:
     """The table of what `rollcall bench pipeline --aws-like` met."""
-    table = _table("What DynamoDB's limits and transactions did to it")
+    table = _table("What DynamoDB refused")
     names = ("transactions", "conflicts", "throttled")
     for name in names:
         table.add_column(name, justify="right")
@@ -170,7 +170,7 @@ def aws_like(found: Pipeline) -> Table:
 
 def shards(found: Sequence[Shard]) -> Table:
     """The table of `rollcall bench shards`."""
-    table = _table("One counter shard, where transactions hold their items for 10 to 15 ms")
+    table = _table("What one counter shard takes")
     for name in ("consumers at once", "batches a second", "conflicts a batch"):
         table.add_column(name, justify="right")
     for one in found:

@@ -18,7 +18,7 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, ParamValidationError
 
 from rollcall.stack import clients as aws
-from tests.integration.conftest import LOADER
+from scripts.local.ministack import LOADER
 from tests.support import create_tables, delete_tables, scan
 
 

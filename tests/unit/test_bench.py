@@ -130,8 +130,11 @@ def test_write_counts_units_and_requests_of_both_designs(bench: Callable[..., st
 
 
 def test_pipeline_counts_what_it_sends(bench: Callable[..., str]) -> None:
-    found = json.loads(bench("pipeline", "--events", "600", "--users", "50", "--days", "2", "--json"))["figures"]
+    options = ["--events", "600", "--users", "50", "--days", "2", "--aws-like", "--json"]
+    found = json.loads(bench("pipeline", *options))["figures"]
 
+    # Those of the consumer went through the proxy, one for each request.
+    assert found["aws_like"]["transactions"] == 2
     assert (found["events"], found["batch_size"]) == (600, 500)
     assert found["counted_seconds"] >= found["sent_seconds"] > 0
     assert found["events_per_second"] == 600 / found["counted_seconds"]

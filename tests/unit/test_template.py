@@ -14,6 +14,7 @@ from samtranslator.yaml_helper import yaml_parse
 from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.stack import settings
 from rollcall.stack.keys import day_object
+from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
 from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY
 from scripts.paths import ROOT
@@ -609,3 +610,18 @@ def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_i
 
 def test_the_function_that_reads_files_through_has_a_whole_core() -> None:
     assert RESOURCES["PlanFunction"]["Properties"]["MemorySize"] >= 1769
+
+
+@pytest.mark.parametrize("table", ["EventsTable", "StatsTable"])
+def test_a_table_that_imports_write_to_is_warmed_where_that_is_wanted_and_left_alone_otherwise(table: str) -> None:
+    warmed = {"Fn::If": ["Warmed", {"WriteUnitsPerSecond": {"Ref": "WarmWriteUnits"}}, {"Ref": "AWS::NoValue"}]}
+
+    # An index that throttles a write throttles it in the table.
+    for throttling in (TABLES[table], *TABLES[table].get("GlobalSecondaryIndexes", ())):
+        assert throttling["WarmThroughput"] == warmed
+    # AWS refuses less than it gives a new table.
+    definition = PARAMETERS["WarmWriteUnits"]
+    assert definition["Default"] == definition["MinValue"] == Limits().table_writes
+    assert TEMPLATE["Conditions"]["Warmed"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "WarmWriteUnits"}, str(definition["Default"])]}]
+    }
