@@ -13,8 +13,9 @@ REQUEST_SECONDS = 60.0
 PATIENCE_SECONDS = 120.0
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 20.0
-# The caller was too fast, or the API is unavailable for now.
-TRANSIENT = frozenset({429, 502, 503, 504})
+# The caller was too fast, or the API failed for now. API Gateway has a 500 for failures of its own, and a 502 for a
+# function that died.
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
 
 
 class ApiError(Exception):

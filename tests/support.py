@@ -25,6 +25,8 @@ from rollcall.stack.settings import IngestSettings
 from scripts.local.deploy import template
 from scripts.paths import ROOT
 
+# The route of what no other route has.
+UNKNOWN = "/{proxy+}"
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"
 
@@ -56,6 +58,7 @@ SETTINGS = {
     "KEY_RATE": "50",
     "KEY_BURST": "100",
     "CORS_ORIGINS": "",
+    "DOCS": "true",
     "OPEN_REGISTRATION": "false",
     "ADDRESS_REQUESTS_PER_MINUTE": "20",
     "ADDRESS_BURST": "20",

@@ -15,7 +15,7 @@ from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.settings import AccessSettings, AskSettings, HealthSettings, StatsSettings
+from rollcall.stack.settings import AccessSettings, AskSettings, DocsSettings, HealthSettings, StatsSettings
 from rollcall.stack.telemetry import make_logger
 
 logger = make_logger(os.environ)
@@ -36,6 +36,7 @@ app = create_app(
     gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
     services=[
         settings.calendar,
+        DocsSettings.read(os.environ),
         Asking(counters, build_segments(AskSettings.read(os.environ))),
         Receipts(dynamo, settings.tables),
         Health(watched, dynamo.client, sqs, clients.later(clients.s3)),

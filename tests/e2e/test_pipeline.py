@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import uuid
 from collections import Counter
@@ -220,8 +221,29 @@ def test_the_api_describes_and_reports_itself(stack: DeployedStack) -> None:
     assert "/stats/retention" in stack.get("/openapi.json")["paths"]
     page = stack.http.get("/docs")
     assert page.status_code == 200
-    assert "docs/swagger-ui-bundle.js" in page.text
-    assert stack.http.get("/docs/swagger-ui-bundle.js").headers["content-type"].startswith("text/javascript")
+    (script,) = re.findall(r'src="(docs/swagger-ui-bundle[^"]+)"', page.text)
+    assert stack.http.get(f"/{script}").headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize("path", ["/health", "/stats/dau", "/docs", "/keys"])
+def test_head_is_answered_as_get_without_the_body(stack: DeployedStack, path: str) -> None:
+    got, asked = stack.http.get(path), stack.http.head(path)
+    assert (asked.status_code, asked.content) == (got.status_code, b"")
+    assert asked.headers["content-type"] == got.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/events"), ("GET", "/auth/login"), ("DELETE", "/stats/dau"), ("GET", "/nowhere/else")]
+)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nobody-repeats-this"}], ids=["nobody", "bearer"])
+def test_a_wrong_method_or_route_is_a_problem_that_repeats_nothing(
+    stack: DeployedStack, method: str, path: str, headers: dict[str, str]
+) -> None:
+    answer = stack.http.request(method, path, headers=headers)
+    assert answer.status_code in (404, 405)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] in ("not_found", "method_not_allowed")
+    assert "nobody-repeats-this" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/health", "/docs", "/batches/none", "/stats/dau", "/docs/swagger-ui.css"])

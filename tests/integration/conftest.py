@@ -30,7 +30,15 @@ from scripts.local.ministack import LOADER, MiniStack
 from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL
 from tests.roles import EVENT, Watch
-from tests.support import create_access_table, create_buckets, create_tables, delete_tables, routes, settings_for
+from tests.support import (
+    UNKNOWN,
+    create_access_table,
+    create_buckets,
+    create_tables,
+    delete_tables,
+    routes,
+    settings_for,
+)
 
 REGION = "us-east-1"
 # A DynamoDB for all tests here in place of the emulators' own, such as http://127.0.0.1:8000.
@@ -182,7 +190,7 @@ def load_handler(
         watch = watches.setdefault(function, Watch(function, tables, access_table))
         # Clients keep the handlers that are there when they are made.
         core.register(EVENT, watch)
-        module = _load(function)
+        module = load_module(function)
         core.unregister(EVENT, watch)
         return module
 
@@ -202,6 +210,7 @@ class WholeApi:
             (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), function)
             for function in apps
             for path, _ in routes(function)
+            if path != UNKNOWN
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -231,8 +240,8 @@ class EmptyArchive:
         return {"Payload": io.BytesIO(json.dumps({"as_of": "2025-09-01T00:00:00Z", "answer": answer}).encode())}
 
 
-def _load(function: str) -> ModuleType:
-    # Anew, and under no package's name.
+def load_module(function: str) -> ModuleType:
+    """The handler of a function, by its folder: anew, and under no package's name."""
     spec = importlib.util.spec_from_file_location("handler", ROOT / f"functions/{function}/handler.py")
     assert spec
     assert spec.loader

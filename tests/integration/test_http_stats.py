@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import logging
@@ -18,13 +19,15 @@ from rollcall.core.days import Calendar, add_days
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import docs, metrics, retention, stats
 from rollcall.http.routes import health as health_routes
+from rollcall.http.services import provide
 from rollcall.operation.health import Health
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.question import Answer, Question
 from rollcall.questions.retention import Retained, Retention, Window
 from rollcall.questions.top_events import EventCount, TopEvents
-from tests.support import LAMBDA_CONTEXT, OpenGate, assert_problem, routes, sample_event
+from rollcall.stack.settings import DocsSettings
+from tests.support import LAMBDA_CONTEXT, UNKNOWN, OpenGate, assert_problem, routes, sample_event
 
 KYIV = Calendar("Europe/Kyiv")
 
@@ -82,7 +85,9 @@ def health() -> StubHealth:
 @pytest.fixture
 def app(asked: StubAsking, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, health_routes.router, metrics.router, docs.router)
-    return create_app(*routers, logger=logger, gate=OpenGate(), services=[asked, KYIV, health])
+    return create_app(
+        *routers, logger=logger, gate=OpenGate(), services=[asked, KYIV, health, DocsSettings(shown=True)]
+    )
 
 
 @pytest.fixture
@@ -442,11 +447,14 @@ def test_the_description_lists_every_route_of_the_template_and_no_other(client: 
     described = {
         (path, method) for path, item in client.get("/openapi.json").json()["paths"].items() for method in item
     }
-    undescribed = {("/docs", "get"), ("/docs/{asset}", "get"), ("/openapi.json", "get")}
+    undescribed = {"/docs", "/docs/{asset}", "/openapi.json", UNKNOWN}
 
     assert described
-    # Browsers ask by OPTIONS whether a page may call.
-    assert described | {(path, "options") for path, _ in described} == routes() - undescribed
+    # Browsers ask by OPTIONS whether a page may call. HEAD is GET without the body.
+    implied = {(path, "options") for path, _ in described} | {
+        (path, "head") for path, method in described if method == "get"
+    }
+    assert described | implied == {(path, method) for path, method in routes() if path not in undescribed}
 
 
 def test_every_reference_of_the_description_leads_somewhere(client: TestClient) -> None:
@@ -485,9 +493,15 @@ def test_the_documentation_needs_nothing_but_what_is_served_beside_it(client: Te
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert "//" not in page.text
-    assert sorted(addresses) == [
+    # Each asset is named with a hash of its content.
+    assert [re.sub(r"\.[0-9a-f]{16}\.", ".HASH.", address) for address in sorted(addresses)] == [
         f"{base}{path}"
-        for path in ("docs/favicon.png", "docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "openapi.json")
+        for path in (
+            "docs/favicon.HASH.png",
+            "docs/swagger-ui-bundle.HASH.js",
+            "docs/swagger-ui.HASH.css",
+            "openapi.json",
+        )
     ]
     for address in addresses:
         assert client.get(f"/{address.removeprefix(base)}").status_code == 200
@@ -509,6 +523,33 @@ def test_assets_are_served_as_what_they_are(client: TestClient, asset: str, medi
     assert response.status_code == 200
     assert response.headers["content-type"].split(";")[0] == media_type
     assert response.content.startswith(opening)
+
+
+@pytest.mark.parametrize("asset", ["swagger-ui.css", "swagger-ui-bundle.js", "favicon.png"])
+def test_an_asset_is_kept_for_a_year_under_the_name_with_its_hash_and_not_at_all_without(
+    client: TestClient, asset: str
+) -> None:
+    stem, suffix = asset.rsplit(".", 1)
+    (hashed,) = re.findall(rf"docs/({re.escape(stem)}\.[0-9a-f]+\.{suffix})", client.get("/docs").text)
+
+    kept, plain = client.get(f"/docs/{hashed}"), client.get(f"/docs/{asset}")
+
+    assert hashlib.sha256(kept.content).hexdigest().startswith(hashed.split(".")[1])
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (plain.content, plain.headers.get("cache-control")) == (kept.content, None)
+    assert_problem(client.get(f"/docs/{stem}.{'0' * 16}.{suffix}"), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui.css", "/openapi.json"])
+def test_a_stack_that_shows_no_documentation_answers_as_if_the_route_were_not_there(
+    app: FastAPI, client: TestClient, path: str
+) -> None:
+    provide(app, DocsSettings(shown=False))
+
+    hidden = client.get(path)
+
+    assert_problem(hidden, 404, "not_found")
+    assert hidden.content == client.get("/nowhere").content
 
 
 @pytest.mark.parametrize(

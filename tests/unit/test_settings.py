@@ -11,6 +11,7 @@ from rollcall.stack.settings import (
     AskSettings,
     BadSetting,
     ConsumerSettings,
+    DocsSettings,
     HealthSettings,
     ImportSettings,
     IngestSettings,
@@ -35,6 +36,7 @@ ENVIRONMENT = {
     "KEY_RATE": "0.5",
     "KEY_BURST": "100",
     "CORS_ORIGINS": "https://app.example.com, http://localhost:3000",
+    "DOCS": "true",
     "OPEN_REGISTRATION": "false",
     "ADDRESS_REQUESTS_PER_MINUTE": "30",
     "ADDRESS_BURST": "20",
@@ -84,6 +86,7 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
             "ARCHIVE_BUCKET",
         ),
     ),
+    (DocsSettings.read, ("DOCS",)),
     (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST")),
     (
         AccountSettings.read,

@@ -18,6 +18,7 @@ from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
 from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY
 from scripts.paths import ROOT
+from tests.support import UNKNOWN, routes
 
 TEMPLATE = template()
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
@@ -271,20 +272,110 @@ GATEWAY_RESPONSES: dict[str, Any] = API["GatewayResponses"]
 
 
 @pytest.mark.parametrize("response", GATEWAY_RESPONSES)
-def test_what_the_gateway_answers_by_itself_is_a_problem(response: str) -> None:
+def test_what_the_gateway_answers_by_itself_is_a_problem_of_one_text(response: str) -> None:
     answer = GATEWAY_RESPONSES[response]
     (body,) = answer["ResponseTemplates"].values()
-    # The gateway puts the message in with its quotes, and every other variable without.
-    problem = json.loads(re.sub(r"\$context[.\w]+", "text", body.replace("$context.error.messageString", '"text"')))
+    problem = json.loads(body)
 
+    # A variable could repeat what the caller sent, such as a credential.
+    assert "$" not in body
     assert answer["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
     assert answer["ResponseTemplates"].keys() == {"application/json"}
     assert all(problem[name] for name in ("type", "title", "code", "message"))
     assert problem.get("status") == answer.get("StatusCode")
 
 
-def test_the_gateway_answers_every_other_failure_with_a_problem_too() -> None:
-    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= GATEWAY_RESPONSES.keys()
+@pytest.mark.parametrize("response", GATEWAY_RESPONSES)
+def test_pages_may_read_what_the_gateway_answers_where_any_page_may_call(response: str) -> None:
+    headers = GATEWAY_RESPONSES[response]["ResponseParameters"]["Headers"]
+    nothing = {"Ref": "AWS::NoValue"}
+
+    assert headers["Access-Control-Allow-Origin"] == {"Fn::If": ["WithCors", "'*'", nothing]}
+    assert headers["Access-Control-Expose-Headers"] == {"Fn::If": ["WithCors", "'Retry-After'", nothing]}
+    assert TEMPLATE["Conditions"]["WithCors"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CorsOrigins"}, ""]}]}
+
+
+def test_what_may_be_tried_again_says_when() -> None:
+    retried = {name for name, answer in GATEWAY_RESPONSES.items() if answer.get("StatusCode") in (429, 503)}
+
+    assert retried == {"THROTTLED", "INTEGRATION_FAILURE"}
+    for name, answer in GATEWAY_RESPONSES.items():
+        assert ("Retry-After" in answer["ResponseParameters"]["Headers"]) == (name in retried)
+
+
+def test_a_status_of_the_default_is_for_nothing_but_unknown_routes() -> None:
+    # Types that have no response of their own get the status of the default. These may come of any request; the others
+    # are about authorizers, usage plans and signatures, which the API has none of.
+    assert {
+        "ACCESS_DENIED",
+        "BAD_REQUEST_BODY",
+        "BAD_REQUEST_PARAMETERS",
+        "REQUEST_TOO_LARGE",
+        "THROTTLED",
+        "UNSUPPORTED_MEDIA_TYPE",
+        "WAF_FILTERED",
+    } < GATEWAY_RESPONSES.keys()
+    assert GATEWAY_RESPONSES["DEFAULT_4XX"] == GATEWAY_RESPONSES["MISSING_AUTHENTICATION_TOKEN"]
+    assert GATEWAY_RESPONSES["DEFAULT_4XX"]["StatusCode"] == 404
+    assert "StatusCode" not in GATEWAY_RESPONSES["DEFAULT_5XX"]
+    assert not {"Authorizers", "UsagePlan", "ApiKeyRequired"} & {*API, *API.get("Auth", {})}
+
+
+def test_answers_are_compressed_and_small_ones_are_not() -> None:
+    assert API["MinimumCompressionSize"] == 1024
+
+
+ROUTES = routes()
+
+
+def test_head_is_a_method_wherever_get_is() -> None:
+    assert {path for path, method in ROUTES if method == "head"} == {path for path, method in ROUTES if method == "get"}
+
+
+def test_every_method_of_an_unknown_route_leads_to_a_function() -> None:
+    methods = {"get", "head", "post", "put", "patch", "delete", "options"}
+
+    assert {method for path, method in ROUTES if path == UNKNOWN} == methods
+
+
+def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_the_stage_s() -> None:
+    public = re.compile(r"/docs(/.*)?|/openapi\.json|/healthz?|/auth/.*|/\{proxy\+\}")
+    stage, *own = API["MethodSettings"]
+
+    assert stage == {
+        "ResourcePath": "/*",
+        "HttpMethod": "*",
+        "ThrottlingRateLimit": {"Ref": "ThrottlingRate"},
+        "ThrottlingBurstLimit": {"Ref": "ThrottlingBurst"},
+    }
+    for setting in own:
+        assert setting["ThrottlingRateLimit"] == {"Ref": "PublicRate"}
+        assert setting["ThrottlingBurstLimit"] == {"Ref": "PublicBurst"}
+        # CloudFormation wants each slash but the first as ~1, and no wildcard beside a path.
+        assert setting["ResourcePath"].count("/") == 1
+    places = [(each["ResourcePath"][1:].replace("~1", "/"), each["HttpMethod"].lower()) for each in own]
+    assert sorted(places) == sorted(place for place in ROUTES if public.fullmatch(place[0]))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_policy_that_lets_the_api_call_a_function_fits_into_20_kb(function: str) -> None:
+    # SAM gives a function a permission for each of its routes, and Lambda refuses a longer policy.
+    name, region, account = "s" * 40, "ap-southeast-1", "1" * 12
+    api = f"arn:aws:execute-api:{region}:{account}:{'a' * 10}"
+    statements = [
+        {
+            "Sid": f"{name}-{function}{event}Permissionv1-{'x' * 13}",
+            "Effect": "Allow",
+            "Principal": {"Service": "apigateway.amazonaws.com"},
+            "Action": "lambda:InvokeFunction",
+            "Resource": f"arn:aws:lambda:{region}:{account}:function:{name}-segments",
+            "Condition": {"ArnLike": {"AWS:SourceArn": f"{api}/*/OPTIONS{about['Properties']['Path']}"}},
+        }
+        for event, about in FUNCTIONS[function].get("Events", {}).items()
+        if about["Type"] == "Api"
+    ]
+
+    assert len(json.dumps(statements, separators=(",", ":"))) < 20 * 1024
 
 
 def test_a_message_stays_out_of_sight_for_six_times_as_long_as_the_consumer_may_take_and_the_window() -> None:

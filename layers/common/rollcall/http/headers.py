@@ -1,4 +1,4 @@
-"""The headers of every answer, errors included."""
+"""The headers of every answer, errors included, and the answers to HEAD."""
 
 from collections.abc import Sequence
 
@@ -40,17 +40,39 @@ class Headers:
         await self._app(scope, receive, send_with_headers)
 
 
+class Head:
+    """An app that answers HEAD wherever it answers GET: the same, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does to GET."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        # The state is shared: it has the headers of the answer.
+        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 def with_headers(app: ASGIApp, cors_origins: Sequence[str]) -> ASGIApp:
-    """The app with the headers of every answer. Pages of the `cors_origins` may call it from browsers.
+    """The app with the headers of every answer, and with HEAD. Pages of the `cors_origins` may call it from browsers.
 
     A page sends its credential in a header that it sets itself. The API reads no cookies, so the origin `*` lets no
     page use another one's credential.
     """
+    app = Head(app)
     if cors_origins:
         app = CORSMiddleware(
             app,
             allow_origins=cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key"],
             expose_headers=["Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"],
             max_age=3600,

@@ -236,6 +236,18 @@ class AccountSettings:
         )
 
 
+@dataclass(frozen=True)
+class DocsSettings:
+    """Settings of the API's description of itself."""
+
+    shown: bool
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "DocsSettings":
+        """Raises `BadSetting`."""
+        return cls(_choice(environment, "DOCS", {"true": True, "false": False}))
+
+
 def _text(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:

@@ -1,22 +1,42 @@
-"""Health checks and the documentation of the whole API."""
+"""The documentation of the whole API, where the stack shows it."""
 
+import hashlib
+from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from rollcall.http.problems import Refused
+from rollcall.http.services import service
+from rollcall.stack.settings import DocsSettings
 
-router = APIRouter(tags=["operation"])
+
+def _shown(request: Request) -> None:
+    """Raises `HTTPException`, as for a route that is not there."""
+    if not service(request, DocsSettings).shown:
+        raise HTTPException(404)
+
+
+router = APIRouter(tags=["operation"], dependencies=[Depends(_shown)])
 
 # By relative addresses, so that the page works behind a stage prefix, a custom domain and an emulator's path alike.
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon.png": "image/png"}
+# The name of an asset with its hash means one content for ever.
+_FOR_A_YEAR = "public, max-age=31536000, immutable"
 # The page's own script is in it; it asks nobody but the API.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
+
+
+class _Asset(NamedTuple):
+    media_type: str
+    content: bytes
+    hashed_name: str
 
 
 @router.get("/openapi.json", include_in_schema=False)
@@ -34,9 +54,9 @@ def docs() -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="Rollcall",
-        swagger_js_url="docs/swagger-ui-bundle.js",
-        swagger_css_url="docs/swagger-ui.css",
-        swagger_favicon_url="docs/favicon.png",
+        swagger_js_url=f"docs/{_asset('swagger-ui-bundle.js').hashed_name}",
+        swagger_css_url=f"docs/{_asset('swagger-ui.css').hashed_name}",
+        swagger_favicon_url=f"docs/{_asset('favicon.png').hashed_name}",
     )
     page.headers["Content-Security-Policy"] = _PAGE_POLICY
     return page
@@ -45,7 +65,17 @@ def docs() -> HTMLResponse:
 @router.get("/docs/{asset}", include_in_schema=False)
 def docs_asset(asset: str) -> Response:
     """The page's script and style, so that it needs no other site."""
-    if asset not in _ASSETS:
-        raise Refused(404, "not_found", f"There is no {asset}.")
-    content = files("fastapi_offline").joinpath("static", asset).read_bytes()
-    return Response(content, media_type=_ASSETS[asset], headers={"Cache-Control": "public, max-age=86400"})
+    if asset in _ASSETS:
+        # The content under this name may change, so that nobody keeps it.
+        return Response(_asset(asset).content, media_type=_ASSETS[asset])
+    for known in map(_asset, _ASSETS):
+        if asset == known.hashed_name:
+            return Response(known.content, media_type=known.media_type, headers={"Cache-Control": _FOR_A_YEAR})
+    raise Refused(404, "not_found", "The page has no such part.")
+
+
+@cache
+def _asset(name: str) -> _Asset:
+    content = files("fastapi_offline").joinpath("static", name).read_bytes()
+    stem, _, suffix = name.rpartition(".")
+    return _Asset(_ASSETS[name], content, f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{suffix}")

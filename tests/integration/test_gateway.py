@@ -1,0 +1,429 @@
+"""The functions behind API Gateway, by the model in tests/gateway.py: what a client on AWS receives."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import httpx2
+import pytest
+
+from rollcall.intake.bodies import MAX_EXPANDED_BYTES, MAX_SENT_BYTES
+from scripts.api import Api, ApiError
+from tests.gateway import MOST_PAYLOAD_BYTES, Answered, FunctionThrottled, Gateway, Handler
+from tests.integration.conftest import Queue, load_module
+from tests.support import SETTINGS, UNKNOWN, assert_problem, pass_over, queued, routes
+
+ORIGIN = "https://app.example.com"
+# What no answer may repeat.
+SENT = "do-not-repeat-this"
+CREDENTIALS: dict[str, dict[str, str]] = {
+    "nobody": {},
+    "bearer": {"Authorization": f"Bearer {SENT}"},
+    "basic": {"Authorization": f"Basic {SENT}"},
+    "bare": {"Authorization": SENT},
+    "key": {"X-API-Key": SENT},
+    "signature": {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={SENT}/x, SignedHeaders=host, Signature={SENT}",
+    },
+}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+SAYS_4_MB = re.compile(r"\b(4194304 are|4 MB are) allowed")
+
+
+@pytest.fixture
+def gateway(load_handler: Callable[[str], ModuleType]) -> Gateway:
+    """Before functions that have an AWS; they are loaded as they are asked for."""
+    handlers: dict[str, Handler] = {}
+
+    def load(function: str) -> Handler:
+        if function not in handlers:
+            handlers[function] = load_handler(function).handler
+        return handlers[function]
+
+    return Gateway(load, clock=lambda: 0.0)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Callable[[str, str, str], Handler]]:
+    """Loads handlers that reach no AWS, by their function and what the template tells it of CorsOrigins and Docs."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+        for name, value in (SETTINGS | nowhere).items():
+            monkeypatch.setenv(name, value)
+
+        @cache
+        def load(function: str, origins: str, docs: str) -> Handler:
+            monkeypatch.setenv("CORS_ORIGINS", origins)
+            monkeypatch.setenv("DOCS", docs)
+            handler: Handler = load_module(function).handler
+            return handler
+
+        yield load
+
+
+@pytest.fixture
+def offline(loaded: Callable[[str, str, str], Handler], event_loop_of_lambda: None) -> Callable[..., Gateway]:
+    """Makes gateways before functions that reach no AWS."""
+
+    def make(origins: str = "", docs: str = "true") -> Gateway:
+        # The tests send more than the stage lets through.
+        limits = {"PublicBurst": "1000", "ThrottlingBurst": "1000"}
+        parameters = {"CorsOrigins": origins, "Docs": docs, **limits}
+        return Gateway(lambda function: loaded(function, origins, docs), parameters, lambda: 0.0)
+
+    return make
+
+
+def failing(error: Exception | None = None, answer: Any = None) -> Callable[[str], Handler]:
+    """Functions that all fail in one way, or answer one thing."""
+
+    def handler(_event: dict[str, Any], _context: Any) -> Any:
+        if error:
+            raise error
+        return answer
+
+    return lambda _function: handler
+
+
+def events_of(size: int) -> bytes:
+    """A body of so many bytes with one good event, which compresses well."""
+    event = {"event_id": "e", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "t"}
+    body = json.dumps([event]).encode()
+    return body + b" " * (size - len(body))
+
+
+def post_events(gateway: Gateway, key: str, content: bytes, **headers: str) -> Answered:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return gateway.request("POST", "/events", {"X-API-Key": key, **named}, content)
+
+
+# What is sent under a Content-Encoding.
+
+
+def test_a_body_that_the_gateway_expands_is_taken_in_up_to_4_mb_expanded(
+    gateway: Gateway, api_key: str, queue: Queue
+) -> None:
+    body = events_of(1_000)
+    codings = {"gzip": gzip.compress(body), "GZIP": gzip.compress(body), "deflate": zlib.compress(body)}
+    taken = [post_events(gateway, api_key, encoded, Content_Encoding=coding) for coding, encoded in codings.items()]
+    sizes = (MAX_SENT_BYTES, MAX_SENT_BYTES + 1, 5 * 1024**2, 11 * 1024**2)
+    largest, *refused = (
+        post_events(gateway, api_key, gzip.compress(events_of(size), 1), Content_Encoding="gzip") for size in sizes
+    )
+
+    for answer in (*taken, largest):
+        assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    for answer in refused:
+        assert SAYS_4_MB.search(assert_problem(answer, 413, "too_large")["message"])
+    assert {event.event_id for event in queued(queue.batches())} == {"e"}
+
+
+def test_without_content_encoding_the_function_reads_a_body_as_it_was_sent(gateway: Gateway, api_key: str) -> None:
+    bodies = [
+        gzip.compress(events_of(MAX_EXPANDED_BYTES), 1),
+        gzip.compress(events_of(MAX_EXPANDED_BYTES + 1), 1),
+        gzip.compress(b"[]")[:-4],
+    ]
+
+    taken, large, damaged = (post_events(gateway, api_key, body) for body in bodies)
+
+    assert taken.status_code == 202
+    assert_problem(large, 413, "too_large")
+    assert_problem(damaged, 400, "invalid_gzip")
+
+
+def test_a_plain_body_over_the_limit_is_a_413_whoever_refuses_it(gateway: Gateway, api_key: str) -> None:
+    for size in (MAX_SENT_BYTES + 1, 4_800_000, 11 * 1024**2):
+        answer = post_events(gateway, api_key, events_of(size))
+
+        assert SAYS_4_MB.search(assert_problem(answer, 413, "too_large")["message"]), size
+
+
+def test_base64_leaves_room_for_every_body_that_a_function_takes() -> None:
+    # Headers have at most 10,240 bytes, and are in the payload twice.
+    overhead = 30_000
+
+    assert 4 * MAX_SENT_BYTES / 3 + overhead < MOST_PAYLOAD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [
+        ("gzip", b"[]"),
+        ("gzip", gzip.compress(b"[]")[:-4]),
+        ("gzip", gzip.compress(b"[]")[:-8] + bytes(8)),
+        ("deflate", b"[]"),
+        ("br", b"[]"),
+    ],
+    ids=["not gzip", "ends early", "wrong sum", "not deflate", "unknown"],
+)
+def test_what_is_not_in_the_encoding_that_it_names_is_a_415(coding: str, content: bytes) -> None:
+    answer = Gateway(failing()).request("POST", "/events", {"Content-Encoding": coding}, content)
+
+    assert "Content-Encoding" in assert_problem(answer, 415, "invalid_encoding")["message"]
+
+
+# What Lambda fails with.
+
+
+def test_a_function_without_an_instance_left_is_a_503_that_says_when_to_try_again() -> None:
+    answer = Gateway(failing(FunctionThrottled())).request("POST", "/events", {}, b"[]")
+
+    assert_problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"].isdecimal()
+
+
+@pytest.mark.parametrize(
+    ("load", "status", "code"),
+    [
+        (failing(TimeoutError()), 504, "too_slow"),
+        (failing(MemoryError(SENT)), 502, "internal_error"),
+        (failing(answer="text"), 502, "internal_error"),
+        (failing(answer={"statusCode": "200"}), 502, "internal_error"),
+        (failing(answer={"statusCode": 200, "body": "x" * MOST_PAYLOAD_BYTES}), 502, "internal_error"),
+    ],
+    ids=["slow", "dead", "no object", "no status", "too large"],
+)
+def test_a_function_that_fails_is_a_problem(load: Callable[[str], Handler], status: int, code: str) -> None:
+    answer = Gateway(load).request("GET", "/health")
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert SENT not in answer.text
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_the_command_line_tries_again_what_api_gateway_answers_while_lambda_cannot(status: int) -> None:
+    answers = [httpx2.Response(status), httpx2.Response(200, json={"status": "ok"})]
+    pauses: list[float] = []
+    transport = httpx2.MockTransport(lambda _request: answers.pop(0))
+
+    answer = Api("http://stack", None, sleep=pauses.append, transport=transport).get("/health")
+
+    assert (answer, answers, len(pauses)) == ({"status": "ok"}, [], 1)
+    assert pauses[0] > 0
+
+
+def test_the_command_line_passes_the_gateway_s_throttling_on_where_it_lasts() -> None:
+    gateway = Gateway(failing(FunctionThrottled()))
+
+    def send(request: httpx2.Request) -> httpx2.Response:
+        answer = gateway.request(request.method, request.url.path)
+        return httpx2.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    transport = httpx2.MockTransport(send)
+    with pytest.raises(ApiError, match=r"answers 503: .*try again"):
+        Api("http://stack", None, patience=1, sleep=pass_over, transport=transport).get("/health")
+
+
+# Routes that are not there, and methods.
+
+
+@pytest.mark.parametrize("headers", CREDENTIALS.values(), ids=CREDENTIALS)
+def test_an_unknown_route_is_a_404_of_one_text_whatever_credential_comes_with_it(
+    offline: Callable[..., Gateway], headers: dict[str, str]
+) -> None:
+    gateway = offline()
+    for path in ("/", "/nowhere", "/stats/nothing/at/all", "/auth", f"/{SENT}"):
+        answers = {method: gateway.request(method, path, headers) for method in METHODS}
+
+        assert answers.pop("HEAD").content == b""
+        assert len({answer.content for answer in answers.values()}) == 1
+        for answer in answers.values():
+            assert_problem(answer, 404, "not_found")
+            assert SENT not in answer.text + str(answer.headers)
+
+
+def test_a_method_that_a_route_does_not_take_is_a_404_or_405_and_a_problem(offline: Callable[..., Gateway]) -> None:
+    gateway = offline()
+    taken = {(path, method.upper()) for path, method in routes() if path != UNKNOWN}
+    paths = {path for path, _ in taken}
+    others = [(path, method) for path in paths for method in METHODS if (path, method) not in taken]
+
+    answers = {
+        (path, method): gateway.request(method, path, {"Authorization": f"Bearer {SENT}"}) for path, method in others
+    }
+
+    assert len(answers) > len(paths)
+    for place, answer in answers.items():
+        assert answer.status_code in (404, 405), place
+        assert answer.headers["content-type"] == "application/problem+json", place
+        assert SENT not in answer.text
+    codes = {answer.json()["code"] for (_, method), answer in answers.items() if method != "HEAD"}
+    assert codes == {"not_found", "method_not_allowed"}
+
+
+def test_no_text_of_the_gateway_s_own_repeats_what_the_caller_sent() -> None:
+    # Routes that nothing takes: the gateway answers by itself, as it does for what has no segment of a path.
+    gateway = Gateway(failing())
+
+    for headers in CREDENTIALS.values():
+        answer = gateway.request("GET", "/", headers)
+
+        assert_problem(answer, 404, "not_found")
+        assert SENT not in answer.text
+
+
+def test_head_is_answered_as_get_without_the_body(gateway: Gateway, api_key: str) -> None:
+    paths = {path for path, method in routes() if method == "get" and path not in (UNKNOWN, "/healthz")}
+    named = ("/batches/none", "/imports/none", "/keys", "/stats/dau", "/stats/retention")
+    requests: list[tuple[str, dict[str, str]]] = [(path.replace("{asset}", "swagger-ui.css"), {}) for path in paths]
+    requests += [(path, {"X-API-Key": api_key}) for path in named]
+    statuses = set()
+
+    for path, headers in requests:
+        got, asked = gateway.request("GET", path, headers), gateway.request("HEAD", path, headers)
+
+        statuses.add(got.status_code)
+        assert (asked.status_code, asked.content) == (got.status_code, b""), path
+        assert got.content
+        for name in ("content-type", "cache-control", "content-security-policy"):
+            assert asked.headers[name] == got.headers[name], path
+    assert statuses == {200, 401, 404, 422}
+
+
+# Pages of other origins.
+
+
+def gateway_answers(make: Callable[[Callable[[str], Handler]], Gateway]) -> dict[str, Answered]:
+    """An answer of each kind that the gateway gives without a function."""
+    answers = {
+        "throttled function": make(failing(FunctionThrottled())).request("GET", "/health", {"Origin": ORIGIN}),
+        "dead function": make(failing(MemoryError())).request("GET", "/health", {"Origin": ORIGIN}),
+        "slow function": make(failing(TimeoutError())).request("GET", "/health", {"Origin": ORIGIN}),
+        "large body": make(failing()).request("POST", "/events", {"Origin": ORIGIN}, bytes(11 * 1024**2)),
+        "bad encoding": make(failing()).request("POST", "/events", {"Origin": ORIGIN, "Content-Encoding": "br"}),
+        "root": make(failing()).request("GET", "/", {"Origin": ORIGIN}),
+        "root with a token": make(failing()).request("GET", "/", {"Origin": ORIGIN, "Authorization": "Bearer x"}),
+    }
+    busy = make(failing(answer={"statusCode": 204}))
+    while (answer := busy.request("GET", "/health", {"Origin": ORIGIN})).status_code == 204:
+        pass
+    return {**answers, "throttled": answer}
+
+
+@pytest.mark.parametrize("origins", [ORIGIN, f"https://other.example, {ORIGIN}", "*"])
+def test_where_pages_may_call_they_may_read_what_the_gateway_answers(origins: str) -> None:
+    answers = gateway_answers(lambda load: Gateway(load, {"CorsOrigins": origins}, lambda: 0.0))
+
+    for kind, answer in answers.items():
+        assert answer.headers["access-control-allow-origin"] == "*", kind
+        assert answer.headers["access-control-expose-headers"] == "Retry-After", kind
+        assert "access-control-allow-credentials" not in answer.headers
+        # So that every page may read it, it is the same for every caller.
+        assert ORIGIN not in answer.text
+
+
+def test_where_no_page_may_call_the_gateway_says_nothing_to_browsers() -> None:
+    answers = gateway_answers(lambda load: Gateway(load, {}, lambda: 0.0))
+
+    for kind, answer in answers.items():
+        assert answer.status_code >= 400, kind
+        assert not [name for name in answer.headers if name.startswith("access-control-")], kind
+
+
+def test_a_page_may_ask_by_head(offline: Callable[..., Gateway]) -> None:
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "HEAD", "Access-Control-Request-Headers": "x-api-key"}
+
+    answer = offline(ORIGIN).request("OPTIONS", "/stats/dau", asked)
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+# Throttling by the stage.
+
+
+def let_through(gateway: Gateway, method: str, path: str, most: int = 20) -> int:
+    """How many requests at once are not a 429, up to `most`."""
+    statuses = [gateway.request(method, path).status_code for _ in range(most)]
+    return sum(status != 429 for status in statuses)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/docs"),
+        ("GET", "/docs/swagger-ui-bundle.js"),
+        ("GET", "/openapi.json"),
+        ("HEAD", "/health"),
+        ("GET", "/healthz"),
+        ("POST", "/auth/login"),
+        ("POST", "/auth/refresh"),
+        ("OPTIONS", "/auth/login"),
+        ("GET", "/nowhere"),
+        ("PUT", "/events"),
+    ],
+)
+def test_what_asks_for_no_key_has_a_low_limit_of_its_own(method: str, path: str) -> None:
+    gateway = Gateway(failing(answer={"statusCode": 204}), {"PublicBurst": "2", "ThrottlingBurst": "5"}, lambda: 0.0)
+
+    assert let_through(gateway, method, path) == 2
+    assert let_through(gateway, "POST", "/events") == 5
+    refused = gateway.request(method, path)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+
+
+def test_the_limits_of_the_stage_are_for_each_method_of_each_route() -> None:
+    parameters = {"ThrottlingBurst": "3", "ThrottlingRate": "1"}
+    now = [0.0]
+    gateway = Gateway(failing(answer={"statusCode": 204}), parameters, lambda: now[0])
+
+    assert [let_through(gateway, *place) for place in (("GET", "/stats/dau"), ("GET", "/keys"), ("POST", "/keys"))] == [
+        3,
+        3,
+        3,
+    ]
+    now[0] = 2.0
+    assert let_through(gateway, "GET", "/keys") == 2
+
+
+# What is sent back.
+
+
+def test_a_large_answer_is_compressed_for_who_asks_for_it(offline: Callable[..., Gateway]) -> None:
+    gateway, script = offline(), "/docs/swagger-ui-bundle.js"
+
+    plain = gateway.request("GET", script)
+    compressed = gateway.request("GET", script, {"Accept-Encoding": "gzip, deflate, br"})
+    small = gateway.request("GET", "/health", {"Accept-Encoding": "gzip"})
+
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(compressed.content) == plain.content
+    assert len(compressed.content) < len(plain.content) / 2
+    assert "content-encoding" not in plain.headers
+    assert "content-encoding" not in small.headers
+
+
+def test_what_the_page_loads_is_kept_for_a_year(offline: Callable[..., Gateway]) -> None:
+    gateway = offline()
+    page = gateway.request("GET", "/docs")
+    names = re.findall(r"docs/[\w.-]+\.(?:js|css|png)", page.text)
+
+    kept = [gateway.request("GET", f"/{name}") for name in names]
+
+    assert page.headers["cache-control"] == "no-store"
+    assert [answer.status_code for answer in kept] == [200, 200, 200]
+    assert {answer.headers["cache-control"] for answer in kept} == {"public, max-age=31536000, immutable"}
+
+
+def test_without_docs_the_documentation_is_an_unknown_route(offline: Callable[..., Gateway]) -> None:
+    gateway = offline(docs="false")
+
+    answers = [gateway.request("GET", path) for path in ("/docs", "/docs/swagger-ui.css", "/openapi.json", "/nowhere")]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_the_challenge_of_a_401_comes_under_another_name(offline: Callable[..., Gateway]) -> None:
+    answer = offline().request("GET", "/keys")
+
+    assert answer.status_code == 401
+    assert answer.headers["x-amzn-remapped-www-authenticate"] == "Bearer"
