@@ -33,11 +33,13 @@ from schemathesis.specs.openapi.checks import (
 
 from rollcall.access.accounts import Accounts, TokenPair
 from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.gate import Gate
 from rollcall.access.passwords import Passwords
 from rollcall.core.limits import Limit
 from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.http.document import describe
 from rollcall.http.json_bodies import MAX_BYTES
+from rollcall.http.services import provide, service
 from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import receipt_key
@@ -191,17 +193,17 @@ EXISTING: dict[str, Callable[[Api], str]] = {
 def api(whole_api: WholeApi, queue: Queue, access_table: str, aws_clients: dict[str, Any]) -> Api:
     dynamo = Dynamo(aws_clients["dynamodb"])
     tables = StatsSettings.read(os.environ).tables
-    auth = whole_api.apps["auth"].state
-    auth.accounts = Accounts(dynamo, access_table, auth.gate.tokens, QuickPasswords(), UNLIMITED)
+    auth = whole_api.apps["auth"]
+    accounts = Accounts(dynamo, access_table, service(auth, Gate).tokens, QuickPasswords(), UNLIMITED)
+    provide(auth, accounts)
 
     def consume(_seconds: float) -> None:
         for batch in queue.batches():
             dynamo.put(tables.stats, [receipt_item(batch.batch_id, len(batch.events))])
 
-    ingest = whole_api.apps["ingest"].state
-    ingest.idempotency_keys = OneTimeIdempotencyKeys(dynamo, tables)
-    receipts = ingest.receipts = Receipts(dynamo, tables, sleep=consume)
-    return Api(whole_api, ApiKeys(dynamo, access_table), auth.accounts, receipts)
+    receipts = Receipts(dynamo, tables, sleep=consume)
+    provide(whole_api.apps["ingest"], OneTimeIdempotencyKeys(dynamo, tables), receipts)
+    return Api(whole_api, ApiKeys(dynamo, access_table), accounts, receipts)
 
 
 def receipt_item(batch_id: str, count: int) -> Item:
