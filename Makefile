@@ -6,7 +6,7 @@ TARGET ?= direct
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local bench figures soak lint lint-sam format lock
+.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local check-build bench figures soak lint lint-sam format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ e2e-localstack: $(VENV)/.test $(VENV)/.sam ## Run the end-to-end tests on a Loca
 
 sam-local: $(VENV)/.run $(VENV)/.sam ## Serve the API from containers, on the tables of the stack that runs here
 	@exec $(BIN)/python -m scripts.local.sam
+
+check-build: $(VENV)/.run $(VENV)/.sam ## Build for arm64 and check what is shipped: processors, sizes, bytecode
+	PATH="$(CURDIR)/$(VENV)/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
+		$(VENV)/sam/bin/sam build --build-dir .aws-sam/arm64 --parameter-overrides Architecture=arm64
+	$(BIN)/python -m scripts.local.packages arm64 .aws-sam/arm64
 
 bench: $(VENV)/.run ## Measure everything: about half an hour
 	@$(BIN)/rollcall bench all

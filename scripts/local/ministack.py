@@ -70,8 +70,8 @@ def local_client(port: int) -> Callable[[str], Any]:
 
 
 def api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
-    """The base URL of a stack's API behind an endpoint."""
-    return f"{endpoint}/restapis/{outputs['ApiId']}/v1/_user_request_"
+    """The base URL of a stack's API behind an endpoint, in the form that LocalStack and MiniStack share."""
+    return f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/v1"
 
 
 class MiniStackError(RuntimeError):

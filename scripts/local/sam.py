@@ -79,6 +79,8 @@ class Sam:
             self._environment |= {"LOCALSTACK_HOSTNAME": str(at.hostname), "EDGE_PORT": str(at.port)}
         else:
             self._environment["AWS_ENDPOINT_URL"] = endpoint
+        # LocalStack has a configuration of its own in samconfig.toml, for what it does with layers.
+        self._localstack = command == "samlocal"
         found = shutil.which(command, path=self._environment["PATH"])
         if found is None:
             raise SamFailed(f"there is no {command}: make .venv/.sam installs it")
@@ -86,14 +88,17 @@ class Sam:
 
     def build(self) -> None:
         """Build template.yaml for this machine's architecture; raises `SamFailed`."""
-        self._run("build", "--parameter-overrides", f"Architecture={architecture()}")
+        configuration = ["--config-env", "localstack"] if self._localstack else []
+        self._run("build", *configuration, "--parameter-overrides", f"Architecture={architecture()}")
 
     def deploy(self, stack: str, parameters: Mapping[str, str]) -> None:
-        """Deploy the built template with the `local` configuration in samconfig.toml; raises `SamFailed`."""
-        told = {**EMULATED, "Architecture": architecture(), **parameters}
+        """Deploy the built template with an emulator's configuration in samconfig.toml; raises `SamFailed`."""
+        emulated = {} if self._localstack else EMULATED
+        told = {**emulated, "Architecture": architecture(), **parameters}
         overrides = [f"{name}={value}" for name, value in told.items()]
         named = ["--stack-name", stack, "--s3-prefix", stack]
-        self._run("deploy", "--config-env", "local", *named, "--parameter-overrides", *overrides)
+        configuration = "localstack" if self._localstack else "local"
+        self._run("deploy", "--config-env", configuration, *named, "--parameter-overrides", *overrides)
 
     def outputs(self, stack: str) -> dict[str, str]:
         """The outputs of a stack."""

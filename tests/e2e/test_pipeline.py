@@ -255,6 +255,7 @@ def test_every_answer_tells_browsers_to_be_careful(stack: DeployedStack, path: s
     assert ("script-src 'self'" in headers["Content-Security-Policy"]) == (path == "/docs")
 
 
+@pytest.mark.targets("direct", "sam", "sam-local", reason="LocalStack encodes a body of this type anew")
 def test_a_gzip_body_under_a_misleading_content_type_arrives_whole(stack: DeployedStack) -> None:
     event = {"event_id": str(uuid.uuid4()), "occurred_at": "2016-01-01T00:00:00Z", "user_id": "z", "event_type": "é#\0"}
     answer = stack.http.post(

@@ -1,15 +1,19 @@
 """What `sam build && sam deploy` makes, and what `sam delete` leaves."""
 
 import io
+import shutil
 import subprocess
 import urllib.request
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.bench import cold
 from scripts.local.deploy import ClientFactory
-from scripts.local.sam import Sam
+from scripts.local.packages import inspect
+from scripts.local.sam import BUILT, Sam, architecture
 from scripts.operate import stacks
 from scripts.paths import ROOT
 from tests.e2e.conftest import DeployedStack
@@ -46,6 +50,32 @@ def test_the_emulator_has_nothing_that_a_function_could_borrow(package: str) -> 
     python = ROOT / ".venv/runtime/bin/python"
     done = subprocess.run([python, "-c", f"import {package}"], cwd="/", capture_output=True, text=True, check=False)
     assert f"No module named '{package}'" in done.stderr
+
+
+FOLDERS = cold.functions()
+
+
+@pytest.mark.parametrize("resource", ["CommonLayer", *FOLDERS.values()])
+@pytest.mark.usefixtures("sam")
+def test_packages_are_for_this_processor_and_have_their_bytecode(resource: str) -> None:
+    assert inspect(BUILT / resource, architecture()).faults == ()
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS])
+@pytest.mark.usefixtures("sam")
+def test_a_cold_start_compiles_nothing(folder: str, tmp_path: Path) -> None:
+    shutil.copytree(BUILT / FOLDERS[folder], tmp_path / "task")
+    shutil.copytree(BUILT / "CommonLayer", tmp_path / "opt")
+    for source in tmp_path.rglob("*.py"):
+        source.write_text("raise ImportError('compiled anew')")
+    environment = cold.environment(folder) | {"PYTHONPATH": str(tmp_path / "opt/python")}
+    # The consumer would read its table.
+    code = "import rollcall.stack.layout; rollcall.stack.layout.hold_layout = lambda *_: None; import handler"
+    python = ROOT / ".venv/runtime/bin/python"
+    done = subprocess.run(
+        [python, "-c", code], cwd=tmp_path / "task", env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_sam_and_the_command_line_read_the_same_outputs(

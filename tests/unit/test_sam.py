@@ -14,7 +14,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from scripts.local import sam
 from scripts.local.deploy import template
-from scripts.local.ministack import free_port
+from scripts.local.ministack import api_url, free_port
 from scripts.local.relay import relay
 
 LOOPBACK, OTHER = "127.0.0.1", "127.0.0.2"
@@ -118,6 +118,10 @@ def test_processors_that_lambda_does_not_have_are_named(monkeypatch: pytest.Monk
         sam.architecture()
 
 
+def test_an_emulated_api_is_called_in_the_form_that_localstack_has_not_deprecated() -> None:
+    assert api_url("http://127.0.0.1:4566", {"ApiId": "a1b2"}) == "http://127.0.0.1:4566/_aws/execute-api/a1b2/v1"
+
+
 @pytest.fixture
 def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the SAM CLI is looked for; nothing is there yet."""
@@ -162,6 +166,17 @@ def test_sam_sees_the_local_aws_and_no_account(
     aws = {name: value for name, value in environment.items() if name.startswith(("AWS_", "LOCALSTACK_", "EDGE_"))}
     own = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     assert aws == {**own, **told}
+
+
+def test_localstack_gets_its_own_build_and_its_alarms(pretended: Path) -> None:
+    pretend(pretended, "samlocal", 'echo "$@" >> "$(dirname "$0")/arguments"')
+    cli = sam.Sam("http://127.0.0.1:4566", "samlocal")
+    cli.build()
+    cli.deploy("other", {})
+    built, deployed = (pretended / "arguments").read_text().splitlines()
+    assert built.startswith("build --config-env localstack ")
+    assert deployed.startswith("deploy --config-env localstack --stack-name other ")
+    assert "Alarms" not in deployed
 
 
 def test_overrides_of_a_deployment_are_handed_on(pretended: Path) -> None:

@@ -610,6 +610,8 @@ def test_localstack_is_pinned_to_a_release_and_is_for_this_machine_alone() -> No
     assert re.fullmatch(r"localstack/localstack:\d+\.\d+\.\d+", service["image"])
     assert service["ports"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    # Packages are built for this machine, and Architecture has the default of AWS.
+    assert service["environment"] == {"LAMBDA_IGNORE_ARCHITECTURE": "1"}
 
 
 def test_the_stack_policy_forbids_to_replace_or_delete_whatever_holds_data() -> None:
