@@ -1,38 +1,113 @@
-"""What the functions' roles in template.yaml allow them to ask of DynamoDB: emulators let everybody do everything."""
+"""What the functions' roles in template.yaml allow them to ask of AWS: emulators let everybody do everything."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from rollcall.stack.keys import Tables
 from scripts.local.deploy import template
 
-# What botocore tells of each request, just before it is signed.
-EVENT = "request-created.dynamodb"
+Permission = tuple[str, str]
+"""An action of IAM, and the resource by its name in the template, with what follows in its ARN."""
+
+# What botocore tells of a request of DynamoDB, just before it is signed, and of one of any other service at its
+# beginning. The former has the body, which the functions' client makes itself. The latter is told for presigned URLs
+# too.
+_SIGNED, _BEGUN = "request-created.dynamodb", "provide-client-params"
+
+# The actions for an object of S3. AWS names few of them as their operations.
+_OBJECT_ACTIONS = {
+    "AbortMultipartUpload": ["s3:AbortMultipartUpload"],
+    "CompleteMultipartUpload": ["s3:PutObject"],
+    "CreateMultipartUpload": ["s3:PutObject"],
+    "DeleteObject": ["s3:DeleteObject"],
+    "GetObject": ["s3:GetObject"],
+    "HeadObject": ["s3:GetObject"],
+    "PutObject": ["s3:PutObject"],
+    "UploadPart": ["s3:PutObject"],
+}
+_BUCKET_ACTIONS = {"HeadBucket": "s3:ListBucket", "ListObjectsV2": "s3:ListBucket"}
+# Who sees the parts of a multipart upload fail has to be able to give it up.
+_OBJECT_ACTIONS["CreateMultipartUpload"].append("s3:AbortMultipartUpload")
 
 
 @cache
-def dynamodb_permissions(function: str) -> frozenset[tuple[str, str]]:
-    """The actions that the role of a function, by its folder, allows, each with a table or index of the template."""
-    resources = template()["Resources"]
-    (role,) = (
-        resource["Properties"]["Role"]["Fn::GetAtt"][0]
-        for resource in resources.values()
-        if resource["Properties"].get("CodeUri") == f"functions/{function}"
-    )
-    return frozenset(
+def _resources() -> dict[str, Any]:
+    """The template's resources: reading it takes a fifth of a second, and each loaded handler is held to it."""
+    found: dict[str, Any] = template()["Resources"]
+    return found
+
+
+def permissions(function: str) -> set[Permission]:
+    """What the role of a function, by its folder, allows."""
+    resources = _resources()
+    role = resources[_function(function)["Role"]["Fn::GetAtt"][0]]["Properties"]
+    return {
         (action, _named(resource))
-        for policy in resources[role]["Properties"]["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-        for action in _listed(statement["Action"])
-        for resource in _listed(statement["Resource"])
-        if action.startswith("dynamodb:")
-    )
+        for policy in role["Policies"]
+        for statement in _flat(policy["PolicyDocument"]["Statement"])
+        for action in _flat(statement["Action"])
+        for resource in _flat(statement["Resource"])
+    }
 
 
-def permissions_needed(operation: str, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The actions that a request has to be allowed, each with its table or index."""
+def lacking(needed: set[Permission], allowed: set[Permission]) -> set[Permission]:
+    """The permissions that are needed and not allowed."""
+    return {
+        (action, resource)
+        for action, resource in needed
+        if not any(action == may and fnmatchcase(resource, pattern) for may, pattern in allowed)
+    }
+
+
+class Watch:
+    """Notes what a function needs to be allowed for its requests, beside what its role allows.
+
+    `settings` are the function's environment. They tell what in the template a name in a request stands for.
+    """
+
+    def __init__(self, function: str, settings: Mapping[str, str]) -> None:
+        self.needed: set[Permission] = set()
+        self.allowed = permissions(function)
+        self._names: dict[str, set[str]] = {_default_bucket(): {"UploadBucket"}}
+        for variable, value in _function(function)["Environment"]["Variables"].items():
+            if variable in settings and isinstance(value, dict):
+                self._names.setdefault(settings[variable], set()).add(_named(value))
+
+    @property
+    def denied(self) -> set[Permission]:
+        """What the function needs and its role does not allow."""
+        return lacking(self.needed, self.allowed)
+
+    def register(self, events: Any) -> None:
+        """Watch the requests of the clients that are made from now on, or of one client."""
+        events.register(_SIGNED, self._signed)
+        events.register(_BEGUN, self._begun)
+
+    def unregister(self, events: Any) -> None:
+        """Watch no more clients."""
+        events.unregister(_SIGNED, self._signed)
+        events.unregister(_BEGUN, self._begun)
+
+    def _signed(self, **told: Any) -> None:
+        for action, name in _of_dynamodb(told["operation_name"], json.loads(told["request"].data)):
+            table, slash, index = name.partition("/")
+            self._need(action, table, slash + index)
+
+    def _begun(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        service = model.service_model.service_name
+        if service != "dynamodb":
+            for action, name, rest in _OTHERS[service](model.name, params):
+                self._need(action, name, rest)
+
+    def _need(self, action: str, name: str, rest: str = "") -> None:
+        # In tests one queue stands for several, and then the role has to allow one of them.
+        needed = {(action, logical + rest) for logical in self._names.get(name, {name})}
+        self.needed |= (needed - lacking(needed, self.allowed)) or needed
+
+
+def _of_dynamodb(operation: str, body: dict[str, Any]) -> Iterator[Permission]:
     if operation == "BatchExecuteStatement":
         for each in body["Statements"]:
             verb, table = each["Statement"].split()[0], each["Statement"].split('"')[1]
@@ -49,27 +124,94 @@ def permissions_needed(operation: str, body: dict[str, Any]) -> Iterator[tuple[s
         yield f"dynamodb:{operation}", body["TableName"] + index
 
 
-class Watch:
-    """A handler of `EVENT`: notes the actions that a function needs, beside those that its role allows."""
+def _of_s3(operation: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    bucket = params["Bucket"]
+    if operation in _BUCKET_ACTIONS:
+        yield _BUCKET_ACTIONS[operation], bucket, ""
+        return
+    if operation == "DeleteObjects":
+        entries = params["Delete"]["Objects"]
+        conditional = any("ETag" in entry for entry in entries)
+        keys, actions = [entry["Key"] for entry in entries], ["s3:DeleteObject"]
+    else:
+        conditional = "IfMatch" in params
+        keys, actions = [params["Key"]], _OBJECT_ACTIONS[operation]
+    # A write or delete on condition of an ETag tells something of the object.
+    for action in {*actions, *(["s3:GetObject"] if conditional else [])}:
+        for key in keys:
+            yield action, bucket, f"/{key}"
+    if operation in ("GetObject", "HeadObject"):
+        # Else S3 answers for an object that is not there as for one that is forbidden.
+        yield "s3:ListBucket", bucket, ""
 
-    def __init__(self, function: str, tables: Tables, access_table: str | None = None) -> None:
-        self.needed: set[tuple[str, str]] = set()
-        self.allowed = dynamodb_permissions(function)
-        self._logical = {tables.events: "EventsTable", tables.stats: "StatsTable", access_table: "AccessTable"}
 
-    def __call__(self, **told: Any) -> None:
-        for action, name in permissions_needed(told["operation_name"], json.loads(told["request"].data)):
-            table, slash, index = name.partition("/")
-            self.needed.add((action, self._logical.get(table, table) + slash + index))
+def _of_sqs(operation: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    yield f"sqs:{operation.removesuffix('Batch')}", params["QueueUrl"], ""
+
+
+def _of_ssm(operation: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    yield f"ssm:{operation}", params["Name"], ""
+
+
+def _of_lambda(operation: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    yield f"lambda:{operation}{'Function' if operation == 'Invoke' else ''}", params["FunctionName"], ""
+
+
+def _of_cloudwatch(operation: str, _: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    yield f"cloudwatch:{operation}", "*", ""
+
+
+# A service that is not here fails the test that asks it.
+_OTHERS: dict[str, Callable[[str, Mapping[str, Any]], Iterator[tuple[str, str, str]]]] = {
+    "cloudwatch": _of_cloudwatch,
+    "lambda": _of_lambda,
+    "s3": _of_s3,
+    "sqs": _of_sqs,
+    "ssm": _of_ssm,
+}
+
+
+def _function(folder: str) -> dict[str, Any]:
+    (found,) = (
+        resource["Properties"]
+        for resource in _resources().values()
+        if resource["Properties"].get("CodeUri") == f"functions/{folder}"
+    )
+    properties: dict[str, Any] = found
+    return properties
 
 
 def _named(resource: Any) -> str:
-    if "Fn::GetAtt" in resource:
-        table: str = resource["Fn::GetAtt"][0]
-        return table
+    """What a resource in a statement, or a value in a function's environment, stands for."""
+    if isinstance(resource, str):
+        return resource
+    if "Ref" in resource or "Fn::GetAtt" in resource:
+        logical: str = resource["Ref"] if "Ref" in resource else resource["Fn::GetAtt"][0]
+        return logical
     text: str = resource["Fn::Sub"]
-    return text.replace("${", "").replace(".Arn}", "")
+    if text.startswith("${") and ".Arn}" in text:
+        return text.removeprefix("${").replace(".Arn}", "", 1)
+    # A parameter's ARN has its name after this, whose leading slash is a part of the ARN.
+    text = text.rpartition(":parameter")[2].rpartition(":::")[2]
+    for name, other in _resources().items():
+        bucket = other["Properties"].get("BucketName", {}) if other["Type"] == "AWS::S3::Bucket" else {}
+        if bucket and (text == bucket["Fn::Sub"] or text.startswith(bucket["Fn::Sub"] + "/")):
+            return f"{name}{text.removeprefix(bucket['Fn::Sub'])}"
+    return text
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _default_bucket() -> str:
+    """The upload bucket of the stack in the sample events."""
+    name: str = _resources()["UploadBucket"]["Properties"]["BucketName"]["Fn::Sub"]
+    for variable, value in (("StackName", "rollcall"), ("AccountId", "000000000000"), ("Region", "us-east-1")):
+        name = name.replace(f"${{AWS::{variable}}}", value)
+    return name
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The members of a list, or the one value; of a choice by a condition, both."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, dict) and "Fn::If" in one:
+            yield from _flat(one["Fn::If"][1:])
+        elif one != {"Ref": "AWS::NoValue"}:
+            yield one

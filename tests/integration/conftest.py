@@ -25,11 +25,12 @@ from rollcall.http.headers import with_headers
 from rollcall.http.services import provide
 from rollcall.questions.asking import Asking
 from rollcall.questions.remote import SegmentClient
+from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from scripts.local.ministack import LOADER, MiniStack
 from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL
-from tests.roles import EVENT, Watch
+from tests.roles import Watch
 from tests.support import (
     UNKNOWN,
     create_access_table,
@@ -186,17 +187,25 @@ def load_handler(
     Metrics(namespace="Rollcall").clear_metrics()
     watches: dict[str, Watch] = {}
 
+    later = clients.later
+
     def load(function: str) -> ModuleType:
-        watch = watches.setdefault(function, Watch(function, tables, access_table))
-        # Clients keep the handlers that are there when they are made.
-        core.register(EVENT, watch)
-        module = load_module(function)
-        core.unregister(EVENT, watch)
-        return module
+        watch = watches.setdefault(function, Watch(function, os.environ))
+
+        def watched(make: Callable[[], Any]) -> Any:
+            # Clients keep the handlers that are there when they are made.
+            watch.register(core)
+            try:
+                return make()
+            finally:
+                watch.unregister(core)
+
+        monkeypatch.setattr(clients, "later", lambda make: later(lambda: watched(make)))
+        return cast(ModuleType, watched(lambda: load_module(function)))
 
     yield load
     delete_tables(aws_clients["dynamodb"], tables)
-    denied = {function: watch.needed - watch.allowed for function, watch in watches.items()}
+    denied = {function: watch.denied for function, watch in watches.items()}
     assert not any(denied.values()), denied
 
 
