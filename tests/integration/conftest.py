@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, cast
 
+import argon2
 import boto3
 import botocore.session
 import pytest
@@ -161,7 +163,15 @@ def api_key(access_table: str, aws_clients: dict[str, Any]) -> str:
 
 
 @pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes that take no time, for tests that are not about them."""
+    cheap = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", cheap)
+
+
+@pytest.fixture
 def load_handler(
+    cheap_hashes: None,
     monkeypatch: pytest.MonkeyPatch,
     queue: Queue,
     aws_clients: dict[str, Any],

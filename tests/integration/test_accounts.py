@@ -2,7 +2,6 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from types import ModuleType
 from typing import Any, cast
 
@@ -103,15 +102,8 @@ def bearer(tokens: SignIn) -> dict[str, str]:
 
 
 @pytest.fixture
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes that take no time, for tests that are not about them."""
-    cheap = partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", cheap)
-
-
-@pytest.fixture
 def load_api(
-    cheap_hashes: None, monkeypatch: pytest.MonkeyPatch, load_handler: Callable[[str], ModuleType], api_key: str
+    monkeypatch: pytest.MonkeyPatch, load_handler: Callable[[str], ModuleType], api_key: str
 ) -> Callable[..., Api]:
     """Makes the API under settings other than the usual ones."""
 
@@ -358,8 +350,14 @@ def test_emails_and_passwords_up_to_their_limits_make_accounts(api: Api, email: 
 
 
 def test_passwords_and_tokens_are_kept_as_hashes_alone(
-    load_handler: Callable[[str], ModuleType], api_key: str, access_table: str, aws_clients: dict[str, Any]
+    load_handler: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    api_key: str,
+    access_table: str,
+    aws_clients: dict[str, Any],
 ) -> None:
+    # As it is outside the tests.
+    monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", argon2.PasswordHasher)
     api = Api(load_handler("auth"), api_key)
     account_id = api.register()
     tokens = api.login()

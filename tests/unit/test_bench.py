@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,21 +18,30 @@ from scripts.cli import app
 from scripts.paths import ROOT
 
 
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["bench", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 @pytest.fixture
 def bench() -> Callable[..., str]:
     """Measures something and returns what is printed; no test looks at how long anything takes."""
-
-    def run(*arguments: str) -> str:
-        done = CliRunner().invoke(app, ["bench", *arguments])
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
     return run
 
 
-def test_cpu_measures_the_way_from_the_door_to_the_counter(bench: Callable[..., str]) -> None:
-    report = json.loads(bench("cpu", "--rounds", "1", "--batches", "1", "--profile", "--json"))
-    found = report["figures"]
+@pytest.fixture(scope="session")
+def cpu_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("cpu")
+    options = ("--rounds", "1", "--batches", "1", "--profile", "--json", "--into", str(folder))
+    printed: dict[str, Any] = json.loads(run("cpu", *options))
+    assert json.loads((folder / "cpu.json").read_text()) == printed
+    return printed
+
+
+@pytest.mark.xdist_group("cpu")
+def test_cpu_measures_the_way_from_the_door_to_the_counter(cpu_report: dict[str, Any]) -> None:
+    found = cpu_report["figures"]
 
     assert [one["size"] for one in found["ingest"]] == list(INGEST_SIZES)
     assert all(one["accepted_per_second"] == pytest.approx(1_000_000 / one["microseconds"]) for one in found["ingest"])
@@ -45,7 +55,7 @@ def test_cpu_measures_the_way_from_the_door_to_the_counter(bench: Callable[..., 
     # 500 events, 50 user-days and 5 first days, 25 in a request.
     assert found["consumer_requests"]["BatchExecuteStatement"] == 20 + 2 + 1
     assert found["consumer_requests"]["TransactWriteItems"] == 1
-    assert {target["what"]: target["bound"] for target in report["targets"]} == {
+    assert {target["what"]: target["bound"] for target in cpu_report["targets"]} == {
         "literal design ÷ consumer": 20,
         "door to counter, µs an event, where json.dumps takes 3": 60,
     }
@@ -55,11 +65,10 @@ def test_cpu_measures_the_way_from_the_door_to_the_counter(bench: Callable[..., 
         assert not any(line["where"].startswith("/") for line in profile)
 
 
-def test_cpu_prints_tables(bench: Callable[..., str]) -> None:
-    printed = bench("cpu", "--rounds", "1", "--batches", "1", "--profile")
-
+@pytest.mark.xdist_group("cpu")
+def test_cpu_prints_tables(cpu_report: dict[str, Any]) -> None:
     for name in ("consumer", "literal design", "door to counter", "json.dumps", "5,000", "most own time", "target"):
-        assert name in printed
+        assert name in cpu_report["text"]
 
 
 def test_cold_starts_functions_beside_a_bare_client(bench: Callable[..., str]) -> None:
