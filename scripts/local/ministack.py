@@ -45,7 +45,8 @@ def free_port() -> int:
             claim.bind(("127.0.0.1", port))
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            _claims.append(claim)
+            # Open until the process ends.
+            claim.detach()
             return port
         claim.close()
     raise OSError(f"no port from {PORTS[0]} to {PORTS[-1]} is free")

@@ -136,6 +136,6 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
         aws_clients["dynamodb"].put_item(TableName=compact.settings.stats_table, Item=key | receipt)
         question = {"question": "daily_actives", "asked": {"first": "2025-08-01", "last": "2025-08-01"}, "segment": []}
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]
-        compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT), get_remaining_time_in_millis=lambda: 600_000))
+        compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000}))
     found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
     assert [one["Key"] for one in found] == ["events/day=2025-08-01/events.parquet"]
