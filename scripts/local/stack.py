@@ -276,7 +276,7 @@ class LocalStack:
         counters = Counters(Dynamo(self._stack.client("dynamodb")), settings.tables, settings.calendar)
 
         def tell(text: str) -> None:
-            self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", highlight=False)
+            self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", soft_wrap=True, highlight=False)
 
         return Watch(self.depth, lambda: counters.totals()[0].total(), tell)
 
