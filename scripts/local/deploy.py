@@ -7,9 +7,13 @@ packages. A stack on AWS is deployed with `sam build && sam deploy`.
 import hashlib
 import io
 import json
+import py_compile
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
@@ -28,6 +32,8 @@ CODE = {
 }
 # Parameters for an emulator. MiniStack refuses alarms on values computed from several metrics.
 EMULATED = {"Alarms": "false"}
+# Python takes such bytecode without a look at the source.
+UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 # States in which a failed creation leaves a stack. Such a stack cannot be updated, only deleted.
 STILLBORN = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
 
@@ -131,11 +137,29 @@ def upload_code(client: ClientFactory, packaged: dict[str, Any]) -> None:
 
 
 def archive_of(folder: Path, inside: str) -> bytes:
-    """A zip archive with a folder's Python files under `inside`. The same files always make the same bytes."""
+    """A zip archive with a folder's Python files under `inside`. The same files always make the same bytes.
+
+    Beside each file is its bytecode for this interpreter. MiniStack unpacks the archive for each process of a function,
+    and each would compile everything anew.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*.py")):
-            info = zipfile.ZipInfo(str(Path(inside) / path.relative_to(folder)))
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, path.read_bytes())
+            place = Path(inside) / path.relative_to(folder)
+            source = path.read_bytes()
+            for name, content in ((str(place), source), (cache_from_source(place), _bytecode(source, str(place)))):
+                info = zipfile.ZipInfo(name)
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, content)
     return buffer.getvalue()
+
+
+@cache
+def _bytecode(source: bytes, name: str) -> bytes:
+    """The bytecode of a file's source."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "source.py"
+        file.write_bytes(source)
+        compiled = file.with_suffix(".pyc")
+        py_compile.compile(str(file), str(compiled), name, doraise=True, invalidation_mode=UNCHECKED)
+        return compiled.read_bytes()

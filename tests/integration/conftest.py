@@ -50,13 +50,6 @@ DYNAMODB = os.environ.get("ROLLCALL_TEST_DYNAMODB")
 DYNAMODB_SETTINGS = {"AWS_ENDPOINT_URL_DYNAMODB": DYNAMODB} if DYNAMODB else {}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test of an operation of the API an id of its own: of tests with one id pytest-xdist runs one."""
-    for item in items:
-        if hasattr(item, "operation_label"):
-            item._id = item.id.with_params(item.operation_label)
-
-
 @dataclass
 class Queue:
     """An SQS queue, read to its end; what was read before is not read again."""
