@@ -46,6 +46,7 @@ SETTINGS = {
     "ARCHIVE_BUCKET": "archive",
     "HOT_DAYS": "0",
     "SEGMENTS_FUNCTION": "segments",
+    "COMPACT_FUNCTION": "compact",
     "MEMORY_MEGABYTES": "512",
     "STORAGE_MEGABYTES": "512",
     "EVENTS_TABLE": "events",

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from rollcall.archive.backlog import Backlog
 from rollcall.archive.bucket import Archive
 from rollcall.counting.claims import Claims
 from rollcall.counting.consumer import Consumer
@@ -28,7 +29,14 @@ claims = Claims(
     archive=Archive(clients.later(clients.s3), settings.archive_bucket) if settings.archive_bucket else None,
     hot_days=settings.hot_days,
 )
-consumer = Consumer(claims, dynamo, dead_letters, logger, metrics)
+consumer = Consumer(
+    claims,
+    dynamo,
+    dead_letters,
+    logger,
+    metrics,
+    backlog=Backlog(clients.later(clients.functions), settings.compact_function) if settings.compact_function else None,
+)
 
 
 @metrics.log_metrics

@@ -121,9 +121,9 @@ class FolderArchive(Archive):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def batches(self) -> Iterator[Stored]:
-        """The objects of all batches."""
-        return map(self._stored, sorted((self._folder / BATCHES).glob("*")))
+    def tiers(self) -> Iterator[Iterator[Stored]]:
+        """The objects of all batches. Nothing is bundled here."""
+        yield map(self._stored, sorted((self._folder / BATCHES).glob("*")))
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
         """The objects of the days, by day."""
@@ -145,9 +145,9 @@ class FolderArchive(Archive):
         shutil.copyfile(path, target)
         return True
 
-    def drop(self, batches: Sequence[Stored]) -> None:
+    def drop(self, objects: Sequence[Stored]) -> None:
         """Delete batches' objects."""
-        for stored in batches:
+        for stored in objects:
             (self._folder / stored.key).unlink()
 
     def _stored(self, path: Path) -> Stored:

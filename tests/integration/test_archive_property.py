@@ -1,8 +1,9 @@
 """The archive under random schedules.
 
-A schedule is some consumers, compactions and readers that run side by side, one AWS call at a time in an order that
-Hypothesis chooses, each of which may crash before or after any call and is begun again. Whatever a reader gets has to
-be whole batches, each row once, all that were counted before it began; in the end the archive has what the table has.
+A schedule is some consumers, bundlers, compactions and readers that run side by side, one AWS call at a time in an
+order that Hypothesis chooses, each of which may crash before or after any call and is begun again. A compaction may
+run out of time at any day. Whatever a reader gets has to be whole batches, each row once, all that were counted before
+it began; in the end the archive has what the table has.
 """
 
 import os
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,8 +22,9 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rollcall.archive import compaction, snapshots
+from rollcall.archive import bucket, bundling, compaction, snapshots
 from rollcall.archive.bucket import Archive
+from rollcall.archive.bundling import Bundler
 from rollcall.archive.compaction import Compactor
 from rollcall.archive.duck import connect, load_snapshot
 from rollcall.archive.snapshots import Moving, Snapshot, Snapshots
@@ -62,7 +65,10 @@ class Schedule:
     deliveries: list[int]
     """Of the others, some more often than once."""
     consumers: int
+    bundlers: int
     compactions: int
+    days: int
+    """How many days a compaction has time for."""
     readers: int
     turns: list[tuple[int, str | None]]
 
@@ -83,15 +89,17 @@ def schedules(draw: st.DrawFn) -> Schedule:
     again = draw(st.lists(st.sampled_from(waiting), max_size=3)) if waiting else []
     # In runs: what goes wrong between two calls of one takes many of another.
     run = st.tuples(
-        st.integers(0, 3), st.integers(1, 12), st.one_of(st.none(), st.none(), st.none(), st.sampled_from(FAULTS))
+        st.integers(0, 5), st.integers(1, 12), st.one_of(st.none(), st.none(), st.none(), st.sampled_from(FAULTS))
     )
-    runs = draw(st.lists(run, max_size=30))
+    runs = draw(st.lists(run, max_size=40))
     return Schedule(
         batches=batches,
         counted=counted,
         deliveries=draw(st.permutations([*waiting, *again])),
         consumers=draw(st.integers(1, 2)) if waiting else 0,
-        compactions=draw(st.integers(1, 2)),
+        bundlers=draw(st.integers(0, 2)),
+        compactions=draw(st.integers(0, 2)),
+        days=draw(st.sampled_from([1, 2, 100])),
         readers=draw(st.integers(0, 1)),
         turns=[turn for actor, length, fault in runs for turn in [*[(actor, None)] * (length - 1), (actor, fault)]],
     )
@@ -195,7 +203,15 @@ class Actors:
         for _ in range(ROUNDS):
             dynamo, archive = self.clients(actor)
             compactor = Compactor(archive, dynamo, self.stack.tables.stats, MEGABYTES)
-            self.survives(lambda c=compactor: c.run(lambda: 900_000))  # type: ignore[misc]
+            # It asks once before it begins, and then after each day.
+            left = chain([900_000] * self.schedule.days, repeat(compaction.LEAST_MILLISECONDS_A_DAY - 1))
+            self.survives(lambda c=compactor, left=left: c.run(lambda: next(left)))  # type: ignore[misc]
+
+    def bundle(self, actor: int) -> None:
+        for _ in range(ROUNDS):
+            dynamo, archive = self.clients(actor)
+            bundler = Bundler(archive, dynamo, self.stack.tables.stats)
+            self.survives(lambda b=bundler: b.run(lambda: 900_000))  # type: ignore[misc]
 
     def read(self, actor: int) -> None:
         dynamo, archive = self.clients(actor)
@@ -219,6 +235,7 @@ class Actors:
     def run(self) -> None:
         work = [
             *[self.consume] * self.schedule.consumers,
+            *[self.bundle] * self.schedule.bundlers,
             *[self.compact] * self.schedule.compactions,
             *[self.read] * self.schedule.readers,
         ]
@@ -258,11 +275,13 @@ def test_no_schedule_of_crashes_loses_a_row_doubles_one_or_shows_half_a_batch(
         stack = Stack(ministack, tmp_path)
         try:
             actors = Actors(stack, schedule, Turns())
-            # One call at a time of each; and more than one group of batches.
+            # One call at a time of each; more than one group of objects, and several tiers; and a lease that keeps
+            # no other bundler away.
             with (
-                mock.patch.object(compaction, "READERS", 1),
+                mock.patch.object(bucket, "READERS", 1),
                 mock.patch.object(snapshots, "READERS", 1),
                 mock.patch.object(compaction, "GROUP_OBJECTS", 2),
+                mock.patch.multiple(bundling, LEAST_BATCHES=2, LEAST_BUNDLES=2, BUNDLE_OBJECTS=2, LEASE_SECONDS=0),
             ):
                 actors.run()
             assert_counters_equal_recount(stack.dynamodb, stack.tables, CALENDAR)
@@ -271,7 +290,7 @@ def test_no_schedule_of_crashes_loses_a_row_doubles_one_or_shows_half_a_batch(
                 assert_whole_batches(reading, stored)
             assert rows_of(stack.snapshots.take(), stack.folder) == stored
             stack.compactor.run(lambda: 900_000)
-            assert list(stack.archive.batches()) == []
+            assert list(stack.archive.tiers()) == []
             assert rows_of(stack.snapshots.take(), stack.folder) == stored
         finally:
             stack.close()

@@ -1,13 +1,20 @@
 """The archive: a bucket with every counted event, for the questions that the counters do not answer.
 
 The consumer puts the events that a batch owns in one object, `batches/<batch>.json.gz`, before it counts the batch.
-Compaction moves the rows of counted batches to one Parquet file a day, `events/day=<day>/events.parquet`, and then
-deletes the batches' objects. Event id and batch identify a row and never change, so a row that is put twice is kept
-once.
+Bundling moves the rows of counted batches to few larger objects, `bundles/<tier>/<name>.json.gz`. Compaction moves the
+rows of both to one Parquet file a day, `events/day=<day>/events.parquet`. Event id and batch identify a row and never
+change, so a row that is put twice is kept once.
+
+Batches are tier 0. A bundle stands in a tier after those of all objects that it was made of, and it is put before these
+are deleted. So rows move to later tiers only, and in the end to the days. Who reads one tier after the other, and lists
+a tier only after the objects of the one before are fetched, meets every row.
 """
 
 import gzip
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, takewhile
 from json.encoder import encode_basestring as _quote
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +23,19 @@ from botocore.exceptions import ClientError
 
 from rollcall.core.batch import Batch
 from rollcall.core.events import Event
-from rollcall.stack.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
+from rollcall.counting.receipts import finished
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import (
+    ARCHIVED_DAYS,
+    BATCHES,
+    WAITING,
+    batch_object,
+    batch_of_object,
+    bundle_object,
+    day_object,
+    day_of_object,
+    tier_of_object,
+)
 from rollcall.stack.objects import Gone, read_object
 
 if TYPE_CHECKING:
@@ -25,6 +44,10 @@ if TYPE_CHECKING:
 
 # The most objects that S3 deletes in a request.
 DELETES_PER_CALL = 1_000
+READERS = 16
+# From this tier on stands what compaction had no time for. Bundling leaves it alone: if it made a bundle of what
+# compaction is at, compaction would meet the days that it has written once more.
+FIRST_TIER_OF_RESTS = 500_000
 _GONE = frozenset({"NoSuchKey", "404"})
 # S3 gives `ConditionalRequestConflict` if two conditional writes are made at the same time.
 _CHANGED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
@@ -52,8 +75,25 @@ class Archive:
         self._s3.put_object(Bucket=self._bucket, Key=batch_object(batch.batch_id), Body=body)
 
     def batches(self) -> Iterator[Stored]:
-        """The objects of batches that are not compacted; one LIST for each 1,000 objects."""
+        """The objects of batches that are neither bundled nor compacted; one LIST for each 1,000 objects."""
         return self._list(BATCHES)
+
+    def tiers(self) -> Iterator[Iterator[Stored]]:
+        """The objects that are not compacted, tier after tier: the batches, and then the bundles.
+
+        Each tier is listed while its iterator is read, which has to end before the next tier is asked for. One LIST for
+        each tier and for each 1,000 objects in it, and one for the end.
+        """
+        after = ""
+        while True:
+            objects = self._list(WAITING, after)
+            first = next(objects, None)
+            if first is None:
+                return
+            tier = tier_of_object(first.key)
+            yield takewhile(lambda one, tier=tier: tier_of_object(one.key) == tier, chain([first], objects))  # type: ignore[misc]
+            # The last key of a tier that there can be.
+            after = f"{first.key.rpartition('/')[0]}/~"
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
         """The objects of the days from `first` to `last`, both inclusive, by day; one LIST for each 1,000 days."""
@@ -78,6 +118,34 @@ class Archive:
             return ""
         return reading.etag
 
+    def fetch_all(self, objects: Sequence[Stored], folder: Path) -> list[tuple[Stored, Path]]:
+        """Write objects to files in a folder; returns each fetched version and its file, without those that are gone.
+
+        One GET each.
+        """
+
+        def fetch(stored: Stored) -> tuple[Stored, Path] | None:
+            path = folder / stored.key.replace("/", "-")
+            etag = self.fetch(stored.key, path)
+            return (stored._replace(etag=etag), path) if etag else None
+
+        with ThreadPoolExecutor(READERS, thread_name_prefix="archive") as readers:
+            return [one for one in readers.map(fetch, objects) if one]
+
+    def move(self, objects: Sequence[Stored], path: Path, first_tier: int = 1) -> None:
+        """Put a bundle, whose content is in a file, in place of these versions of objects; raises `ArchiveError`.
+
+        The bundle stands in the tier after the last of the objects', or in `first_tier` if that is later. So a reader
+        who does not meet an object meets the bundle. Its name follows from its content. One PUT, and one request for
+        each 1,000 objects.
+        """
+        tier = max(first_tier, *(1 + tier_of_object(one.key) for one in objects))
+        with path.open("rb") as body:
+            name = hashlib.file_digest(body, "sha256").hexdigest()[:32]
+            body.seek(0)
+            self._s3.put_object(Bucket=self._bucket, Key=bundle_object(tier, name), Body=body)
+        self.drop(objects)
+
     def replace_day(self, day: str, path: Path, etag: str) -> bool:
         """Put a day's file if the stored version has this ETag, or, for an empty `etag`, if there is no stored version.
 
@@ -93,14 +161,14 @@ class Archive:
                 return False
         return True
 
-    def drop(self, batches: Sequence[Stored]) -> None:
-        """Delete these versions of batches' objects; keeps objects that were put again since. Raises `ArchiveError`."""
-        for start in range(0, len(batches), DELETES_PER_CALL):
+    def drop(self, objects: Sequence[Stored]) -> None:
+        """Delete these versions of objects; keeps objects that were put again since. Raises `ArchiveError`."""
+        for start in range(0, len(objects), DELETES_PER_CALL):
             answer = self._s3.delete_objects(
                 Bucket=self._bucket,
                 Delete={
                     "Objects": [
-                        {"Key": one.key, "ETag": one.etag} for one in batches[start : start + DELETES_PER_CALL]
+                        {"Key": one.key, "ETag": one.etag} for one in objects[start : start + DELETES_PER_CALL]
                     ],
                     "Quiet": True,
                 },
@@ -118,6 +186,27 @@ class Archive:
 
 class ArchiveError(Exception):
     """S3 did not delete an object; the text names the object and the reason."""
+
+
+def counted(dynamo: Dynamo, stats_table: str, objects: Sequence[Stored]) -> list[Stored]:
+    """Those of the objects whose rows are counted: all bundles, and the batches that are. One read unit a batch."""
+    batches = [batch_of_object(one.key) for one in objects if not tier_of_object(one.key)]
+    done = finished(dynamo, stats_table, batches)
+    return [one for one in objects if tier_of_object(one.key) or batch_of_object(one.key) in done]
+
+
+def groups(objects: Iterable[Stored], most: int, most_bytes: int) -> Iterator[list[Stored]]:
+    """The objects in groups: each has `most`, or no fewer than `most_bytes` bytes, but the last may have less."""
+    group: list[Stored] = []
+    size = 0
+    for one in objects:
+        group.append(one)
+        size += one.size
+        if len(group) == most or size >= most_bytes:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def encode(batch: Batch, events: Sequence[Event], days: Sequence[str]) -> bytes:

@@ -1,13 +1,12 @@
 """Compaction: moves the rows of counted batches in the archive to a Parquet file for each day.
 
 A compaction may stop at any point and begin again, and several may run at the same time. A day's file is replaced only
-if it is still the version that was read. Rows that the file has are not added again. A batch's object is deleted only
-once all of its days are written.
+if it is still the version that was read. Rows that the file has are not added again. The objects with a batch's rows
+are deleted only once all of its days are written, or once a bundle has the rows of those that are not.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,19 +14,20 @@ from tempfile import TemporaryDirectory
 import duckdb
 from aws_lambda_powertools import Logger, Metrics
 
-from rollcall.archive.bucket import Archive, Stored
-from rollcall.archive.duck import connect, load_batches, merge_day
-from rollcall.counting.receipts import finished
+from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, counted, groups
+from rollcall.archive.duck import connect, count_batches, keep_days, load_batches, merge_day, write_batches
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import batch_of_object, day_object
+from rollcall.stack.keys import day_object
 from rollcall.stack.telemetry import add_count
 
-READERS = 16
-# The limits of a group of batches that is merged at a time. Each day in a group is read and written once.
+# The limits of a group of objects that is merged at a time. Each day in a group is read and written once.
 GROUP_OBJECTS = 5_000
 GROUP_BYTES = 128 * 1024 * 1024
 # With less time left, no further group is begun.
 LEAST_MILLISECONDS = 240_000
+# With less time left, no further day of a group is begun, and the rest of the group becomes a bundle. It takes seconds
+# to write that, and a day of the size that fits on the disk takes about two minutes.
+LEAST_MILLISECONDS_A_DAY = 180_000
 # The part of a function's memory that DuckDB may not use.
 OTHER_MEGABYTES = 300
 ATTEMPTS = 10
@@ -62,33 +62,71 @@ class Compactor:
         self._megabytes = megabytes
 
     def run(self, milliseconds_left: Callable[[], int]) -> Compacted:
-        """Compact the batches that are counted, as long as at least `LEAST_MILLISECONDS` are left.
+        """Compact what is counted, as long as at least `LEAST_MILLISECONDS` are left.
 
-        One GET and one read unit for each batch; one GET and one PUT for each day in each group of `GROUP_OBJECTS`
-        batches. Raises `Contended`, `rollcall.archive.bucket.ArchiveError`, `rollcall.stack.dynamo.Unavailable` and
-        botocore's errors.
+        Each run writes a day at least, whatever there is, and leaves only what is not written to the next run. One GET
+        for each object, one read unit for each batch that is not bundled, and one GET and one PUT for each day in each
+        group of up to `GROUP_OBJECTS` objects. Raises `Contended`, `rollcall.archive.bucket.ArchiveError`,
+        `rollcall.stack.dynamo.Unavailable` and botocore's errors.
         """
         done = Compacted()
-        for group in self._groups():
-            if milliseconds_left() < LEAST_MILLISECONDS:
-                done.complete = False
-                break
-            with TemporaryDirectory() as folder:
-                fetched = self._fetch(group, Path(folder))
-                self.merge([path for _, path in fetched], done)
-            self._archive.drop([stored for stored, _ in fetched])
-            done.batches += len(fetched)
+        with TemporaryDirectory() as name:
+            group: list[tuple[Stored, Path]] = []
+            for objects in self._groups():
+                if _is_full([*(stored for stored, _ in group), *objects]):
+                    self._move(group, milliseconds_left, done)
+                    group = []
+                if milliseconds_left() < LEAST_MILLISECONDS:
+                    done.complete = False
+                    break
+                group += self._archive.fetch_all(objects, Path(name))
+            self._move(group, milliseconds_left, done)
         return done
 
     def merge(self, files: list[Path], done: Compacted) -> None:
-        """Add the rows in local copies of batches' objects to their days' files, and to the numbers in `done`."""
+        """Add the rows in local copies of objects to their days' files, and to the numbers in `done`."""
+        with self._loaded(files) as (connection, folder):
+            for day in _days(connection):
+                self._merge_day(connection, day, folder, done)
+
+    def _groups(self) -> Iterator[list[Stored]]:
+        """The objects whose rows are counted, in groups of one tier."""
+        for tier in self._archive.tiers():
+            for group in groups(tier, GROUP_OBJECTS, GROUP_BYTES):
+                if kept := counted(self._dynamo, self._stats_table, group):
+                    yield kept
+
+    def _move(self, group: list[tuple[Stored, Path]], milliseconds_left: Callable[[], int], done: Compacted) -> None:
+        """Merge fetched objects into the days' files, as far as there is time, and delete the objects."""
+        if not group:
+            return
+        objects = [stored for stored, _ in group]
+        with self._loaded([path for _, path in group]) as (connection, folder):
+            done.batches += count_batches(connection, "fresh")
+            days = _days(connection)
+            for number, day in enumerate(days):
+                if number and milliseconds_left() < LEAST_MILLISECONDS_A_DAY:
+                    done.complete = False
+                    keep_days(connection, "fresh", days[number:])
+                    done.batches -= count_batches(connection, "fresh")
+                    rest = folder / "rest.json.gz"
+                    write_batches(connection, "fresh", rest)
+                    self._archive.move(objects, rest, FIRST_TIER_OF_RESTS)
+                    break
+                self._merge_day(connection, day, folder, done)
+            else:
+                self._archive.drop(objects)
+        for _, path in group:
+            path.unlink()
+
+    @contextmanager
+    def _loaded(self, files: list[Path]) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        """A database with the rows of files in the table `fresh`, and a folder that is removed with it."""
         with TemporaryDirectory() as name:
             folder = Path(name)
             with closing(connect(folder, self._megabytes, str(folder / "rows.duckdb"))) as connection:
                 load_batches(connection, "fresh", files)
-                days = connection.execute("SELECT DISTINCT CAST(day AS VARCHAR) FROM fresh ORDER BY 1").fetchall()
-                for (day,) in days:
-                    self._merge_day(connection, day, folder, done)
+                yield connection, folder
 
     def _merge_day(self, connection: duckdb.DuckDBPyConnection, day: str, folder: Path, done: Compacted) -> None:
         for _ in range(ATTEMPTS):
@@ -105,34 +143,15 @@ class Compactor:
             done.conflicts += 1
         raise Contended(f"{day} was replaced by others {ATTEMPTS} times")
 
-    def _groups(self) -> Iterator[list[Stored]]:
-        """The objects of counted batches, in groups."""
-        group: list[Stored] = []
-        size = 0
-        for stored in self._archive.batches():
-            group.append(stored)
-            size += stored.size
-            if len(group) == GROUP_OBJECTS or size >= GROUP_BYTES:
-                yield from self._finished(group)
-                group, size = [], 0
-        yield from self._finished(group)
 
-    def _finished(self, group: list[Stored]) -> Iterator[list[Stored]]:
-        counted = finished(self._dynamo, self._stats_table, [batch_of_object(one.key) for one in group])
-        kept = [one for one in group if batch_of_object(one.key) in counted]
-        if kept:
-            yield kept
+def _is_full(group: Sequence[Stored]) -> bool:
+    return len(group) > GROUP_OBJECTS or sum(one.size for one in group) > GROUP_BYTES
 
-    def _fetch(self, group: list[Stored], folder: Path) -> list[tuple[Stored, Path]]:
-        """Fetch objects; returns each fetched version and its file. Leaves out objects that are gone."""
 
-        def fetch(stored: Stored) -> tuple[Stored, Path] | None:
-            path = folder / f"{batch_of_object(stored.key)}.json.gz"
-            etag = self._archive.fetch(stored.key, path)
-            return (stored._replace(etag=etag), path) if etag else None
-
-        with ThreadPoolExecutor(READERS, thread_name_prefix="compaction") as readers:
-            return [one for one in readers.map(fetch, group) if one]
+def _days(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The days of the loaded rows. Those with most rows come first, so that the fewest rows are left if time ends."""
+    days = "SELECT CAST(day AS VARCHAR) FROM fresh GROUP BY day ORDER BY count(*) DESC, day"
+    return [day for (day,) in connection.execute(days).fetchall()]
 
 
 class Compaction:

@@ -50,9 +50,29 @@ def load_batches(connection: duckdb.DuckDBPyConnection, table: str, files: Seque
     connection.execute(f"CREATE TABLE {table} AS SELECT {made}, CAST(day AS DATE) AS day FROM {rows}", given)
 
 
+def keep_days(connection: duckdb.DuckDBPyConnection, table: str, days: Sequence[str]) -> None:
+    """Delete the rows of a table that are of none of the days."""
+    connection.execute(f"DELETE FROM {table} WHERE day NOT IN (SELECT CAST(unnest(?) AS DATE))", [days])
+
+
+def write_batches(connection: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
+    """Write the rows of a table as an object of batches' rows, for `load_batches` to make the same table of it."""
+    connection.execute(f"COPY {table} TO ? (FORMAT json, COMPRESSION gzip)", [str(path)])
+
+
+def count_batches(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """The number of batches that have rows in a table."""
+    ((count,),) = connection.execute(f"SELECT count(DISTINCT batch) FROM {table}").fetchall()
+    return int(count)
+
+
 def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
     """Make the views `events`, with each row of a snapshot once, and `user_days`, with each day and user once."""
     load_batches(connection, "pending", snapshot.pending)
+    # A batch that is bundled may be in its own object too, or in another bundle.
+    connection.execute(
+        "DELETE FROM pending WHERE rowid NOT IN (SELECT min(rowid) FROM pending GROUP BY event_id, batch)"
+    )
     if snapshot.days:
         files = [str(path) for path in snapshot.days]
         connection.read_parquet(files, hive_partitioning=True).create_view("archived")

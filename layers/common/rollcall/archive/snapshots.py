@@ -1,13 +1,15 @@
-"""Consistent reading of the archive while it is compacted.
+"""Consistent reading of the archive while it is bundled and compacted.
 
-Compaction writes the days' files of some batches, one by one, and then deletes the batches' objects. A reader lists the
-days, then the counted batches, then the days again. If the days have not changed, the reader has every batch:
+Compaction writes the days' files of some batches, one by one, and then deletes the objects with the batches' rows. A
+reader lists the days, then reads the counted batches and the bundles tier after tier, then lists the days again. If the
+days have not changed, the reader has every row of a batch that was counted before it began:
 
-* A batch with an object is read from the object, even if compaction has written only some of its days.
-* A batch without an object is in all of its days' files. They were written before the object was deleted, and so
-  before the first list of days.
+* A row that is in a day's file was there before the first list of days, since the days have not changed.
+* Any other row is in an object all the time, and moves to later tiers only. If the reader does not meet it in one tier,
+  it has moved to a later one before that tier is listed.
 
-Rows that are in an object and in a day's file are recognised by their event id and batch.
+A batch that is counted meanwhile is whole, or is not there: none of its rows are in the days' files of the first list.
+Rows that are in several objects, or in a day's file too, are recognised by their event id and batch.
 """
 
 import hashlib
@@ -19,13 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rollcall.archive.bucket import Archive, Stored
+from rollcall.archive.bucket import READERS, Archive, Stored, counted
 from rollcall.core.days import timestamp
-from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import batch_of_object
 
-READERS = 16
 ATTEMPTS = 5
 
 
@@ -41,7 +40,7 @@ class Snapshot(NamedTuple):
     days: Sequence[Path]
     """Days' files in Parquet, each in a folder `day=<day>`, with a row for each event."""
     pending: Sequence[Path]
-    """Batches' objects. They may have rows of other days, and rows that are in `days` too."""
+    """Batches' objects, and bundles. They may have rows of other days, rows that are in `days` too, and a row twice."""
 
 
 class Snapshots:
@@ -66,26 +65,28 @@ class Snapshots:
     def take(self, first: str = "", last: str = "~") -> Snapshot:
         """The events from day `first` to day `last`, both inclusive; raises `Moving`.
 
-        Two LISTs for each 1,000 days, and one for each 1,000 batches that are not compacted. One GET for each object
-        that is not kept from an earlier snapshot, and one read unit if the object is a batch's.
+        Two LISTs for each 1,000 days, and those of `Archive.tiers`. One GET for each object that is not kept from an
+        earlier snapshot, and one read unit if the object is a batch's.
         """
         for _ in range(ATTEMPTS):
             before = self._archive.days(first, last)
             as_of = timestamp(self._clock())
-            # A batch's object that was put again since it was listed holds the same rows.
-            pending = self._fetch(self._finished(), exactly=False)
+            pending: list[Path] = []
+            for tier in self._archive.tiers():
+                # A batch's object that was put again since it was listed holds the same rows. A bundle's content never
+                # changes.
+                pending += self._fetch(self._counted([*tier]), exactly=False)
             days = self._fetch(before.values(), exactly=True)
             if len(days) == len(before) and self._archive.days(first, last) == before:
                 self._trim({*days, *pending})
                 return Snapshot(as_of, days, pending)
         raise Moving(f"the archive changed {ATTEMPTS} times while it was read")
 
-    def _finished(self) -> list[Stored]:
-        """The objects of counted batches. A batch whose object is kept locally was counted, and stays so."""
-        objects = list(self._archive.batches())
-        unknown = [batch_of_object(one.key) for one in objects if not self._path(one).exists()]
-        counted = finished(self._dynamo, self._stats_table, unknown)
-        return [one for one in objects if self._path(one).exists() or batch_of_object(one.key) in counted]
+    def _counted(self, objects: list[Stored]) -> list[Stored]:
+        """Those whose rows are counted. A batch whose object is kept locally was counted, and stays so."""
+        kept = [one for one in objects if self._path(one).exists()]
+        unknown = [one for one in objects if not self._path(one).exists()]
+        return [*kept, *counted(self._dynamo, self._stats_table, unknown)]
 
     def _fetch(self, objects: Iterable[Stored], *, exactly: bool) -> list[Path]:
         """The local files of objects, without those that are gone and, if `exactly`, those whose ETag has changed."""

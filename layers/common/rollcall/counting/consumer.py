@@ -2,16 +2,24 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
 
 from rollcall.core.batch import UndecodableBatch, decode
 from rollcall.counting.claims import Applied, Claims
 from rollcall.stack.dynamo import LEAST_MILLISECONDS, Dynamo
 from rollcall.stack.queues import DeadLetterQueue
 from rollcall.stack.telemetry import add_count
+
+
+class ArchiveBacklog(Protocol):
+    """What is told of each batch that was counted, and may raise botocore's errors."""
+
+    def grew(self) -> None:
+        """A batch was counted."""
 
 
 class Consumer:
@@ -28,6 +36,7 @@ class Consumer:
         logger: Logger,
         metrics: Metrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        backlog: ArchiveBacklog | None = None,
     ) -> None:
         self._claims = claims
         self._dynamo = dynamo
@@ -35,6 +44,7 @@ class Consumer:
         self._logger = logger
         self._metrics = metrics
         self._now = now
+        self._backlog = backlog
 
     def handle(self, event: dict[str, Any], milliseconds_left: Callable[[], int]) -> dict[str, list[dict[str, str]]]:
         """The partial batch response: the messages to deliver again, including those that there was no time for.
@@ -82,6 +92,12 @@ class Consumer:
             extra={"batch": batch.batch_id, "repeated": applied.repeated, **applied.receipt._asdict()},
         )
         self._measure(applied)
+        if self._backlog and not applied.repeated:
+            try:
+                self._backlog.grew()
+            except (BotoCoreError, ClientError) as error:
+                # The batch is counted. The next consumer that asks asks for all batches.
+                self._logger.warning("bundling was not asked for", extra={"reason": str(error)})
 
     def _measure(self, applied: Applied) -> None:
         if applied.repeated:

@@ -13,12 +13,16 @@ DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
 PROCESSING = "processing_ms"
 LAYOUT_KEY = "layout"
+BUNDLING_KEY = "bundling"
 PENDING = "pending"
 REFUSED = "refused"
 _TYPE_PREFIX = "#"
 _SOURCE_PREFIX = "@"
 API_KEYS_KEY = "keys"
 BATCHES = "batches/"
+BUNDLES = "bundles/"
+# What the keys of batches and bundles, and no others, begin with: one LIST shows whether there are any.
+WAITING = "b"
 _BATCH_SUFFIX = ".json.gz"
 ARCHIVED_DAYS = "events/day="
 _DAY_SUFFIX = "/events.parquet"
@@ -145,6 +149,16 @@ def batch_object(batch_id: str) -> str:
 def batch_of_object(key: str) -> str:
     """The batch id in the key of an archive's object under `BATCHES`."""
     return key.removeprefix(BATCHES).removesuffix(_BATCH_SUFFIX)
+
+
+def bundle_object(tier: int, name: str) -> str:
+    """Key of a bundle in the archive. Keys of a later tier come later in a list."""
+    return f"{BUNDLES}{tier:06d}/{name}{_BATCH_SUFFIX}"
+
+
+def tier_of_object(key: str) -> int:
+    """The tier in the key of a bundle, from 1 on; 0 for a batch's object."""
+    return int(key.removeprefix(BUNDLES).partition("/")[0]) if key.startswith(BUNDLES) else 0
 
 
 def day_object(day: str) -> str:

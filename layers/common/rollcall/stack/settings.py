@@ -77,6 +77,8 @@ class ConsumerSettings:
     remembered_user_days: int
     archive_bucket: str | None
     """None if the stack keeps no archive."""
+    compact_function: str | None
+    """The function that bundles and compacts the archive; None if the stack keeps none."""
     hot_days: int
     """Days after which an event leaves the events table; 0 means never."""
 
@@ -92,6 +94,7 @@ class ConsumerSettings:
             dead_letter_queue_url=_text(environment, "DEAD_LETTER_QUEUE_URL"),
             remembered_user_days=_integer(environment, "REMEMBERED_USER_DAYS", least=0),
             archive_bucket=_text(environment, "ARCHIVE_BUCKET") if archived else None,
+            compact_function=_text(environment, "COMPACT_FUNCTION") if archived else None,
             hot_days=hot_days,
         )
 

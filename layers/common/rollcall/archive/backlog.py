@@ -1,0 +1,38 @@
+"""Asks for bundling as batches come, so that no schedule has to run for it while none do."""
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
+
+
+# A consumer asks once in so many batches.
+EVERY_BATCHES = 64
+_BUNDLE = {"bundle": True}
+
+
+def asks_to_bundle(event: dict[str, Any]) -> bool:
+    """Whether the function that compacts was invoked by a `Backlog`, and not by its schedule."""
+    return event == _BUNDLE
+
+
+class Backlog:
+    """Invokes the function that compacts, to bundle, once in `EVERY_BATCHES` batches.
+
+    The first time comes at random, so that a consumer that ends early asks as often for its batches as any other. What
+    the batches hold has no say in it.
+    """
+
+    def __init__(self, client: "LambdaClient", function: str) -> None:
+        self._client = client
+        self._function = function
+        self._left = random.randint(1, EVERY_BATCHES)  # noqa: S311
+
+    def grew(self) -> None:
+        """A batch was counted. Does not wait for the bundling. Raises botocore's errors."""
+        self._left -= 1
+        if not self._left:
+            self._left = EVERY_BATCHES
+            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=json.dumps(_BUNDLE))
