@@ -27,6 +27,8 @@ from scripts.operate.stacks import Stack
 MEMORY_MEGABYTES = 2_048
 CACHE_MEGABYTES = 20_480
 NO_HURRY_MILLISECONDS = 3_600_000
+# An answer over HTTP has seconds. An operator rather waits than begins anew: compaction writes for 15 minutes at most.
+ATTEMPTS = 1_000
 
 
 @dataclass
@@ -90,7 +92,9 @@ class StackArchive:
 
         Raises `rollcall.archive.snapshots.Moving`.
         """
-        snapshots = Snapshots(self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES)
+        snapshots = Snapshots(
+            self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES, attempts=ATTEMPTS
+        )
         snapshot = snapshots.take()
         with TemporaryDirectory() as folder, closing(connect(Path(folder), MEMORY_MEGABYTES)) as connection:
             load_snapshot(connection, snapshot)

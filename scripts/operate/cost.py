@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rollcall.archive.backlog import EVERY_BATCHES
 from rollcall.core.batch import MAX_BATCH_EVENTS, encode, make_batch
 from rollcall.core.events import parse_event
 from rollcall.counting.counters import MAX_WRITES, Vocabulary
@@ -51,6 +52,13 @@ COMPACTION_MICROSECONDS = 45.0
 COMPACTION_RUN_SECONDS = 2.0
 # To get a batch's object and write it to a file (measured on x86_64). The threads share a core.
 COMPACTED_BATCH_MICROSECONDS = 3_000.0
+# A run of bundling starts and lists the batches, and mostly ends there. A guess.
+BUNDLING_RUN_SECONDS = 0.2
+# A bundle is made of so many batches at least (bundling.py, which loads DuckDB's wing; a test compares the two). The
+# requests for it are a LIST for each of three tiers and a PUT; the lease is taken, kept and given back.
+BATCHES_A_BUNDLE = 100
+PUTS_A_BUNDLE = 4
+LEASE_WRITES_A_BUNDLE = 3
 # The objects in an answer to a LIST (Amazon S3 API Reference).
 KEYS_PER_LIST = 1_000
 # For FastAPI and Mangum, for a request of any size. A high guess.
@@ -74,6 +82,7 @@ READ_MILLISECONDS = 50.0
 REQUEST_LINE_BYTES = 500
 INGEST_METRICS_BYTES = 210
 BATCH_LINE_BYTES = 600
+BUNDLING_LINE_BYTES = 420
 CONSUMER_METRICS_BYTES = 330
 COMPACTION_LINE_BYTES = 450
 # The lines platform.start and platform.report in JSON, which Lambda writes for each invocation if `SystemLogLevel` is
@@ -396,6 +405,8 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
     ingest_cpu = REQUEST_CPU_MICROSECONDS + load.batch_size * load.ingest_microseconds
     ingest_seconds = _seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
     consumed = len(sizes) / MESSAGES_AN_INVOCATION
+    # That every batch is bundled is the dearest case: with fewer than `BATCHES_A_BUNDLE` an hour, none is.
+    bundling_runs, bundles = len(sizes) / EVERY_BATCHES, len(sizes) / BATCHES_A_BUNDLE
     compaction_cpu = load.batch_size * COMPACTION_MICROSECONDS + len(sizes) * COMPACTED_BATCH_MICROSECONDS
     compaction_memory = stack.memory["CompactFunction"]
     lambda_lines = LAMBDA_LINES_BYTES if stack.lambda_lines else 0
@@ -404,25 +415,31 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
         write_units=1
         + load.batch_size * (1 + user_days + 2 * new_users)
         # The mark, the transaction, and those before it that were cancelled: AWS does not say that they are free.
-        + sum(1 + (1 + cancelled) * transaction_units(size, load.event_types) for size in sizes),
-        # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part), and 1 when it is compacted
-        # (receipts.py, finished); a half for each pair that a consumer does not remember; a half for the first day of
-        # each new pair.
+        + sum(1 + (1 + cancelled) * transaction_units(size, load.event_types) for size in sizes)
+        + bundles * LEASE_WRITES_A_BUNDLE,
+        # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part), and 1 when it is bundled or
+        # compacted (receipts.py, finished); a half for each pair that a consumer does not remember; a half for the first
+        # day of each new pair.
         read_units=1 + 2 * len(sizes) + load.batch_size * user_days * (met_by + 1) / 2,
         # A message is received with its body, and deleted without it.
         sqs_requests=sum(map(_chunks, sends)) + sum(_chunks(_encoded_bytes(size)) + 1 for size in sizes),
         ingest_gb_seconds=ingest_seconds * stack.memory["IngestFunction"] / KB,
         consumer_gb_seconds=consumer_seconds * stack.memory["ConsumerFunction"] / KB,
-        invocations=1 + consumed,
+        invocations=1 + consumed + bundling_runs,
         log_bytes=REQUEST_LINE_BYTES
         + INGEST_METRICS_BYTES
         + lambda_lines
         + len(sizes) * BATCH_LINE_BYTES
-        + consumed * (CONSUMER_METRICS_BYTES + lambda_lines),
-        # An object for each batch (claims.py), which compaction lists and gets (compaction.py). Deleting it is free.
-        s3_puts=len(sizes) * (1 + 1 / KEYS_PER_LIST),
-        s3_gets=len(sizes),
-        compaction_gb_seconds=_seconds(compaction_cpu, 0, compaction_memory) * compaction_memory / KB,
+        + consumed * (CONSUMER_METRICS_BYTES + lambda_lines)
+        + bundles * BUNDLING_LINE_BYTES
+        + bundling_runs * lambda_lines,
+        # An object for each batch (claims.py), which bundling or compaction lists and gets (bundling.py,
+        # compaction.py); and each bundle, which is got twice, for a larger one and for the days. Deleting is free.
+        s3_puts=len(sizes) * (1 + 1 / KEYS_PER_LIST) + bundling_runs + bundles * PUTS_A_BUNDLE,
+        s3_gets=len(sizes) + 2 * bundles,
+        compaction_gb_seconds=(_seconds(compaction_cpu, 0, compaction_memory) + bundling_runs * BUNDLING_RUN_SECONDS)
+        * compaction_memory
+        / KB,
     )
 
 

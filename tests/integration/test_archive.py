@@ -3,15 +3,19 @@
 import gzip
 import json
 import uuid
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rollcall.archive import bundling, compaction
 from rollcall.archive.bucket import Archive
-from rollcall.archive.compaction import ATTEMPTS, Compacted, Compactor, Contended
+from rollcall.archive.bundling import Bundler
+from rollcall.archive.compaction import ATTEMPTS, LEAST_MILLISECONDS_A_DAY, Compacted, Compactor, Contended
+from rollcall.archive.duck import COLUMNS
 from rollcall.archive.snapshots import Moving, Snapshots
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
@@ -38,6 +42,7 @@ class Stack:
         self.s3.create_bucket(Bucket=self.bucket)
         self.archive = Archive(self.s3, self.bucket)
         self.compactor = Compactor(self.archive, Dynamo(self.client), self.tables.stats, 200)
+        self.bundler = Bundler(self.archive, Dynamo(self.client), self.tables.stats)
         self.whole = StackArchive(self.archive, Dynamo(self.client), self.tables.stats, folder / "cache")
 
     def claims(self, client: Any = None, hot_days: int = 0, archive: bool = True) -> Claims:
@@ -58,8 +63,16 @@ class Stack:
         done = self.compactor.run(lambda: NO_HURRY)
         return done.batches, done.rows, done.days
 
+    def bundle(self) -> tuple[int, int]:
+        done = self.bundler.run(lambda: NO_HURRY)
+        return done.objects, done.bundles
+
     def keys(self) -> list[str]:
         return [one["Key"] for one in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", ())]
+
+    def folders(self) -> list[str]:
+        found = self.keys()
+        return [key.rpartition("/")[0] for key in found]
 
     def rows(self, *columns: str) -> list[tuple[Any, ...]]:
         with self.whole.opened() as connection:
@@ -213,6 +226,28 @@ def test_a_reader_gives_up_on_an_archive_that_never_stands_still(stack: Stack, t
         Snapshots(restless, Dynamo(stack.client), stack.tables.stats, tmp_path, 1).take()
 
 
+def test_an_audit_reads_on_while_compaction_writes_one_day_after_the_other(stack: Stack) -> None:
+    number = 20
+    stack.claims().apply(on_days(*range(number)))
+    days = Archive.days
+
+    class Busy(Archive):
+        """An archive in which a compaction writes a day between any two lists of the days."""
+
+        lists = 0
+
+        def days(self, first: str = "", last: str = "~") -> dict[str, Any]:
+            Busy.lists += 1
+            stack.compactor.run(for_days(1))
+            return days(self, first, last)
+
+    stack.whole.archive = Busy(stack.s3, stack.bucket)
+    found = stack.auditor().audit()
+
+    assert (found.days, found.drifts) == (number, [])
+    assert Busy.lists > number
+
+
 def test_files_that_are_not_asked_for_are_removed_beyond_the_limit(stack: Stack, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         stack.claims().apply(batch(Event(f"e{number}", f"2025-08-0{number}T12:00:00Z", "u", "open", "{}")))
@@ -286,6 +321,27 @@ def test_what_was_counted_before_there_was_an_archive_is_added_by_a_backfill_onc
     assert not [drift for drift in stack.auditor().audit().drifts if "archived" in drift.what]
 
 
+def test_a_backfill_that_dies_writes_no_day_again_when_it_is_repeated(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.claims(archive=False).apply(on_days(*range(5)))
+    replace, written = Archive.replace_day, []
+
+    def dying(archive: Archive, day: str, path: Path, etag: str) -> bool:
+        written.append(day)
+        if len(written) == 3:
+            raise Killed
+        return replace(archive, day, path, etag)
+
+    monkeypatch.setattr(Archive, "replace_day", dying)
+    with pytest.raises(Killed):
+        stack.whole.backfill(stack.tables.events, CALENDAR, Compacted())
+    stack.whole.backfill(stack.tables.events, CALENDAR, Compacted())
+
+    assert written == [f"2024-01-0{day}" for day in (1, 2, 3, 3, 4, 5)]
+    assert stack.auditor().audit().drifts == []
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_what_a_repair_counts_it_archives(stack: Stack, after: bool) -> None:
     died = 0
@@ -306,3 +362,169 @@ def test_what_a_repair_counts_it_archives(stack: Stack, after: bool) -> None:
     assert died >= 5
     stack.compact()
     assert stack.auditor().audit().drifts == []
+
+
+def for_days(days: int) -> Callable[[], int]:
+    """What a run is told that has time for so many days."""
+    left = chain([NO_HURRY] * days, repeat(LEAST_MILLISECONDS_A_DAY - 1))
+    return lambda: next(left)
+
+
+def on_days(*days: int, first: int = 0) -> Batch:
+    """A batch with an event on each of these days of a year."""
+    moments = [datetime(2024, 1, 1, 12, tzinfo=UTC) + timedelta(days=day) for day in days]
+    events = [
+        Event(f"e{first + number}", moment.isoformat().replace("+00:00", "Z"), "u", "open", "{}")
+        for number, moment in enumerate(moments)
+    ]
+    return batch(*events)
+
+
+def test_compaction_goes_on_where_its_time_ended_and_writes_no_day_again(stack: Stack) -> None:
+    for number in range(3):
+        stack.claims().apply(on_days(*range(12), first=100 * number))
+    whole = stack.rows("event_id", "batch", "day")
+
+    found = []
+    for _ in range(3):
+        done = stack.compactor.run(for_days(5))
+        found.append((done.batches, done.rows, done.days, done.complete))
+        assert len(stack.keys()) - len(stack.archive.days()) == (not done.complete)
+        assert stack.rows("event_id", "batch", "day") == whole
+        assert stack.auditor().audit().drifts == []
+
+    assert found == [(0, 15, 5, False), (0, 15, 5, False), (3, 6, 2, True)]
+
+
+def test_a_compaction_that_is_late_from_its_beginning_on_writes_a_day_at_least(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "GROUP_OBJECTS", 2)
+    for number in range(4):
+        stack.claims().apply(on_days(*range(3), first=100 * number))
+
+    days = []
+    while True:
+        done = stack.compactor.run(for_days(1))
+        days.append(done.days)
+        if done.complete:
+            break
+
+    assert 0 not in days
+    assert [len(stack.rows("event_id")), len(stack.keys())] == [12, 3]
+
+
+def test_the_days_with_most_events_are_compacted_first(stack: Stack) -> None:
+    for number in range(3):
+        stack.claims().apply(on_days(*range(number, 6), first=100 * number))
+
+    stack.compactor.run(for_days(4))
+
+    assert [*stack.archive.days()] == ["2024-01-03", "2024-01-04", "2024-01-05", "2024-01-06"]
+
+
+def test_compaction_that_dies_goes_on_as_well(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.claims().apply(on_days(*range(6)))
+    replace, written = Archive.replace_day, []
+
+    def dying(archive: Archive, day: str, path: Path, etag: str) -> bool:
+        if len(written) % 3 == 2:
+            written.append("")
+            raise Killed
+        written.append(day)
+        return replace(archive, day, path, etag)
+
+    monkeypatch.setattr(Archive, "replace_day", dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            stack.compactor.run(lambda: NO_HURRY)
+    stack.compact()
+
+    assert written == ["2024-01-01", "2024-01-02", "", "2024-01-03", "2024-01-04", "", "2024-01-05", "2024-01-06"]
+    assert len(stack.rows("event_id")) == 6
+
+
+def test_what_waits_for_the_next_compaction_is_as_it_was(stack: Stack) -> None:
+    odd = Event("e\u2028\U0001f600", "0001-01-03T23:59:59.000001Z", 'u"\\', "a\x00b\n", '{"a":"\\n\\u0000 \U0001f600"}')
+    stack.claims().apply(make_batch([odd, event(1), event(2), event(3, hour=13)], "test", "yesterday"))
+    columns = (*COLUMNS, "day")
+    whole = stack.rows(*columns)
+
+    assert not stack.compactor.run(for_days(1)).complete
+
+    assert [*stack.archive.days()] == ["2025-08-01"]
+    assert stack.rows(*columns) == whole
+    stack.compact()
+    assert stack.rows(*columns) == whole
+
+
+@pytest.fixture
+def small_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundling, "LEAST_BATCHES", 3)
+    monkeypatch.setattr(bundling, "LEAST_BUNDLES", 2)
+
+
+@pytest.mark.usefixtures("small_bundles")
+def test_counted_batches_become_a_bundle_and_bundles_a_larger_one(stack: Stack) -> None:
+    def come(*numbers: int) -> None:
+        for number in numbers:
+            stack.claims().apply(batch(event(number), event(100 + number, hour=21)))
+
+    come(1, 2)
+    assert stack.bundle() == (0, 0)
+    with pytest.raises(Killed):
+        stack.claims(Killing(stack.client, 4, after=False)).apply(batch(event(5), event(6)))
+    come(3)
+    assert stack.bundle() == (3, 1)
+    unfinished = batch_object(batch(event(5), event(6)).batch_id)
+    assert stack.folders() == ["batches", "bundles/000001"]
+    assert stack.keys()[0] == unfinished
+    come(7, 8, 9)
+    assert stack.bundle() == (5, 2)
+
+    assert stack.folders() == ["batches", "bundles/000002"]
+    whole = [f"e{number}" for number in (1, 101, 102, 103, 107, 108, 109, 2, 3, 7, 8, 9)]
+    assert [row[0] for row in stack.rows("event_id")] == whole
+    assert stack.auditor().audit().drifts == []
+    assert stack.compact() == (6, 12, 2)
+    assert stack.keys() == [unfinished, day_object("2025-08-01"), day_object("2025-08-02")]
+    assert [row[0] for row in stack.rows("event_id")] == whole
+
+
+@pytest.mark.usefixtures("small_bundles")
+def test_bundling_leaves_alone_what_compaction_had_no_time_for(stack: Stack) -> None:
+    for number in (0, 1):
+        stack.claims().apply(on_days(*range(5), first=100 * number))
+        stack.compactor.run(for_days(1 + number))
+    rest = next(key for key in reversed(stack.keys()) if key.startswith("bundles/"))
+    for number in (2, 3, 4):
+        stack.claims().apply(on_days(*range(5), first=100 * number))
+
+    assert stack.bundle() == (3, 1)
+
+    assert stack.keys()[1] == rest
+    assert len(stack.rows("event_id")) == 25
+
+
+@pytest.mark.usefixtures("small_bundles")
+def test_one_run_bundles_at_a_time_until_its_lease_ends(stack: Stack) -> None:
+    for number in range(3):
+        stack.claims().apply(batch(event(number)))
+    moment = 1_000.0
+    bundlers = [Bundler(stack.archive, Dynamo(stack.client), stack.tables.stats, lambda: moment) for _ in range(2)]
+
+    class Dying(Archive):
+        def move(self, *_: Any) -> None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        Bundler(Dying(stack.s3, stack.bucket), Dynamo(stack.client), stack.tables.stats, lambda: moment).run(
+            lambda: NO_HURRY
+        )
+    moment += bundling.LEASE_SECONDS - 0.1
+    assert bundlers[0].run(lambda: NO_HURRY).bundles == 0
+    moment += 0.1
+    assert bundlers[0].run(lambda: NO_HURRY).bundles == 1
+    for number in range(3, 6):
+        stack.claims().apply(batch(event(number)))
+    assert bundlers[1].run(lambda: NO_HURRY).objects == 5

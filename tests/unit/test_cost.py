@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rollcall.archive.bundling import LEAST_BATCHES
 from rollcall.core.events import parse_event
 from scripts.cli import app
 from scripts.local import deploy, sample
@@ -49,16 +50,24 @@ def rollcall() -> Callable[..., Any]:
 
 def test_the_units_of_a_batch_of_500_add_up() -> None:
     units = batch_units(LOAD, STACK)
-    # 500 events, 50 new user-days, two for each new user; the token, the mark, the receipt and the counters.
-    assert units.write_units == pytest.approx(500 + 50 + 2 * 50 * NEW_USER_SHARE + 1 + 1 + 2 + 2)
-    # The gate, the receipt, and again when the batch is compacted, the first days; a pair is asked for by those of 10
+    # 500 events, 50 new user-days, two for each new user; the token, the mark, the receipt and the counters; the lease
+    # of bundling, three times for a hundred batches.
+    assert units.write_units == pytest.approx(500 + 50 + 2 * 50 * NEW_USER_SHARE + 1 + 1 + 2 + 2 + 3 / 100)
+    # The gate, the receipt, and again when the batch is bundled, the first days; a pair is asked for by those of 10
     # consumers that 10 events fall to.
     assert units.read_units == pytest.approx(1 + 1 + 1 + 50 / 2 + 50 * 10 * (1 - 0.9**10) / 2)
     # 500 events are half a chunk: sent, received, deleted.
     assert units.sqs_requests == 3
-    assert units.invocations == 2
-    # Compaction lists a thousand objects at a time and gets each.
-    assert (units.s3_puts, units.s3_gets) == (1.001, 1)
+    # Ingest, the consumer, and bundling once in 64 batches.
+    assert units.invocations == 2 + 1 / 64
+    # Bundling lists a thousand objects at a time and gets each. Each run of it lists once; for a bundle of a hundred
+    # batches, it lists three tiers and puts, and the bundle is got twice.
+    assert units.s3_puts == pytest.approx(1.001 + 1 / 64 + 4 / 100)
+    assert units.s3_gets == 1 + 2 / 100
+
+
+def test_a_bundle_has_as_many_batches_as_the_estimate_says() -> None:
+    assert cost.BATCHES_A_BUNDLE == LEAST_BATCHES
 
 
 def test_the_units_are_those_that_the_benchmark_counts() -> None:
@@ -138,8 +147,8 @@ def test_each_batch_is_a_put_of_the_archive() -> None:
         }
         gets = quantities.pop("compaction, GET")
         (listed_and_put,) = quantities.values()
-        assert listed_and_put / found.events * MILLION == pytest.approx(puts * 1.001)
-        assert gets / found.events * MILLION == pytest.approx(puts)
+        assert listed_and_put / found.events * MILLION == pytest.approx(puts * (1.041 + 1 / 64))
+        assert gets / found.events * MILLION == pytest.approx(puts * 1.02)
 
 
 def test_the_tables_have_an_index_whose_storage_is_paid_and_not_its_recovery() -> None:
@@ -184,8 +193,8 @@ def test_small_batches_cost_more_to_compact() -> None:
 
 def test_lines_that_lambda_writes_are_paid_where_it_writes_them() -> None:
     loud = batch_units(LOAD, replace(STACK, lambda_lines=True))
-    assert loud.log_bytes - batch_units(LOAD, STACK).log_bytes == 2 * cost.LAMBDA_LINES_BYTES
-    assert loud.log_bytes == pytest.approx(2 * 360 + 500 + 210 + 600 + 330)
+    assert loud.log_bytes - batch_units(LOAD, STACK).log_bytes == pytest.approx((2 + 1 / 64) * cost.LAMBDA_LINES_BYTES)
+    assert loud.log_bytes == pytest.approx((2 + 1 / 64) * 360 + 500 + 210 + 600 + 330 + 420 / 100)
 
 
 def test_a_custom_metric_is_paid_for_the_hours_in_which_it_is_emitted() -> None:

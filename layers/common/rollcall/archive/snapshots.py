@@ -29,7 +29,7 @@ ATTEMPTS = 5
 
 
 class Moving(Exception):
-    """Compaction changed the archive during each of `ATTEMPTS` attempts to read it. The caller can try again."""
+    """Compaction changed the archive during each attempt to read it. The caller can try again."""
 
 
 class Snapshot(NamedTuple):
@@ -44,7 +44,10 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """Takes snapshots of an archive. Keeps up to `megabytes` of fetched files in `folder` for later snapshots."""
+    """Takes snapshots of an archive. Keeps up to `megabytes` of fetched files in `folder` for later snapshots.
+
+    An attempt after the first one of a snapshot fetches only what has changed.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Snapshots:
         folder: Path,
         megabytes: int,
         clock: Callable[[], float] = time.time,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self._archive = archive
         self._dynamo = dynamo
@@ -61,6 +65,7 @@ class Snapshots:
         self._folder = folder
         self._bytes = megabytes * 1024 * 1024
         self._clock = clock
+        self._attempts = attempts
 
     def take(self, first: str = "", last: str = "~") -> Snapshot:
         """The events from day `first` to day `last`, both inclusive; raises `Moving`.
@@ -68,7 +73,7 @@ class Snapshots:
         Two LISTs for each 1,000 days, and those of `Archive.tiers`. One GET for each object that is not kept from an
         earlier snapshot, and one read unit if the object is a batch's.
         """
-        for _ in range(ATTEMPTS):
+        for _ in range(self._attempts):
             before = self._archive.days(first, last)
             as_of = timestamp(self._clock())
             pending: list[Path] = []
@@ -80,7 +85,7 @@ class Snapshots:
             if len(days) == len(before) and self._archive.days(first, last) == before:
                 self._trim({*days, *pending})
                 return Snapshot(as_of, days, pending)
-        raise Moving(f"the archive changed {ATTEMPTS} times while it was read")
+        raise Moving(f"the archive changed {self._attempts} times while it was read")
 
     def _counted(self, objects: list[Stored]) -> list[Stored]:
         """Those whose rows are counted. A batch whose object is kept locally was counted, and stays so."""
