@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rollcall.archive.backlog import EVERY_BATCHES
+from rollcall.archive.bundling import LEAST_BATCHES
 from rollcall.core.batch import MAX_BATCH_EVENTS, encode, make_batch
 from rollcall.core.events import parse_event
 from rollcall.counting.counters import MAX_WRITES, Vocabulary
@@ -54,11 +55,11 @@ COMPACTION_RUN_SECONDS = 2.0
 COMPACTED_BATCH_MICROSECONDS = 3_000.0
 # A run of bundling starts and lists the batches, and mostly ends there. A guess.
 BUNDLING_RUN_SECONDS = 0.2
-# A bundle is made of so many batches at least (bundling.py, which loads DuckDB's wing; a test compares the two). The
-# requests for it are a LIST for each of three tiers and a PUT; the lease is taken, kept and given back.
-BATCHES_A_BUNDLE = 100
-PUTS_A_BUNDLE = 4
+# For each bundle: a LIST of the batches, one for each of three tiers, and a PUT. The lease is taken, kept and returned.
+PUTS_A_BUNDLE = 5
 LEASE_WRITES_A_BUNDLE = 3
+# How long a run waits for S3 for each bundle: to get its objects, 16 at a time, and for the requests above. A guess.
+BUNDLE_SECONDS = 1.0
 # The objects in an answer to a LIST (Amazon S3 API Reference).
 KEYS_PER_LIST = 1_000
 # For FastAPI and Mangum, for a request of any size. A high guess.
@@ -405,10 +406,12 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
     ingest_cpu = REQUEST_CPU_MICROSECONDS + load.batch_size * load.ingest_microseconds
     ingest_seconds = _seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
     consumed = len(sizes) / MESSAGES_AN_INVOCATION
-    # That every batch is bundled is the dearest case: with fewer than `BATCHES_A_BUNDLE` an hour, none is.
-    bundling_runs, bundles = len(sizes) / EVERY_BATCHES, len(sizes) / BATCHES_A_BUNDLE
+    # That every batch is bundled is the dearest case: with fewer than `LEAST_BATCHES` an hour, none is.
+    bundling_runs, bundles = len(sizes) / EVERY_BATCHES, len(sizes) / LEAST_BATCHES
     compaction_cpu = load.batch_size * COMPACTION_MICROSECONDS + len(sizes) * COMPACTED_BATCH_MICROSECONDS
     compaction_memory = stack.memory["CompactFunction"]
+    compaction_seconds = _seconds(compaction_cpu, 0, compaction_memory)
+    compaction_seconds += bundling_runs * BUNDLING_RUN_SECONDS + bundles * BUNDLE_SECONDS
     lambda_lines = LAMBDA_LINES_BYTES if stack.lambda_lines else 0
     return BatchUnits(
         # The gate takes a token (gate.py). A write unit is for 1 KB; an event has a quarter of that.
@@ -418,8 +421,8 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
         + sum(1 + (1 + cancelled) * transaction_units(size, load.event_types) for size in sizes)
         + bundles * LEASE_WRITES_A_BUNDLE,
         # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part), and 1 when it is bundled or
-        # compacted (receipts.py, finished); a half for each pair that a consumer does not remember; a half for the first
-        # day of each new pair.
+        # compacted (receipts.py, finished); a half for each pair that a consumer does not remember; a half for the
+        # first day of each new pair.
         read_units=1 + 2 * len(sizes) + load.batch_size * user_days * (met_by + 1) / 2,
         # A message is received with its body, and deleted without it.
         sqs_requests=sum(map(_chunks, sends)) + sum(_chunks(_encoded_bytes(size)) + 1 for size in sizes),
@@ -437,9 +440,7 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
         # compaction.py); and each bundle, which is got twice, for a larger one and for the days. Deleting is free.
         s3_puts=len(sizes) * (1 + 1 / KEYS_PER_LIST) + bundling_runs + bundles * PUTS_A_BUNDLE,
         s3_gets=len(sizes) + 2 * bundles,
-        compaction_gb_seconds=(_seconds(compaction_cpu, 0, compaction_memory) + bundling_runs * BUNDLING_RUN_SECONDS)
-        * compaction_memory
-        / KB,
+        compaction_gb_seconds=compaction_seconds * compaction_memory / KB,
     )
 
 

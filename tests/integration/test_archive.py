@@ -325,7 +325,8 @@ def test_a_backfill_that_dies_writes_no_day_again_when_it_is_repeated(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack.claims(archive=False).apply(on_days(*range(5)))
-    replace, written = Archive.replace_day, []
+    replace = Archive.replace_day
+    written: list[str] = []
 
     def dying(archive: Archive, day: str, path: Path, etag: str) -> bool:
         written.append(day)
@@ -425,7 +426,8 @@ def test_the_days_with_most_events_are_compacted_first(stack: Stack) -> None:
 
 def test_compaction_that_dies_goes_on_as_well(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.claims().apply(on_days(*range(6)))
-    replace, written = Archive.replace_day, []
+    replace = Archive.replace_day
+    written: list[str] = []
 
     def dying(archive: Archive, day: str, path: Path, etag: str) -> bool:
         if len(written) % 3 == 2:

@@ -6,34 +6,43 @@ Time is simulated: requests to S3 take what is stated here, while batches go on 
 import io
 import json
 import random
+import tempfile
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
+import pytest
+
 from rollcall.archive import bucket
-from rollcall.archive.backlog import Backlog, asks_to_bundle
+from rollcall.archive.backlog import EVERY_BATCHES, Backlog, asks_to_bundle
 from rollcall.archive.bucket import Archive
-from rollcall.archive.bundling import Bundler
+from rollcall.archive.bundling import BUNDLE_BYTES, LEAST_BUNDLES, Bundler
 from rollcall.archive.snapshots import Snapshots
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import WAITING, batch_object, day_object
+from rollcall.stack.keys import WAITING, batch_object, bundle_object, day_object
+from scripts.paths import ROOT
 
 BATCHES_A_SECOND = 50
 CONSUMERS = 10
-# The longest time between two compactions: an hour, and the fifteen minutes that one may take.
-MINUTES = 75
+# The longest time between two compactions is an hour, and the fifteen minutes that one may take. These are simulated,
+# from what an hour leaves at worst.
+MINUTES, MINUTES_BEFORE = 15, 60
 # As if every run were a cold start.
 START_SECONDS = 2.0
+LAMBDA_SECONDS = 900
 LIST_SECONDS = 0.1
 # Sixteen at a time, of 80 ms each.
 GET_SECONDS = 0.005
 PUT_SECONDS = 0.5
 DELETE_SECONDS = 1.0
+MEMORY = Path("/dev/shm")  # noqa: S108
 MOST_DAYS = 366
 MOST_GETS = 1_000
 # A batch of 500 events takes about 30 KB. Here it takes 10 bytes, which are listed as so many more.
+BATCH = b"0123456789"
 BYTES_A_BYTE = 3_000
 
 
@@ -60,17 +69,20 @@ class World:
                 break
             if next_run < next_batch:
                 self.now = max(self.now, self._invocations.pop(0))
-                self.bundler.run(lambda: 900_000)
-                # What other runs took is not this one's time.
+                self._run()
                 end = max(end, self.now)
             else:
                 self.now = max(self.now, next_batch)
                 self._come()
         self.now = end
 
+    def _run(self) -> None:
+        end = self.now + LAMBDA_SECONDS
+        self.bundler.run(lambda: int(1_000 * (end - self.now)))
+
     def _come(self) -> None:
         self.batches += 1
-        self.put(batch_object(f"{random.getrandbits(128):032x}"), b"0123456789")
+        self.put(batch_object(f"{random.getrandbits(128):032x}"), BATCH)
         random.choice(self._backlogs).grew()
 
     def invoke(self, **request: str) -> None:
@@ -148,6 +160,16 @@ class Body(io.BytesIO):
             yield chunk
 
 
+class OneAfterTheOther(nullcontext[Any]):
+    """In place of threads, whose time is in `GET_SECONDS`."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__(self)
+
+    def map(self, call: Callable[[Any], Any], things: Iterable[Any]) -> Iterator[Any]:
+        return map(call, things)
+
+
 class Table:
     """DynamoDB where every batch is counted, with the lease of bundling."""
 
@@ -166,13 +188,29 @@ class Table:
         return held, {}
 
 
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has temporary files made where they take no time, if there is such a place."""
+    if MEMORY.is_dir():
+        monkeypatch.setattr(tempfile, "tempdir", str(MEMORY))
+
+
+@pytest.mark.usefixtures("in_memory")
 def test_an_answer_takes_1_000_gets_at_most_while_50_batches_come_each_second(tmp_path: Path) -> None:
     random.seed(1)
     world = World()
-    with mock.patch.object(bucket, "READERS", 1):
+    before = b"0" * (BATCHES_A_SECOND * 60 * MINUTES_BEFORE * len(BATCH))
+    full = -(-BUNDLE_BYTES // BYTES_A_BYTE)
+    for number in range(0, len(before), full):
+        world.put(bundle_object(4, f"{number:08}"), before[number : number + full])
+    for tier in (1, 2, 3):
+        for number in range(LEAST_BUNDLES - 1):
+            world.put(bundle_object(tier, f"{number:08}"), BATCH)
+    already = len(world.content())
+    with mock.patch.object(bucket, "ThreadPoolExecutor", OneAfterTheOther):
         world.spend(60.0 * MINUTES)
-    assert world.batches == BATCHES_A_SECOND * 60 * MINUTES
-    assert len(world.content()) == 10 * world.batches
+    assert world.batches >= BATCHES_A_SECOND * 60 * MINUTES
+    assert len(world.content()) == already + len(BATCH) * world.batches
 
     for day in range(MOST_DAYS):
         world.put(day_object(f"2025-{day:03}"), b"")
@@ -183,3 +221,33 @@ def test_an_answer_takes_1_000_gets_at_most_while_50_batches_come_each_second(tm
     print(world.most, client.gets)
     assert client.gets == len(snapshot.days) + len(snapshot.pending) == MOST_DAYS + len(world.page(WAITING, ""))
     assert world.most + MOST_DAYS <= MOST_GETS
+
+
+def test_a_consumer_asks_once_in_64_batches_and_one_that_ends_early_asks_as_often_for_each() -> None:
+    class Functions:
+        asked = 0
+
+        def invoke(self, **request: str) -> None:
+            assert request["FunctionName"] == "compact"
+            Functions.asked += 1
+
+    def asks(backlog: Backlog, batches: int) -> int:
+        before = Functions.asked
+        for _ in range(batches):
+            backlog.grew()
+        return Functions.asked - before
+
+    random.seed(1)
+    for _ in range(100):
+        assert [asks(Backlog(cast(Any, Functions()), "compact"), times * EVERY_BATCHES) for times in (1, 2, 3)] == [
+            1,
+            2,
+            3,
+        ]
+    brief = sum(asks(Backlog(cast(Any, Functions()), "compact"), 1) for _ in range(100 * EVERY_BATCHES))
+    assert brief == pytest.approx(100, abs=30)
+
+
+def test_the_schedule_asks_to_compact() -> None:
+    assert not asks_to_bundle(json.loads((ROOT / "events/compact.json").read_text()))
+    assert not asks_to_bundle({})

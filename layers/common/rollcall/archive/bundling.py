@@ -54,22 +54,27 @@ class Bundler:
         self._clock = clock
 
     def run(self, milliseconds_left: Callable[[], int]) -> Bundled:
-        """Bundle the counted batches if there are `LEAST_BATCHES`, and the bundles of each tier with `LEAST_BUNDLES`.
+        """Bundle the counted batches while there are `LEAST_BATCHES`, and the bundles of tiers with `LEAST_BUNDLES`.
 
         One LIST; if there is something to do, two write units, one LIST for each tier, one GET for each object, one
         read unit for each batch, and for each bundle a PUT and a write unit. Raises
         `rollcall.archive.bucket.ArchiveError`, `rollcall.stack.dynamo.Unavailable` and botocore's errors.
         """
         done = Bundled()
-        if len(list(islice(self._archive.batches(), LEAST_BATCHES))) < LEAST_BATCHES:
-            return done
         run = uuid.uuid4().hex
-        if self._lease(run, LEASE_SECONDS):
-            self._run(run, milliseconds_left, done)
+        # While this run held the lease, those that were asked for ended. So it looks once more for what has come.
+        while self._is_backlog() and self._lease(run, LEASE_SECONDS):
+            before = done.bundles
+            self._bundle_tiers(run, milliseconds_left, done)
             self._lease(run, 0)
+            if done.bundles == before or milliseconds_left() < LEAST_MILLISECONDS:
+                break
         return done
 
-    def _run(self, run: str, milliseconds_left: Callable[[], int], done: Bundled) -> None:
+    def _is_backlog(self) -> bool:
+        return len(list(islice(self._archive.batches(), LEAST_BATCHES))) == LEAST_BATCHES
+
+    def _bundle_tiers(self, run: str, milliseconds_left: Callable[[], int], done: Bundled) -> None:
         for tier in self._archive.tiers():
             small = (one for one in tier if one.size < BUNDLE_BYTES)
             for group in groups(small, BUNDLE_OBJECTS, BUNDLE_BYTES):
