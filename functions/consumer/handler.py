@@ -35,7 +35,9 @@ consumer = Consumer(
     dead_letters,
     logger,
     metrics,
-    backlog=Backlog(clients.later(clients.functions), settings.compact_function) if settings.compact_function else None,
+    backlog=Backlog(clients.later(clients.background_functions), settings.compact_function)
+    if settings.compact_function
+    else None,
 )
 
 

@@ -111,7 +111,7 @@ def test_queues_parameters_functions_and_metrics_are_those_of_the_template(aws: 
         ),
         (
             "consumer",
-            clients.functions,
+            clients.background_functions,
             lambda client: client.invoke(FunctionName=SETTINGS["COMPACT_FUNCTION"], InvocationType="Event"),
             ("lambda:InvokeFunction", "CompactFunction"),
         ),

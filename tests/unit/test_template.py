@@ -13,7 +13,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.stack import settings
-from rollcall.stack.keys import day_object
+from rollcall.stack.keys import BUNDLING_KEY, day_object
 from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
 from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY
@@ -137,7 +137,9 @@ def test_nothing_is_allowed_by_a_wildcard_but_the_objects_under_a_prefix(stateme
         return
     for resource in listed(statement.get("Resource", [])):
         text = resource["Fn::Sub"] if isinstance(resource, dict) and "Fn::Sub" in resource else str(resource)
-        assert "*" not in re.sub(r"(:s3:::|^)[^/*]+/(uploads|rejects|staged|day-users|batches|events)/\*$", "", text)
+        assert "*" not in re.sub(
+            r"(:s3:::|^)[^/*]+/(uploads|rejects|staged|day-users|batches|bundles|events)/\*$", "", text
+        )
 
 
 @pytest.mark.parametrize("statement", ALLOW_STATEMENTS)
@@ -147,6 +149,18 @@ def test_nobody_may_scan_or_delete_events(statement: dict[str, Any]) -> None:
     assert not {action for action in actions if "scan" in action or "partiqlselect" in action}
     if {"EventsTable", "StatsTable"} & {resource["Fn::GetAtt"][0] for resource in arns(statement)}:
         assert not {action for action in actions if action.startswith("dynamodb:") and "delete" in action}
+
+
+def test_compaction_writes_nothing_to_the_tables_but_the_lease_of_bundling() -> None:
+    writes = [
+        statement
+        for statement in RESOURCES["CompactRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        if {"dynamodb:UpdateItem", "dynamodb:PutItem"} & set(listed(statement.get("Action", [])))
+    ]
+
+    assert [(statement["Action"], statement["Condition"]) for statement in writes] == [
+        ("dynamodb:UpdateItem", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [BUNDLING_KEY]}})
+    ]
 
 
 def arns(statement: dict[str, Any]) -> list[dict[str, Any]]:

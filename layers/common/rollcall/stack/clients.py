@@ -214,6 +214,11 @@ def functions() -> "LambdaClient":
     return boto3.client("lambda", config=_WAITING)
 
 
+def background_functions() -> "LambdaClient":
+    """A Lambda client for invocations whose answers nobody waits for."""
+    return boto3.client("lambda", config=_QUICK)
+
+
 def cloudwatch() -> "CloudWatchClient":
     """A CloudWatch client."""
     return boto3.client("cloudwatch", config=_QUICK)
