@@ -3,19 +3,20 @@
 import gzip
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rollcall.archive import bundling, compaction
+from rollcall.archive import bucket, bundling, compaction, snapshots
 from rollcall.archive.bucket import Archive
 from rollcall.archive.bundling import Bundler
 from rollcall.archive.compaction import ATTEMPTS, LEAST_MILLISECONDS_A_DAY, Compacted, Compactor, Contended
-from rollcall.archive.duck import COLUMNS
+from rollcall.archive.duck import COLUMNS, connect, load_snapshot
 from rollcall.archive.snapshots import Moving, Snapshots
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
@@ -491,6 +492,73 @@ def test_counted_batches_become_a_bundle_and_bundles_a_larger_one(stack: Stack) 
     assert stack.compact() == (6, 12, 2)
     assert stack.keys() == [unfinished, day_object("2025-08-01"), day_object("2025-08-02")]
     assert [row[0] for row in stack.rows("event_id")] == whole
+
+
+class Interrupted:
+    """A client before whose call of a number something else happens."""
+
+    def __init__(self, client: Any, calls: Iterator[int], moment: int, what: Callable[[], object]) -> None:
+        self._client = client
+        self._calls = calls
+        self._moment = moment
+        self._what = what
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: Any) -> Any:
+            if next(self._calls) == self._moment:
+                self._what()
+            return getattr(self._client, name)(**request)
+
+        return call
+
+    def get_paginator(self, _: str) -> Any:
+        return self
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        yield self.list_objects_v2(**request)
+
+
+@pytest.mark.usefixtures("small_bundles")
+@pytest.mark.parametrize(
+    "what",
+    [
+        (lambda stack: stack.bundle(),),
+        (lambda stack: stack.bundle(), lambda stack: stack.bundle()),
+        (lambda stack: stack.compactor.run(for_days(1)),),
+        (lambda stack: stack.bundle(), lambda stack: stack.compactor.run(for_days(1))),
+        (lambda stack: stack.bundle(), lambda stack: stack.compact()),
+    ],
+    ids=["bundles", "bundles twice", "one day", "bundles, one day", "bundles, all days"],
+)
+def test_a_reader_misses_nothing_whatever_happens_between_any_two_of_its_calls(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: Sequence[Callable[[Stack], object]]
+) -> None:
+    monkeypatch.setattr(bucket, "READERS", 1)
+    monkeypatch.setattr(snapshots, "READERS", 1)
+    monkeypatch.setattr(bundling, "LEAST_BATCHES", 2)
+    for moment in count():
+        for number in range(4):
+            stack.claims().apply(on_days(*range(2), first=1_000 * moment + 100 * number))
+            if number == 1:
+                stack.bundle()
+        whole = stack.rows("event_id", "batch", "day")
+        calls = count()
+
+        def happen() -> None:
+            for each in what:
+                each(stack)
+
+        s3: Any = Interrupted(stack.s3, calls, moment, happen)
+        dynamo: Any = Interrupted(stack.client, calls, moment, happen)
+        reader = Snapshots(Archive(s3, stack.bucket), Dynamo(dynamo), stack.tables.stats, tmp_path / str(moment), 1)
+        snapshot = reader.take()
+        with closing(connect(tmp_path, 200)) as connection:
+            load_snapshot(connection, snapshot)
+            assert connection.execute("SELECT event_id, batch, day FROM events ORDER BY ALL").fetchall() == whole
+        if next(calls) <= moment:
+            break
+        stack.compact()
+    assert moment > 10
 
 
 @pytest.mark.usefixtures("small_bundles")
