@@ -7,6 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rollcall.access.api_keys import ApiKey
+from rollcall.access.directory import KnownAccount, Session
+from scripts.operate.anonymous import Ceiling
 from scripts.operate.audit import Drift
 from scripts.operate.cost import Estimate, Part
 from scripts.operate.dlq import Failure, Summary
@@ -81,6 +83,22 @@ def api_keys(keys: Sequence[ApiKey]) -> Table:
         )
         requests = f"{sum(key.requests.values()):,}"
         table.add_row(key.key_id, shown(key.name), " ".join(key.scopes), key.source, limit, requests, state)
+    return table
+
+
+def account(known: KnownAccount) -> str:
+    """The first line of `rollcall accounts show`."""
+    state = f"disabled {known.disabled_at}" if known.disabled_at else "may log in"
+    return f"{shown(known.email)}  {known.account_id}  {' '.join(known.scopes)}  {state}"
+
+
+def sessions(found: Sequence[Session]) -> Table:
+    """The sessions of `rollcall accounts show`."""
+    table = Table("session", "began", "refreshed", "good until", "at most until", box=None, pad_edge=False)
+    for each in found:
+        table.add_row(
+            each.session_id, each.began_at or "", each.refreshed_at or "", each.expires_at, each.ends_at or ""
+        )
     return table
 
 
@@ -245,6 +263,26 @@ def costs_by_batch_size(by_size: Mapping[int, Estimate]) -> Table:
             *(f"{found.per_million(Part.INTAKE, service=name):,.3f}" for name in services),
             f"{found.per_million(Part.INTAKE):,.3f}",
             f"{found.per_million(Part.STORAGE):,.3f}",
+        )
+    return table
+
+
+def ceilings(found: Sequence[Ceiling]) -> Table:
+    """The table of `rollcall cost --anonymous`."""
+    title = "The most that requests without a good credential cost, in dollars"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("request", no_wrap=True)
+    services = list(found[0].dollars)
+    for name in ("bytes", *services, "a million", "a second", "a day"):
+        table.add_column(name, justify="right")
+    for each in found:
+        table.add_row(
+            each.kind.what,
+            f"{each.kind.answer_bytes:,}",
+            *(f"{each.dollars[name]:,.2f}" for name in services),
+            f"{each.a_million:,.2f}",
+            f"{each.rate:,}",
+            f"{each.a_day:,.2f}",
         )
     return table
 

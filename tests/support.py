@@ -65,6 +65,9 @@ SETTINGS = {
     "ADDRESS_BURST": "20",
     "LOGINS_PER_MINUTE": "2",
     "LOGIN_BURST": "10",
+    "ACCOUNT_LOGINS_PER_HOUR": "36",
+    "ACCOUNT_LOGIN_BURST": "50",
+    "SESSION_DAYS": "90",
 }
 
 LAMBDA_CONTEXT = SimpleNamespace(

@@ -3,13 +3,14 @@
 import os
 from typing import Any
 
-from rollcall.access.accounts import Accounts
+from rollcall.access.accounts import Accounts, LoginRules
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.buckets import Buckets
+from rollcall.access.directory import Directory
 from rollcall.access.gate import build as build_gate
 from rollcall.access.passwords import Passwords
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import auth, keys
+from rollcall.http.routes import accounts, auth, keys
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import AccessSettings, AccountSettings
@@ -19,15 +20,18 @@ logger = make_logger(os.environ)
 settings = AccountSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
+rules = LoginRules(settings.login_limit, settings.account_limit, settings.session_days * 86_400)
 gate = build_gate(who_may, dynamo, clients.later(clients.ssm))
 app = create_app(
     auth.router,
+    accounts.router,
     keys.router,
     logger=logger,
     gate=gate,
     services=[
         settings,
-        Accounts(dynamo, who_may.table, gate.tokens, Passwords(), settings.login_limit),
+        Accounts(dynamo, who_may.table, gate.tokens, Passwords(), rules),
+        Directory(dynamo, who_may.table),
         ApiKeys(dynamo, who_may.table),
         Buckets(dynamo, who_may.table),
     ],

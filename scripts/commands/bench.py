@@ -23,7 +23,7 @@ from scripts.bench.retention import retention
 from scripts.bench.shards import shards
 from scripts.bench.writes import users_for, writes
 from scripts.commands.common import AsJson, Failed, output, output_json, say
-from scripts.commands.cost import comparison
+from scripts.commands.cost import comparison, of_anonymous
 from scripts.local import deploy
 from scripts.local.ministack import MiniStack, free_port
 
@@ -159,6 +159,7 @@ def everything(
         ("imports", lambda: _imports([2, 20, 200])),
         ("the archive", lambda: _archive(1_000_000, 10_000)),
         ("dollars", comparison),
+        ("dollars of requests without a credential", of_anonymous),
     ]
     targets: list[Target] = []
     for what, measure in measurements:

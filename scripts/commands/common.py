@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from rollcall.access.api_keys import BadKey, KeyChanged, KeyRevoked, UnknownKey
+from rollcall.access.directory import UnknownAccount, UnknownSession
 from rollcall.archive.bucket import ArchiveError
 from rollcall.archive.compaction import Contended
 from rollcall.archive.snapshots import Moving
@@ -51,7 +52,9 @@ TOLD = (
     Contended,
     KeyChanged,
     KeyRevoked,
+    UnknownAccount,
     UnknownKey,
+    UnknownSession,
     MiniStackError,
     Moving,
     Unavailable,
@@ -71,6 +74,10 @@ def explain(error: BaseException) -> str:
     """Describe a failure in a line."""
     if isinstance(error, UnknownKey):
         return f"there is no key {error}"
+    if isinstance(error, UnknownAccount):
+        return "there is no account of this email"
+    if isinstance(error, UnknownSession):
+        return f"the account has no session {error}"
     if isinstance(error, KeyRevoked):
         return f"the key {error} is revoked, and stays so"
     if isinstance(error, KeyChanged):

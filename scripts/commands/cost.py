@@ -8,7 +8,9 @@ from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import show
 from scripts.bench.report import Report, Target
 from scripts.commands.common import AsJson, output, output_json
+from scripts.local.deploy import template
 from scripts.operate import cost as costing
+from scripts.operate.anonymous import ceilings
 from scripts.operate.cost import Estimate, Load, Part, Prices
 
 BATCH_SIZES = (1, 10, 100, 500, 1_000)
@@ -29,23 +31,29 @@ def cost(
         float, typer.Option(min=0, help="Microseconds of CPU that the consumer takes for an event.")
     ] = costing.CONSUMER_MICROSECONDS,
     table: Annotated[bool, typer.Option("--table", help="Compare batch sizes, and show the idle stack.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Show the most that requests without a credential cost.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Estimate what a load costs on AWS in us-east-1, on demand and without the free tier.
 
     Works offline. The prices are in scripts/operate/prices.json, and the billed units follow from the code.
     """
-    if table:
-        if events_per_day is not None or users is not None:
-            raise typer.BadParameter("--table is of a load of its own; leave out --events-per-day and --users")
-        compared = comparison()
+    if table or anonymous:
+        if events_per_day is not None or users is not None or (table and anonymous):
+            name = "--table" if table else "--anonymous"
+            raise typer.BadParameter(
+                f"{name} is of a load of its own; leave out --events-per-day, --users and the like"
+            )
+        compared = comparison() if table else of_anonymous()
         if as_json:
             output_json(compared.figures)
         else:
             typer.echo(compared.text)
         return
     if events_per_day is None or users is None:
-        raise typer.BadParameter("name the load by --events-per-day and --users, or ask for --table")
+        raise typer.BadParameter("name the load by --events-per-day and --users, or ask for --table or --anonymous")
     if users > events_per_day:
         raise typer.BadParameter("--users is more than --events-per-day; who is active has at least one event")
     prices = Prices.read()
@@ -98,6 +106,23 @@ def comparison() -> Report:
         "An account's first three dashboards are free.",
         _source(prices),
     )
+
+
+def of_anonymous() -> Report:
+    """The report of `rollcall cost --anonymous`."""
+    prices = Prices.read()
+    found = list(ceilings(costing.stack_of_this_version(), prices, template()["Parameters"]))
+    figures = {
+        each.kind.what: {
+            "dollars_a_million": each.a_million,
+            "dollars_a_day": each.a_day,
+            "by_service": dict(each.dollars),
+            "answer_bytes": each.kind.answer_bytes,
+            "rate": each.rate,
+        }
+        for each in found
+    }
+    return Report.of("anonymous", "rollcall cost --anonymous", figures, [], show.ceilings(found), _source(prices))
 
 
 def _taking_in(found: Estimate) -> float:

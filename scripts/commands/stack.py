@@ -60,13 +60,17 @@ def status(stack: StackName = None, key: KeyText = None, as_json: AsJson = False
 
 
 def _health(client: Api) -> str:
-    """`ok`, or the dependencies that fail."""
+    """`ok`, or the dependencies that fail as far as the key may know them."""
     # An unhealthy stack is an answer here, so its status must not cause a retry.
     answer = client.request("GET", "/healthz", transient=())
     try:
-        dependencies: dict[str, str] = answer.json()["dependencies"]
-    except (ValueError, KeyError, TypeError):
+        told = answer.json()
+        status: str = told["status"]
+        dependencies: dict[str, str] = told.get("dependencies", {})
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"{answer.status_code}: {reason(answer)}"
+    if not dependencies:
+        return status if status == "ok" else f"{status}; a key with the scope admin is told what"
     return "; ".join(f"{name}: {state}" for name, state in dependencies.items() if state != "ok") or "ok"
 
 

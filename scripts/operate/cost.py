@@ -400,17 +400,17 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
             + PUT_MILLISECONDS / WAIT_MILLISECONDS
             + cancelled * (1 + FIRST_BACKOFF_SECONDS * 1000 / 2 / WAIT_MILLISECONDS)
         )
-        consumer_seconds += _seconds(size * load.consumer_microseconds, answers, stack.memory["ConsumerFunction"])
+        consumer_seconds += seconds(size * load.consumer_microseconds, answers, stack.memory["ConsumerFunction"])
     sends = _sends([_encoded_bytes(size) for size in sizes])
     # Two of the gate (gate.py), those of the queue, and the pending marks (receipts.py).
     ingest_cpu = REQUEST_CPU_MICROSECONDS + load.batch_size * load.ingest_microseconds
-    ingest_seconds = _seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
+    ingest_seconds = seconds(ingest_cpu, 3 + len(sends), stack.memory["IngestFunction"])
     consumed = len(sizes) / MESSAGES_AN_INVOCATION
     # That every batch is bundled is the dearest case: with fewer than `LEAST_BATCHES` an hour, none is.
     bundling_runs, bundles = len(sizes) / EVERY_BATCHES, len(sizes) / LEAST_BATCHES
     compaction_cpu = load.batch_size * COMPACTION_MICROSECONDS + len(sizes) * COMPACTED_BATCH_MICROSECONDS
     compaction_memory = stack.memory["CompactFunction"]
-    compaction_seconds = _seconds(compaction_cpu, 0, compaction_memory)
+    compaction_seconds = seconds(compaction_cpu, 0, compaction_memory)
     compaction_seconds += bundling_runs * BUNDLING_RUN_SECONDS + bundles * BUNDLE_SECONDS
     lambda_lines = LAMBDA_LINES_BYTES if stack.lambda_lines else 0
     return BatchUnits(
@@ -470,8 +470,8 @@ def _reads(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
     read_units = stack.counter_shards * math.ceil(READ_DAYS * size / (4 * KB))
     scrape_units = stack.counter_shards * math.ceil(SCRAPED_DAYS * size / (4 * KB)) / 2
     requests = load.requests + load.scrapes
-    seconds = READ_MILLISECONDS / 1000 + _seconds(REQUEST_CPU_MICROSECONDS, 2, stack.memory["StatsFunction"])
-    gb_seconds = seconds * stack.memory["StatsFunction"] / KB
+    taken = READ_MILLISECONDS / 1000 + seconds(REQUEST_CPU_MICROSECONDS, 2, stack.memory["StatsFunction"])
+    gb_seconds = taken * stack.memory["StatsFunction"] / KB
     log_bytes = REQUEST_LINE_BYTES + (LAMBDA_LINES_BYTES if stack.lambda_lines else 0)
 
     def line(service: str, what: str, quantity: float, price: str) -> Line:
@@ -579,7 +579,7 @@ def _calls(expected: float, size: int) -> float:
     return expected if expected < 1 else math.ceil(expected / size)
 
 
-def _seconds(cpu_microseconds: float, answers: float, megabytes: int) -> float:
+def seconds(cpu_microseconds: float, answers: float, megabytes: int) -> float:
     """Seconds of an invocation that waits for `answers`, one after the other."""
     cores = min(1.0, megabytes / MEGABYTES_A_CORE)
     return cpu_microseconds / cores / MILLION + answers * WAIT_MILLISECONDS / 1000

@@ -55,7 +55,7 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
     """
     health = api.request("GET", "/healthz", transient=())
     if not health.is_success:
-        raise Wrong(f"health: {health.status_code}, {health.text}")
+        raise Wrong(f"health: {health.status_code}, {health.text}; a key with the scope admin is told what is down")
     tell("health: every table, queue and bucket answers")
     tell(f"concurrency: {check_concurrency(stack)}")
 

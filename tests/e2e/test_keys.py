@@ -66,14 +66,47 @@ def test_a_key_is_rotated_without_a_gap_and_revoked_at_once(stack: DeployedStack
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("create", "key", "--scope", "all"), "scopes has to name some of ingest, read, admin"),
-        (("create", "key", "--scope", "read", "--source", "import"), "source may not be 'import'"),
-        (("rotate", "nobody"), "there is no key nobody"),
-        (("revoke", "nobody"), "there is no key nobody"),
+        (("keys", "create", "key", "--scope", "all"), "scopes has to name some of ingest, read, admin"),
+        (("keys", "create", "key", "--scope", "read", "--source", "import"), "source may not be 'import'"),
+        (("keys", "rotate", "nobody"), "there is no key nobody"),
+        (("keys", "revoke", "nobody"), "there is no key nobody"),
+        (("accounts", "disable", "nobody@example.com"), "there is no account of this email"),
+        (("accounts", "end", "nobody@example.com"), "there is no account of this email"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(rollcall: Rollcall, arguments: tuple[str, ...], said: str) -> None:
-    done = rollcall("keys", *arguments)
+    done = rollcall(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"rollcall: {said}")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_operator_sees_and_ends_the_sessions_of_an_account_and_disables_it(
+    stack: DeployedStack, rollcall: Rollcall
+) -> None:
+    person = {"email": "edsger@example.com", "password": "nine green bottles"}
+    assert stack.http.post("/auth/register", json=person).status_code == 201
+
+    def login() -> httpx2.Response:
+        return httpx2.post(stack.http.base_url.join("auth/login"), json=person)
+
+    def status(login: httpx2.Response) -> int:
+        token = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        return httpx2.get(
+            stack.http.base_url.join("stats/dau"), params={"from": "2012-01-01"}, headers=token
+        ).status_code
+
+    first, second = login(), login()
+    shown = json.loads(rollcall("accounts", "show", "Edsger@example.com", "--json").stdout)
+    assert (shown["email"], shown["disabled_at"], len(shown["sessions"])) == ("edsger@example.com", None, 2)
+    ended = first.json()["refresh_token"].split("_")[2]
+    assert rollcall("accounts", "end", person["email"], "--session", ended).returncode == 0
+    assert [status(first), status(second)] == [401, 422]
+    assert rollcall("accounts", "disable", person["email"]).returncode == 0
+    assert [status(second), login().status_code] == [401, 401]
+    assert "disabled" in rollcall("accounts", "show", person["email"]).stdout
+    assert rollcall("accounts", "enable", person["email"]).returncode == 0
+    third = login()
+    assert status(third) == 422
+    assert rollcall("accounts", "end", person["email"]).returncode == 0
+    assert status(third) == 401

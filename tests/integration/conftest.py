@@ -180,6 +180,7 @@ def load_handler(
     # Tests log in as often as they like.
     settings |= {"ADDRESS_REQUESTS_PER_MINUTE": "600", "ADDRESS_BURST": "1000"}
     settings |= {"LOGINS_PER_MINUTE": "600", "LOGIN_BURST": "1000"}
+    settings |= {"ACCOUNT_LOGINS_PER_HOUR": "36000", "ACCOUNT_LOGIN_BURST": "1000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     # The default session keeps the credentials that it finds first, and a new one reads all models of AWS anew.

@@ -28,9 +28,11 @@ from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
 from rollcall.core.batch import Batch
 from rollcall.core.limits import Limit
 from rollcall.http.document import describe
-from rollcall.http.services import service
+from rollcall.http.services import provide, service
+from rollcall.operation.health import Health
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, account_key, session_key
+from scripts.operate.anonymous import HEADER_BYTES, KINDS
 from scripts.paths import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
 from tests.support import (
@@ -45,6 +47,7 @@ from tests.support import (
 )
 
 PASSWORD = "nine green bottles"
+ADDRESS = "192.0.2.1"
 SIGNING_KEY_PARAMETER = "/rollcall/signing-key"
 KEY_BURST = 5_000
 # All that anybody may call. A route that is not here asks for a credential.
@@ -77,7 +80,9 @@ class Operation:
 
     @property
     def needed(self) -> frozenset[str]:
-        schemes = self.described.get("security", ())
+        schemes = self.described.get("security", [{}])
+        if {} in schemes:
+            return frozenset()
         return frozenset(scope for scheme in schemes for scopes in scheme.values() for scope in scopes)
 
     @property
@@ -87,6 +92,7 @@ class Operation:
         return content.get("application/json", {}).get("example")
 
 
+HEALTHZ = Operation("GET", "/healthz")
 OPERATIONS = [Operation(method.upper(), path) for path, item in describe()["paths"].items() for method in item]
 OPEN = [operation for operation in OPERATIONS if (operation.method, operation.path) in PUBLIC]
 SECURED = [operation for operation in OPERATIONS if operation not in OPEN]
@@ -127,7 +133,7 @@ class Stack:
         """A session of an account that nobody else has."""
         email = f"{uuid.uuid4().hex}@example.com"
         self.accounts.register(email, PASSWORD, scopes or SCOPES)
-        pair: TokenPair = self.accounts.login(email, PASSWORD)
+        pair: TokenPair = self.accounts.login(email, PASSWORD, ADDRESS)
         return pair
 
     def expired_token(self) -> str:
@@ -163,12 +169,18 @@ class Stack:
         header, _, signature = self.login("read").access_token.split(".")
         return f"{header}.{self.login().access_token.split('.')[1]}.{signature}"
 
-    def send(self, operation: Operation, headers: dict[str, str]) -> Response:
-        return self._send(operation, headers, self._victim(operation))
+    def door_of(self, operation: Operation, headers: dict[str, str]) -> Response:
+        """Send to a path as it is written."""
+        return TestClient(self.door).request(operation.method, operation.path, headers=headers)
 
-    def send_in_vain(self, operation: Operation, headers: dict[str, str]) -> Response:
-        """Send what is to change nothing."""
-        victim = self._victim(operation)
+    def send(self, operation: Operation, headers: dict[str, str]) -> Response:
+        return self._send(operation, headers, self.victim(operation))
+
+    def send_in_vain(
+        self, operation: Operation, headers: dict[str, str], victim: dict[str, str] | None = None
+    ) -> Response:
+        """Send what is to change nothing, least of all the victim."""
+        victim = self.victim(operation) if victim is None else victim
         before = self._kept()
         response = self._send(operation, headers, victim)
         assert self._kept() == before
@@ -187,15 +199,20 @@ class Stack:
     def queued(self) -> list[Batch]:
         return self._queue.batches()
 
-    def _victim(self, operation: Operation) -> str:
-        """The id of a key to do something to, if that is what the operation is for."""
-        return self.keys.create("victim", SCOPES, "http")[0].key_id if "{key_id}" in operation.path else ""
+    def victim(self, operation: Operation) -> dict[str, str]:
+        """The ids of what there is to do something to, if that is what the operation is for."""
+        if "{key_id}" in operation.path:
+            return {"key_id": self.keys.create("victim", SCOPES, "http")[0].key_id}
+        if "{account_id}" in operation.path:
+            claims = service(self.apps["auth"], Gate).tokens.read(self.login().access_token)
+            return claims._asdict()
+        return {}
 
-    def _send(self, operation: Operation, headers: dict[str, str], key_id: str) -> Response:
+    def _send(self, operation: Operation, headers: dict[str, str], victim: dict[str, str]) -> Response:
         body = operation.body
         if isinstance(body, dict) and "email" in body:
             body = {**body, "email": f"{uuid.uuid4().hex}@example.com"}
-        path = re.sub(r"\{(\w+)\}", lambda match: key_id if match[1] == "key_id" else "0" * 32, operation.path)
+        path = re.sub(r"\{(\w+)\}", lambda match: victim.get(match[1], "0" * 32), operation.path)
         client = TestClient(self.door, raise_server_exceptions=False)
         return client.request(operation.method, path, headers=headers, json=body)
 
@@ -205,6 +222,7 @@ class Stack:
             sorted((name, str(value)) for name, value in item.items() if not COUNTED.fullmatch(name))
             for table in (self._tables.events, self._tables.stats, self._access_table)
             for item in scan(self._dynamodb, table)
+            if not item.get("pk", "").startswith("bucket#")
         )
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         waiting = self._queue.client.get_queue_attributes(QueueUrl=self._queue.url, AttributeNames=names)["Attributes"]
@@ -234,6 +252,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stac
     settings |= {"KEY_RATE": "1", "KEY_BURST": str(KEY_BURST), "SIGNING_KEY_PARAMETER": SIGNING_KEY_PARAMETER}
     settings |= {"ADDRESS_REQUESTS_PER_MINUTE": "60000", "ADDRESS_BURST": "10000"}
     settings |= {"LOGINS_PER_MINUTE": "60000", "LOGIN_BURST": "10000"}
+    settings |= {"ACCOUNT_LOGINS_PER_HOUR": "3600000", "ACCOUNT_LOGIN_BURST": "10000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     functions = [folder.name for folder in (ROOT / "functions").iterdir() if routes(folder.name)]
@@ -350,6 +369,18 @@ def assert_unauthenticated(response: Response, code: str) -> None:
     assert response.headers["www-authenticate"] == "Bearer"
 
 
+def unreachable(*_: object) -> None:
+    raise EndpointConnectionError(endpoint_url=f"https://dynamodb.{REGION}.amazonaws.com")
+
+
+class StubHealth(Health):
+    def __init__(self, failures: dict[str, str | None]) -> None:
+        self._failures = failures
+
+    def check(self) -> dict[str, str | None]:
+        return self._failures
+
+
 def assert_allowance(response: Response, burst: int, seconds: int, remaining: int) -> None:
     assert response.headers["ratelimit-policy"] == f'"bucket";q={burst};w={seconds}'
     assert re.fullmatch(rf'"bucket";r={remaining};t=\d+', response.headers["ratelimit"])
@@ -357,7 +388,9 @@ def assert_allowance(response: Response, burst: int, seconds: int, remaining: in
 
 def test_every_route_asks_for_a_credential_but_those_that_are_public_on_purpose() -> None:
     without = {
-        (operation.method, operation.path) for operation in OPERATIONS if not operation.described.get("security")
+        (operation.method, operation.path)
+        for operation in OPERATIONS
+        if {} in operation.described.get("security", [{}])
     }
 
     assert without == PUBLIC
@@ -465,7 +498,9 @@ def test_a_credential_makes_no_difference_to_a_public_route(stack: Stack, operat
     elif name in UNREADABLE_BASIC:
         credential = {"Authorization": UNREADABLE_BASIC[name]}
     else:
-        credential = api_key(stack.key()) if name == "a key" else bearer(stack.login().access_token)
+        # An admin is told more by one of them, which has a test of its own.
+        scopes = ("ingest", "read") if operation == HEALTHZ else SCOPES
+        credential = api_key(stack.key(*scopes)) if name == "a key" else bearer(stack.login(*scopes).access_token)
 
     plain, response = stack.send(operation, {}), stack.send(operation, credential)
 
@@ -474,6 +509,61 @@ def test_a_credential_makes_no_difference_to_a_public_route(stack: Stack, operat
     assert (response.status_code, response.content) == (plain.status_code, plain.content)
     if response.status_code == 401:
         assert response.json()["code"] in ("wrong_credentials", "invalid_refresh_token")
+
+
+@pytest.mark.parametrize("name", [*BY_KEY, "access token"])
+def test_an_admin_alone_is_told_which_dependency_is_down_and_why(stack: Stack, name: str) -> None:
+    health = service(stack.apps["stats"], Health)
+    failing = StubHealth({"queue": "AccessDenied", "events_table": None})
+    provide(stack.apps["stats"], failing)
+    try:
+        by_key = BY_KEY.get(name)
+        credential = by_key(stack, stack.key("admin")) if by_key else bearer(stack.login("admin").access_token)
+        anybody, admin = stack.send(HEALTHZ, {}), stack.send(HEALTHZ, credential)
+    finally:
+        provide(stack.apps["stats"], health)
+
+    assert (anybody.status_code, anybody.json()) == (503, {"status": "unavailable"})
+    assert (admin.status_code, admin.json()) == (
+        503,
+        {"status": "unavailable", "dependencies": {"queue": "AccessDenied", "events_table": "ok"}},
+    )
+
+
+@pytest.mark.parametrize("by", ["key", "access token"])
+def test_the_health_check_answers_an_admin_as_anybody_while_it_cannot_be_known_who_they_are(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    credential = api_key(stack.key("admin")) if by == "key" else bearer(stack.login("admin").access_token)
+    plain = stack.send(HEALTHZ, {})
+    monkeypatch.setattr(Dynamo, "find", unreachable)
+
+    response = stack.send(HEALTHZ, credential)
+
+    assert (response.status_code, response.content) == (plain.status_code, plain.content)
+
+
+def assert_within_what_is_reckoned_with(response: Response, what: str) -> None:
+    (kind,) = [kind for kind in KINDS if kind.what == what]
+    headers = sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
+    assert len(response.content) <= kind.answer_bytes
+    assert headers <= HEADER_BYTES
+
+
+def test_no_answer_to_who_has_no_credential_is_larger_than_its_cost_was_reckoned_with(stack: Stack) -> None:
+    client = TestClient(stack.door, raise_server_exceptions=False)
+    for operation in OPEN:
+        assert_within_what_is_reckoned_with(stack.send(operation, {}), str(operation))
+    for operation in SECURED:
+        assert_within_what_is_reckoned_with(stack.send(operation, {}), "other routes, no key")
+        made_up = stack.send(operation, api_key(NO_SUCH_KEY))
+        assert_within_what_is_reckoned_with(made_up, "other routes, a made-up key")
+    for path in ("/docs", "/openapi.json"):
+        assert_within_what_is_reckoned_with(client.get(path), f"GET {path}")
+    assets = re.findall(r"docs/([\w.-]+)", client.get("/docs").text)
+    assert len(assets) == 3
+    for asset in (*assets, "nothing"):
+        assert_within_what_is_reckoned_with(client.get(f"/docs/{asset}"), "GET /docs/{asset}")
 
 
 @pytest.mark.parametrize(("operation", "name"), EMPTY_BUCKET_CASES, ids=str)
@@ -499,12 +589,9 @@ def test_nobody_is_let_in_while_it_cannot_be_known_who_they_are(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, operation: Operation, by: str
 ) -> None:
     credential = api_key(stack.key()) if by == "key" else bearer(stack.login().access_token)
-
-    def unreachable(*_: object) -> None:
-        raise EndpointConnectionError(endpoint_url=f"https://dynamodb.{REGION}.amazonaws.com")
-
+    victim = stack.victim(operation)
     monkeypatch.setattr(Dynamo, "find", unreachable)
-    response = stack.send_in_vain(operation, credential)
+    response = stack.send_in_vain(operation, credential, victim)
 
     assert_problem(response, 503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1
@@ -523,14 +610,30 @@ def test_a_key_has_one_bucket_whichever_function_it_calls_and_however_it_is_sent
     assert statuses == [202, 422, 422, 429]
 
 
-def test_each_session_has_a_bucket_of_its_own(stack: Stack) -> None:
+def test_all_sessions_of_an_account_share_one_bucket_whichever_function_they_call(stack: Stack) -> None:
     email = f"{uuid.uuid4().hex}@example.com"
     stack.accounts.register(email, PASSWORD, ["admin"])
-    first, second = (bearer(stack.accounts.login(email, PASSWORD).access_token) for _ in range(2))
-    keys = Operation("GET", "/keys")
+    first, second = (bearer(stack.accounts.login(email, PASSWORD, ADDRESS).access_token) for _ in range(2))
+    other = bearer(stack.login("admin").access_token)
+    keys, dau = Operation("GET", "/keys"), Operation("GET", "/stats/dau")
 
-    for credential, remaining in ((first, KEY_BURST - 1), (first, KEY_BURST - 2), (second, KEY_BURST - 1)):
-        assert_allowance(stack.send(keys, credential), KEY_BURST, KEY_BURST, remaining)
+    sent = [(keys, first), (dau, first), (keys, second), (dau, second)]
+    for taken, (operation, credential) in enumerate(sent, 1):
+        assert_allowance(stack.send(operation, credential), KEY_BURST, KEY_BURST, KEY_BURST - taken)
+    assert_allowance(stack.send(keys, other), KEY_BURST, KEY_BURST, KEY_BURST - 1)
+
+
+@pytest.mark.parametrize("path", ["/keys", "/stats/dau", "/stats/cohort", "/events"])
+def test_a_live_access_token_of_a_disabled_account_is_refused_by_every_function(stack: Stack, path: str) -> None:
+    token = stack.login().access_token
+    account_id = service(stack.apps["auth"], Gate).tokens.read(token).account_id
+    operation = Operation("POST" if path == "/events" else "GET", path)
+    assert stack.send(operation, bearer(token)).status_code != 401
+
+    disabled = stack.door_of(Operation("POST", f"/accounts/{account_id}/disable"), api_key(stack.key("admin")))
+
+    assert disabled.status_code == 204
+    assert_unauthenticated(stack.send_in_vain(operation, bearer(token)), REVOKED)
 
 
 def test_a_bad_credential_takes_nothing_from_the_bucket_of_the_key_that_it_names(stack: Stack) -> None:

@@ -16,14 +16,18 @@ from rollcall.access.accounts import (
     REFRESH_SECONDS,
     Accounts,
     InvalidRefreshToken,
+    LoginRules,
     TokenPair,
     WrongPassword,
 )
 from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.directory import Directory
 from rollcall.access.passwords import Passwords
 from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
-from rollcall.core.limits import Limit
+from rollcall.core.limits import Limit, TooFast
 from rollcall.stack.dynamo import Dynamo
+from scripts.local.deploy import template
+from scripts.paths import ROOT
 from tests.integration.conftest import WholeApi
 from tests.support import LAMBDA_CONTEXT, assert_problem, sample_event, scan
 
@@ -31,6 +35,9 @@ EMAIL = "ada@example.com"
 PASSWORD = "nine green bottles"
 OTHER_PASSWORD = "eight green bottles"
 WRONG_PASSWORD = "no green bottles"
+ADDRESS = "192.0.2.1"
+SESSION = "0" * 32
+RULES = LoginRules(Limit(10, 100), Limit(10, 100), 90 * 86_400)
 NEVER = "0.06"
 """A minute: a token in 1,000 seconds, which no test takes."""
 
@@ -56,6 +63,10 @@ class Api:
     @property
     def admin(self) -> dict[str, str]:
         return {"X-API-Key": self.key}
+
+    def admin_asks(self, method: str, path: str) -> Response:
+        client = TestClient(WholeApi({"auth": self.module.app}), raise_server_exceptions=False)
+        return client.request(method, path, headers=self.admin)
 
     def register(self, email: str = EMAIL, password: str = PASSWORD, scopes: list[str] | None = None) -> str:
         body = {"email": email, "password": password, "scopes": scopes or list(SCOPES)}
@@ -166,9 +177,11 @@ class Store:
     table: str
     clock: Clock = field(default_factory=Clock)
 
-    def accounts(self, passwords: Passwords | None = None, dynamo: Dynamo | None = None) -> Accounts:
+    def accounts(
+        self, passwords: Passwords | None = None, dynamo: Dynamo | None = None, rules: LoginRules = RULES
+    ) -> Accounts:
         tokens = cast(AccessTokens, StubTokens())
-        made = (dynamo or Dynamo(self.client), self.table, tokens, passwords or Passwords(), Limit(10, 100))
+        made = (dynamo or Dynamo(self.client), self.table, tokens, passwords or Passwords(), rules)
         return Accounts(*made, self.clock)
 
     def sessions(self) -> list[dict[str, str]]:
@@ -195,19 +208,24 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(api: Api, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    made = Recorder()
-    api.module.dynamo.client.meta.events.register(
-        "before-call.dynamodb", lambda model, **_: made.steps.append(model.name)
-    )
-    matches = Passwords.matches
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Api], Recorder]:
+    """Records what an API does from now on."""
 
-    def recorded(self: Passwords, hashed: str, password: str) -> bool:
-        made.compared.append(argon2.extract_parameters(hashed))
-        return matches(self, hashed, password)
+    def record(api: Api) -> Recorder:
+        made = Recorder()
+        api.module.dynamo.client.meta.events.register(
+            "before-call.dynamodb", lambda model, **_: made.steps.append(model.name)
+        )
+        matches = Passwords.matches
 
-    monkeypatch.setattr(Passwords, "matches", recorded)
-    return made
+        def recorded(self: Passwords, hashed: str, password: str) -> bool:
+            made.compared.append(argon2.extract_parameters(hashed))
+            return matches(self, hashed, password)
+
+        monkeypatch.setattr(Passwords, "matches", recorded)
+        return made
+
+    return record
 
 
 def lasting_headers(response: Response) -> list[tuple[bytes, bytes]]:
@@ -399,16 +417,16 @@ def test_a_login_answers_tokens_and_how_long_they_are_good(api: Api) -> None:
 
 
 def test_a_wrong_password_and_an_unknown_email_are_answered_alike_after_the_same_steps(
-    api: Api, recorder: Recorder
+    api: Api, recorder: Callable[[Api], Recorder]
 ) -> None:
     api.register()
-    recorder.take()
+    made = recorder(api)
 
     for _ in range(2):
         wrong = api.try_to_login(EMAIL, WRONG_PASSWORD)
-        steps_of_wrong, compared_with_wrong = recorder.take()
+        steps_of_wrong, compared_with_wrong = made.take()
         unknown = api.try_to_login("bob@example.com", WRONG_PASSWORD)
-        steps_of_unknown, compared_with_unknown = recorder.take()
+        steps_of_unknown, compared_with_unknown = made.take()
 
         assert_problem(wrong, 401, "wrong_credentials")
         assert (wrong.status_code, wrong.content) == (unknown.status_code, unknown.content)
@@ -420,41 +438,138 @@ def test_a_wrong_password_and_an_unknown_email_are_answered_alike_after_the_same
         assert len(compared_with_wrong) == 1
 
 
-def test_logins_are_slowed_alike_for_an_account_and_for_none_from_whatever_address(
+def try_from_everywhere(api: Api, email: str, tries: int) -> list[int]:
+    """The statuses of wrong passwords, each from another address."""
+    return [api.try_to_login(email, WRONG_PASSWORD, f"198.51.100.{n}").status_code for n in range(tries)]
+
+
+def test_wrong_passwords_from_one_address_lock_nobody_out_at_another(load_api: Callable[..., Api]) -> None:
+    api = load_api(LOGIN_BURST="3", LOGINS_PER_MINUTE=NEVER)
+    api.register()
+    tries = [api.try_to_login(EMAIL, WRONG_PASSWORD, "198.51.100.1").status_code for _ in range(5)]
+
+    assert tries == [401, 401, 401, 429, 429]
+    # Neither where the account was used before nor where it was not.
+    for address in (ADDRESS, ADDRESS, "192.0.2.2"):
+        assert api.try_to_login(address=address).status_code == 200
+    assert api.try_to_login(address="198.51.100.1").status_code == 429
+
+
+def test_guesses_from_many_addresses_together_are_bounded_for_an_account_and_for_none(
     load_api: Callable[..., Api],
 ) -> None:
-    api = load_api(LOGIN_BURST="3", LOGINS_PER_MINUTE=NEVER)
+    api = load_api(ACCOUNT_LOGIN_BURST="6", ACCOUNT_LOGINS_PER_HOUR="3.6")
     for email in (EMAIL, "carol@example.com"):
         api.register(email)
     refused = []
     for email in (EMAIL, "bob@example.com"):
-        for number, written in enumerate((email, email.upper(), f" {email}")):
+        for number, written in enumerate((email, email.upper(), f" {email}") * 2):
             response = api.try_to_login(written, WRONG_PASSWORD, f"192.0.2.{number}")
             assert_problem(response, 401, "wrong_credentials")
-        refused.append(api.try_to_login(email, PASSWORD, "198.51.100.1"))
+        # Not even the right password is let in from an address that the account was never used from.
+        refused += [api.try_to_login(email, PASSWORD, "198.51.100.1"), api.try_to_login(email, WRONG_PASSWORD)]
 
-    known, unknown = refused
     for response in refused:
         assert_problem(response, 429, "too_many_requests")
         assert 1 <= int(response.headers["retry-after"]) <= 1_000
         assert response.headers["ratelimit"].startswith('"bucket";r=0;')
-    assert known.content == unknown.content
-    assert lasting_headers(known) == lasting_headers(unknown)
+        assert response.content == refused[0].content
+        assert lasting_headers(response) == lasting_headers(refused[0])
     api.login("carol@example.com")
 
 
-def test_passwords_are_tried_no_faster_by_way_of_changing_them(load_api: Callable[..., Api]) -> None:
-    api = load_api(LOGIN_BURST="3", LOGINS_PER_MINUTE=NEVER)
+def test_the_owner_gets_in_from_where_they_were_before_while_others_spend_the_accounts_bucket(
+    load_api: Callable[..., Api],
+) -> None:
+    api = load_api(ACCOUNT_LOGIN_BURST="6", ACCOUNT_LOGINS_PER_HOUR=NEVER)
+    for email in (EMAIL, "carol@example.com"):
+        api.register(email)
+    api.login()
+    assert try_from_everywhere(api, EMAIL, 7) == [401] * 5 + [429] * 2
+
+    api.assert_alive(api.login(), api.login())
+    assert api.try_to_login(address="192.0.2.2").status_code == 429
+    # What is known of one account is nothing to another one.
+    assert try_from_everywhere(api, "carol@example.com", 7)[-1] == 429
+    assert api.try_to_login("carol@example.com").status_code == 429
+
+
+def test_an_address_of_the_owner_tells_nobody_that_there_is_an_account(
+    load_api: Callable[..., Api], access_table: str, recorder: Callable[[Api], Recorder]
+) -> None:
+    api = load_api(ACCOUNT_LOGIN_BURST="6", ACCOUNT_LOGINS_PER_HOUR=NEVER)
+    api.register()
+    api.login()
+    made = recorder(api)
+    # The owner's own login took a token too.
+    assert try_from_everywhere(api, EMAIL, 5) + try_from_everywhere(api, "bob@example.com", 6) == [401] * 11
+    made.take()
+
+    known, steps_of_known = api.try_to_login(EMAIL, WRONG_PASSWORD), made.take()
+    unknown, steps_of_unknown = api.try_to_login("bob@example.com", WRONG_PASSWORD), made.take()
+
+    for response in (known, unknown):
+        assert_problem(response, 429, "too_many_requests")
+    assert known.content == unknown.content
+    assert lasting_headers(known) == lasting_headers(unknown)
+    assert steps_of_known == steps_of_unknown
+    assert len(steps_of_known[1]) == 1
+
+
+def test_an_address_is_the_owners_for_as_long_as_a_session_may_live(store: Store) -> None:
+    rules = RULES._replace(tries_in_all=Limit(1e-9, 2))
+    accounts = store.accounts(rules=rules)
+    accounts.register(EMAIL, PASSWORD, ["read"])
+    for _ in range(2):
+        accounts.login(EMAIL, PASSWORD, ADDRESS)
+    store.clock.now += rules.session_seconds - 1
+    accounts.login(EMAIL, PASSWORD, ADDRESS)
+    store.clock.now += rules.session_seconds - 1
+    accounts.login(EMAIL, PASSWORD, ADDRESS)
+    store.clock.now += rules.session_seconds
+    with pytest.raises(TooFast):
+        accounts.login(EMAIL, PASSWORD, ADDRESS)
+
+
+def test_the_defaults_allow_as_many_guesses_a_day_as_the_documents_say() -> None:
+    defaults = {name: int(each["Default"]) for name, each in template()["Parameters"].items() if "Login" in name}
+    everywhere = 24 * defaults["AccountLoginsPerHour"]
+    at_home = 24 * 60 * defaults["LoginsPerMinute"]
+
+    said = (ROOT / "docs/access.md").read_text()
+    assert f"{everywhere:,} guesses a day" in said
+    assert f"{defaults['AccountLoginBurst'] + everywhere:,} on the first day" in said
+    assert f"{at_home:,} a day" in said
+
+
+def test_guesses_at_the_login_do_not_keep_the_owner_from_changing_the_password(load_api: Callable[..., Api]) -> None:
+    api = load_api(LOGIN_BURST="3", LOGINS_PER_MINUTE=NEVER, ACCOUNT_LOGIN_BURST="4", ACCOUNT_LOGINS_PER_HOUR=NEVER)
     api.register()
     tokens = api.login()
-    for _ in range(2):
-        assert_problem(api.change(tokens, WRONG_PASSWORD, OTHER_PASSWORD), 403, "wrong_password")
+    statuses = [api.try_to_login(EMAIL, WRONG_PASSWORD).status_code for _ in range(3)]
+    assert statuses == [401, 401, 429]
+    assert try_from_everywhere(api, EMAIL, 3)[-1] == 429
 
-    response = api.change(tokens, PASSWORD, OTHER_PASSWORD)
+    assert api.change(tokens, PASSWORD, OTHER_PASSWORD).status_code == 204
+
+
+def test_each_session_may_try_so_many_passwords_to_change_them_and_no_more(load_api: Callable[..., Api]) -> None:
+    api = load_api(LOGIN_BURST="3", LOGINS_PER_MINUTE=NEVER)
+    api.register()
+    copied, own = api.login(), api.login()
+    for _ in range(3):
+        assert_problem(api.change(copied, WRONG_PASSWORD, OTHER_PASSWORD), 403, "wrong_password")
+
+    response = api.change(copied, PASSWORD, OTHER_PASSWORD)
 
     assert_problem(response, 429, "too_many_requests")
     assert int(response.headers["retry-after"]) >= 1
-    api.assert_alive(tokens)
+    api.assert_alive(copied)
+    # A refreshed session is the same one, and who copied a session cannot spend what another may try.
+    refreshed: SignIn = api.refresh(copied["refresh_token"]).json()
+    assert api.change(refreshed, PASSWORD, OTHER_PASSWORD).status_code == 429
+    assert api.change(own, PASSWORD, OTHER_PASSWORD).status_code == 204
+    api.assert_ended(copied, own)
 
 
 @pytest.mark.parametrize("refused", ["login", "refresh", "logout", "register"])
@@ -590,7 +705,7 @@ def test_a_logout_ends_the_session_of_a_used_and_of_an_unused_token(api: Api, us
 def test_a_refresh_token_is_good_for_seven_days_from_when_it_was_issued(store: Store) -> None:
     accounts = store.accounts()
     accounts.register(EMAIL, PASSWORD, ["read"])
-    pair = accounts.login(EMAIL, PASSWORD)
+    pair = accounts.login(EMAIL, PASSWORD, ADDRESS)
 
     store.clock.now += REFRESH_SECONDS - 1
     pair = accounts.refresh(pair.refresh_token)
@@ -600,10 +715,148 @@ def test_a_refresh_token_is_good_for_seven_days_from_when_it_was_issued(store: S
         accounts.refresh(pair.refresh_token)
 
 
+def test_a_session_lives_for_its_days_at_most_however_often_it_is_refreshed(store: Store) -> None:
+    rules = RULES._replace(session_seconds=20 * 86_400)
+    accounts = store.accounts(rules=rules)
+    accounts.register(EMAIL, PASSWORD, ["read"])
+    began = store.clock.now
+    pair = accounts.login(EMAIL, PASSWORD, ADDRESS)
+    left = []
+    while store.clock.now < began + 18 * 86_400:
+        store.clock.now += 6 * 86_400
+        pair = accounts.refresh(pair.refresh_token)
+        left.append(pair.refresh_seconds // 86_400)
+    store.clock.now = began + rules.session_seconds - 60
+    pair = accounts.refresh(pair.refresh_token)
+
+    assert left == [7, 7, 2]
+    assert (pair.access_seconds, pair.refresh_seconds) == (60, 60)
+    (session,) = store.sessions()
+    assert int(session["expires_at"]) == began + rules.session_seconds
+    store.clock.now += 60
+    with pytest.raises(InvalidRefreshToken, match="expired"):
+        accounts.refresh(pair.refresh_token)
+
+
+def test_a_session_that_began_before_sessions_had_an_end_gets_one_when_it_is_refreshed(store: Store) -> None:
+    rules = RULES._replace(session_seconds=8 * 86_400)
+    accounts = store.accounts(rules=rules)
+    accounts.register(EMAIL, PASSWORD, ["read"])
+    pair = accounts.login(EMAIL, PASSWORD, ADDRESS)
+    (session,) = store.sessions()
+    store.client.update_item(
+        TableName=store.table,
+        Key={"pk": {"S": session["pk"]}, "sk": {"S": session["sk"]}},
+        UpdateExpression="REMOVE ends_at, began_at",
+    )
+
+    for _ in range(2):
+        pair = accounts.refresh(pair.refresh_token)
+        store.clock.now += 4 * 86_400
+
+    with pytest.raises(InvalidRefreshToken, match="expired"):
+        accounts.refresh(pair.refresh_token)
+
+
+def test_the_days_of_a_session_are_the_stacks(load_api: Callable[..., Api]) -> None:
+    api = load_api(SESSION_DAYS="3")
+    api.register()
+    tokens = api.login()
+    assert [tokens["expires_in"], tokens["refresh_expires_in"]] == [900, 3 * 86_400]
+
+
+def test_an_admin_sees_the_sessions_of_an_account_and_ends_one_or_all(api: Api) -> None:
+    account_id = api.register()
+    other = api.register("bob@example.com")
+    sessions = [api.login() for _ in range(3)]
+    of_other = api.login("bob@example.com")
+    api.refresh(sessions[0]["refresh_token"])
+
+    found = api.admin_asks("GET", "/accounts?email=ADA%40example.com").json()
+    assert found == {"account_id": account_id, "email": EMAIL, "scopes": list(SCOPES), "disabled_at": None}
+    listed = api.admin_asks("GET", f"/accounts/{account_id}/sessions").json()["sessions"]
+
+    ids = [token["refresh_token"].split("_")[2] for token in sessions]
+    assert sorted(each["session_id"] for each in listed) == sorted(ids)
+    assert [each["session_id"] for each in listed if each["refreshed_at"]] == [ids[0]]
+    assert all(each["began_at"] < each["expires_at"] < each["ends_at"] for each in listed)
+    assert not any(secret in str(listed) for token in sessions for secret in token["refresh_token"].split("_")[3:])
+    assert api.admin_asks("DELETE", f"/accounts/{account_id}/sessions/{ids[1]}").status_code == 204
+    api.assert_ended(sessions[1])
+    api.assert_alive(sessions[0], sessions[2])
+    assert_problem(api.admin_asks("DELETE", f"/accounts/{account_id}/sessions/{ids[1]}"), 404, "unknown_session")
+    assert_problem(api.admin_asks("DELETE", f"/accounts/{other}/sessions/{ids[2]}"), 404, "unknown_session")
+    assert api.admin_asks("DELETE", f"/accounts/{account_id}/sessions").status_code == 204
+    api.assert_ended(*sessions[1:])
+    assert api.admin_asks("GET", f"/accounts/{account_id}/sessions").json() == {"sessions": []}
+    api.assert_alive(of_other, api.login())
+
+
+def test_a_disabled_account_can_neither_log_in_nor_refresh_nor_use_an_access_token_until_it_is_enabled(
+    api: Api, recorder: Callable[[Api], Recorder]
+) -> None:
+    account_id = api.register()
+    api.register("bob@example.com")
+    sessions, of_other = [api.login() for _ in range(2)], api.login("bob@example.com")
+
+    for _ in range(2):
+        assert api.admin_asks("POST", f"/accounts/{account_id}/disable").status_code == 204
+
+    since = api.admin_asks("GET", f"/accounts?email={EMAIL}").json()["disabled_at"]
+    assert since
+    api.assert_ended(*sessions)
+    made = recorder(api)
+    right, steps_of_right = api.try_to_login(), made.take()
+    wrong, steps_of_wrong = api.try_to_login(EMAIL, WRONG_PASSWORD), made.take()
+    assert_problem(right, 401, "wrong_credentials")
+    assert (right.content, lasting_headers(right)) == (wrong.content, lasting_headers(wrong))
+    assert steps_of_right == steps_of_wrong
+    api.assert_alive(of_other, api.login("bob@example.com"))
+    assert api.admin_asks("POST", f"/accounts/{account_id}/enable").status_code == 204
+    api.assert_ended(*sessions)
+    api.assert_alive(api.login())
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/accounts?email=nobody@example.com"),
+        ("GET", "/accounts/{}/sessions"),
+        ("DELETE", "/accounts/{}/sessions"),
+        ("DELETE", f"/accounts/{{}}/sessions/{SESSION}"),
+        ("POST", "/accounts/{}/disable"),
+        ("POST", "/accounts/{}/enable"),
+    ],
+)
+@pytest.mark.parametrize("account_id", ["0" * 32, "nobody", "0" * 33])
+def test_an_account_that_is_not_there_is_a_404_and_is_not_made(
+    api: Api, access_table: str, aws_clients: dict[str, Any], method: str, path: str, account_id: str
+) -> None:
+    assert_problem(api.admin_asks(method, path.format(account_id)), 404, "unknown_account")
+    assert not [item for item in scan(aws_clients["dynamodb"], access_table) if item["pk"].startswith("account#")]
+
+
+@pytest.mark.parametrize("began", [True, False], ids=["refresh", "login"])
+def test_who_is_disabled_while_they_log_in_or_refresh_has_no_session(store: Store, began: bool) -> None:
+    accounts, directory = store.accounts(), Directory(Dynamo(store.client), store.table, store.clock)
+    account_id = accounts.register(EMAIL, PASSWORD, ["read"]).account_id
+    token = accounts.login(EMAIL, PASSWORD, ADDRESS).refresh_token
+    late = store.accounts(dynamo=RacingDynamo(store.client, lambda: directory.disable(account_id)))
+
+    if began:
+        with pytest.raises(InvalidRefreshToken):
+            late.refresh(token)
+    else:
+        with pytest.raises(WrongPassword):
+            late.login(EMAIL, PASSWORD, ADDRESS)
+
+    assert store.sessions() == []
+
+
 def test_of_two_refreshes_at_once_by_one_token_one_succeeds_and_the_session_ends(store: Store) -> None:
     accounts = store.accounts()
     accounts.register(EMAIL, PASSWORD, ["read"])
-    token = accounts.login(EMAIL, PASSWORD).refresh_token
+    token = accounts.login(EMAIL, PASSWORD, ADDRESS).refresh_token
     won: list[TokenPair] = []
     late = store.accounts(dynamo=RacingDynamo(store.client, lambda: won.append(accounts.refresh(token))))
 
@@ -619,7 +872,7 @@ def test_of_two_refreshes_at_once_by_one_token_one_succeeds_and_the_session_ends
 def test_a_session_that_is_ended_while_it_is_refreshed_stays_ended(store: Store) -> None:
     accounts = store.accounts()
     accounts.register(EMAIL, PASSWORD, ["read"])
-    token = accounts.login(EMAIL, PASSWORD).refresh_token
+    token = accounts.login(EMAIL, PASSWORD, ADDRESS).refresh_token
     late = store.accounts(dynamo=RacingDynamo(store.client, lambda: accounts.logout(token)))
 
     with pytest.raises(InvalidRefreshToken):
@@ -631,33 +884,37 @@ def test_a_session_that_is_ended_while_it_is_refreshed_stays_ended(store: Store)
 def test_a_login_that_a_change_of_the_password_overtakes_begins_no_session(store: Store) -> None:
     accounts = store.accounts()
     account_id = accounts.register(EMAIL, PASSWORD, ["read"]).account_id
-    late = store.accounts(RacingPasswords(lambda: accounts.change_password(account_id, PASSWORD, OTHER_PASSWORD)))
+    late = store.accounts(
+        RacingPasswords(lambda: accounts.change_password(account_id, SESSION, PASSWORD, OTHER_PASSWORD))
+    )
 
     with pytest.raises(WrongPassword):
-        late.login(EMAIL, PASSWORD)
+        late.login(EMAIL, PASSWORD, ADDRESS)
 
     assert store.sessions() == []
-    accounts.login(EMAIL, OTHER_PASSWORD)
+    accounts.login(EMAIL, OTHER_PASSWORD, ADDRESS)
 
 
 def test_of_two_changes_of_a_password_at_once_one_succeeds(store: Store) -> None:
     accounts = store.accounts()
     account_id = accounts.register(EMAIL, PASSWORD, ["read"]).account_id
-    late = store.accounts(RacingPasswords(lambda: accounts.change_password(account_id, PASSWORD, OTHER_PASSWORD)))
+    late = store.accounts(
+        RacingPasswords(lambda: accounts.change_password(account_id, SESSION, PASSWORD, OTHER_PASSWORD))
+    )
 
     with pytest.raises(WrongPassword):
-        late.change_password(account_id, PASSWORD, "seven green bottles")
+        late.change_password(account_id, SESSION, PASSWORD, "seven green bottles")
 
-    accounts.login(EMAIL, OTHER_PASSWORD)
+    accounts.login(EMAIL, OTHER_PASSWORD, ADDRESS)
 
 
 def test_a_session_that_outlives_the_change_of_its_password_cannot_be_refreshed(store: Store) -> None:
     accounts = store.accounts()
     account_id = accounts.register(EMAIL, PASSWORD, ["read"]).account_id
-    token = accounts.login(EMAIL, PASSWORD).refresh_token
+    token = accounts.login(EMAIL, PASSWORD, ADDRESS).refresh_token
     key = {"pk": {"S": f"account#{account_id}"}, "sk": {"S": store.sessions()[0]["sk"]}}
     session = store.client.get_item(TableName=store.table, Key=key)["Item"]
-    accounts.change_password(account_id, PASSWORD, OTHER_PASSWORD)
+    accounts.change_password(account_id, SESSION, PASSWORD, OTHER_PASSWORD)
     store.client.put_item(TableName=store.table, Item=session)
 
     with pytest.raises(InvalidRefreshToken):
@@ -801,7 +1058,7 @@ def test_the_logs_hold_no_password_token_or_key(
     aws_clients: dict[str, Any],
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
-    api = load_api(LOGIN_BURST="8", LOGINS_PER_MINUTE=NEVER)
+    api = load_api(LOGIN_BURST="5", LOGINS_PER_MINUTE=NEVER)
     secrets = {PASSWORD, OTHER_PASSWORD, WRONG_PASSWORD, api.key}
 
     def call(route: str, body: dict[str, str], credential: str | None = None) -> tuple[int, dict[str, str]]:

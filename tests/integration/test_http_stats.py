@@ -429,9 +429,13 @@ def test_healthz_is_ok_where_every_dependency_answers(client: TestClient) -> Non
 
     assert response.status_code == 200
     assert response.json() == {"status": "ok", "dependencies": {"events_table": "ok", "queue": "ok"}}
+    del client.headers["X-API-Key"]
+    assert client.get("/healthz").json() == {"status": "ok"}
 
 
-def test_healthz_is_a_503_that_says_which_dependency_is_down_and_why(client: TestClient, health: StubHealth) -> None:
+def test_healthz_is_a_503_that_tells_the_logs_and_an_admin_which_dependency_is_down_and_why(
+    client: TestClient, health: StubHealth, logs: io.StringIO
+) -> None:
     health.failures["queue"] = "AWS.SimpleQueueService.NonExistentQueue"
 
     response = client.get("/healthz")
@@ -441,6 +445,11 @@ def test_healthz_is_a_503_that_says_which_dependency_is_down_and_why(client: Tes
         "status": "unavailable",
         "dependencies": {"events_table": "ok", "queue": "AWS.SimpleQueueService.NonExistentQueue"},
     }
+    del client.headers["X-API-Key"]
+    answered = client.get("/healthz")
+    assert (answered.status_code, answered.json()) == (503, {"status": "unavailable"})
+    logged = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert [line["dependencies"] for line in logged] == [{"queue": "AWS.SimpleQueueService.NonExistentQueue"}] * 2
 
 
 def test_the_description_lists_every_route_of_the_template_and_no_other(client: TestClient) -> None:

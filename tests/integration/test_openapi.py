@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgpack
 import pytest
@@ -31,10 +31,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from rollcall.access.accounts import Accounts, TokenPair
+from rollcall.access.accounts import Accounts, LoginRules, TokenPair
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.access.gate import Gate
 from rollcall.access.passwords import Passwords
+from rollcall.access.tokens import TokenClaims
 from rollcall.core.limits import Limit
 from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.http.document import describe
@@ -56,6 +57,7 @@ CHECKS = [
 ]
 PASSWORD = "nine green bottles"
 UNLIMITED = Limit(500, 5_000)
+RULES = LoginRules(UNLIMITED, UNLIMITED, 90 * 86_400)
 # What is said of a credential that is not taken, and never of what a body holds.
 GATE_CODES = {"unauthenticated", "invalid_credential", "revoked", "expired"}
 
@@ -101,7 +103,12 @@ document = schemathesis.openapi.from_dict(
 
 
 def is_secured(context: HasAPIOperation) -> bool:
-    return "security" in OPERATIONS[context.operation.method.upper(), context.operation.path]
+    return needs_credential(OPERATIONS[context.operation.method.upper(), context.operation.path])
+
+
+def needs_credential(operation: dict[str, Any]) -> bool:
+    """Whether an operation asks for a credential, and not just takes one."""
+    return {} not in operation.get("security", [{}])
 
 
 def examples(count: int) -> settings:
@@ -153,7 +160,7 @@ class Api:
         return email
 
     def session(self) -> TokenPair:
-        self.pair = self.pair or self.accounts.login(self.email(), PASSWORD)
+        self.pair = self.pair or self.accounts.login(self.email(), PASSWORD, "192.0.2.1")
         return self.pair
 
     def batch_id(self) -> str:
@@ -161,13 +168,18 @@ class Api:
         self.receipts.announce([batch_id])
         return batch_id
 
+    def claims(self) -> TokenClaims:
+        """Of a session that was begun just now."""
+        pair = self.accounts.login(self.email(), PASSWORD, "192.0.2.1")
+        return service(cast(WholeApi, self.app).apps["auth"], Gate).tokens.read(pair.access_token)
+
     def import_id(self) -> str:
         begun = self.client().post("/imports", json={"name": "a.csv"}, headers=self.credential("/imports"))
         return str(begun.json()["import_id"])
 
     def credential(self, path: str) -> dict[str, str]:
         """What the route asks for, if it does."""
-        if not any("security" in operation for (_, each), operation in OPERATIONS.items() if each == path):
+        if not any(needs_credential(operation) for (_, each), operation in OPERATIONS.items() if each == path):
             return {}
         if path == "/auth/change-password":
             return {"Authorization": f"Bearer {self.session().access_token}"}
@@ -194,7 +206,7 @@ def api(whole_api: WholeApi, queue: Queue, access_table: str, aws_clients: dict[
     dynamo = Dynamo(aws_clients["dynamodb"])
     tables = StatsSettings.read(os.environ).tables
     auth = whole_api.apps["auth"]
-    accounts = Accounts(dynamo, access_table, service(auth, Gate).tokens, QuickPasswords(), UNLIMITED)
+    accounts = Accounts(dynamo, access_table, service(auth, Gate).tokens, QuickPasswords(), RULES)
     provide(auth, accounts)
 
     def consume(_seconds: float) -> None:
@@ -225,8 +237,10 @@ def name_what_exists(case: schemathesis.Case[Any], api: Api) -> None:
     """Have half of the cases name things that are there, which random data never would."""
     if zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode(errors="replace")) % 2:
         return
-    for place in (case.path_parameters, case.body):
+    for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
+            if "account_id" in place:
+                place |= {name: value for name, value in api.claims()._asdict().items() if name in place}
             place |= {name: EXISTING[name](api) for name in place.keys() & EXISTING.keys()}
 
 

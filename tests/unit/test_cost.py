@@ -12,12 +12,14 @@ from rollcall.core.events import parse_event
 from scripts.cli import app
 from scripts.local import deploy, sample
 from scripts.operate import cost
+from scripts.operate.anonymous import ceilings
 from scripts.operate.cost import (
     DAYS_A_MONTH,
     MILLION,
     NEW_USER_SHARE,
     Load,
     Part,
+    Price,
     Prices,
     Stack,
     UnknownPrice,
@@ -39,6 +41,7 @@ STACK = Stack(
     dashboards=1,
     lambda_lines=False,
 )
+MEMORY = {**STACK.memory, "AuthFunction": 1769, "RetentionFunction": 1769}
 LOAD = Load(events=100_000, users=10_000, requests=1_000, scrapes=1_440, uploaded_gb=0.5)
 
 
@@ -265,8 +268,40 @@ def test_prices_have_a_date_a_region_and_each_a_unit_and_a_page() -> None:
 
 
 def test_every_price_is_used() -> None:
-    used = {id(line.price) for line in estimate(LOAD, STACK, PRICES).lines}
-    assert used == {id(price) for price in PRICES.table.values()}
+    used: set[str] = set()
+
+    class Noted(dict[str, Price]):
+        def __getitem__(self, name: str) -> Price:
+            used.add(name)
+            return super().__getitem__(name)
+
+    noting = replace(PRICES, table=Noted(PRICES.table))
+    estimate(LOAD, STACK, noting)
+    list(ceilings(replace(STACK, memory=MEMORY), noting, deploy.template()["Parameters"]))
+    assert used == PRICES.table.keys()
+
+
+def test_what_a_million_anonymous_requests_cost_adds_up() -> None:
+    parameters = deploy.template()["Parameters"]
+    found = {each.kind.what: each for each in ceilings(replace(STACK, memory=MEMORY), PRICES, parameters)}
+
+    login, asset = found["POST /auth/login"], found["GET /docs/{asset}"]
+    assert login.dollars["gateway"] == pytest.approx(3.5)
+    assert login.dollars["DynamoDB"] == pytest.approx(3 * 0.625 + 5 * 0.125)
+    assert login.a_million == pytest.approx(sum(login.dollars.values()))
+    assert asset.dollars["data out"] == pytest.approx(1e6 * (asset.kind.answer_bytes + 1_500) / 1024**3 * 0.09)
+    assert login.rate == parameters["PublicRate"]["Default"]
+    assert login.a_day == pytest.approx(login.a_million * login.rate * 0.0864)
+    assert found["other routes, no key"].rate == parameters["ThrottlingRate"]["Default"]
+
+
+def test_the_table_of_anonymous_requests_is_printed_and_is_json_on_request(rollcall: Callable[..., Any]) -> None:
+    done = rollcall("--anonymous")
+    assert done.exit_code == 0
+    said = json.loads(rollcall("--anonymous", "--json").stdout)
+    for what, each in said.items():
+        assert f"{what} " in done.stdout
+        assert f"{each['dollars_a_million']:,.2f}" in done.stdout
 
 
 def test_a_price_that_is_not_there_is_named() -> None:
@@ -293,6 +328,8 @@ def test_more_users_than_events_are_refused() -> None:
         (("--events-per-day", 5, "--users", 5, "--event-types", 0), "Invalid value for '--event-types'"),
         (("--events-per-day", 5, "--users", 5, "--requests-per-day", -1), "Invalid value for '--requests-per-day'"),
         (("--table", "--users", 5), "--table is of a load of its own"),
+        (("--anonymous", "--users", 5), "--anonymous is of a load of its own"),
+        (("--anonymous", "--table"), "--table is of a load of its own"),
     ],
 )
 def test_a_load_that_is_none_is_a_usage_error(

@@ -1,12 +1,14 @@
 """Each dependency of a stack is asked, and told of by its name."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from rollcall.operation.health import Health
+from rollcall.operation.health import REMEMBERED_SECONDS, Health
 from rollcall.stack.keys import Tables
 from rollcall.stack.settings import HealthSettings
 
@@ -26,6 +28,39 @@ NAMES = [
 
 def test_all_that_answers_has_no_failure() -> None:
     assert Health(SETTINGS, Mock(), Mock(), Mock()).check() == dict.fromkeys(NAMES)
+
+
+class Counted:
+    """A client that counts the calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.down = False
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        def call(**_: object) -> None:
+            self.calls += 1
+            if self.down:
+                raise EndpointConnectionError(endpoint_url="https://nowhere")
+
+        return call
+
+
+def test_however_often_it_is_asked_aws_is_called_once_in_a_few_seconds() -> None:
+    now, client = [100.0], Counted()
+    health = Health(SETTINGS, *[cast(Any, client)] * 3, lambda: now[0])
+
+    for _ in range(1_000):
+        assert not any(health.check().values())
+    assert client.calls == len(NAMES)
+    client.down = True
+    now[0] += REMEMBERED_SECONDS - 0.001
+    assert not any(health.check().values())
+    now[0] += 0.001
+    for _ in range(1_000):
+        assert all(health.check().values())
+    assert client.calls == 2 * len(NAMES)
+    assert REMEMBERED_SECONDS <= 10
 
 
 def test_a_stack_without_an_archive_is_not_asked_for_one() -> None:

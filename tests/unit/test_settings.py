@@ -42,6 +42,9 @@ ENVIRONMENT = {
     "ADDRESS_BURST": "20",
     "LOGINS_PER_MINUTE": "3",
     "LOGIN_BURST": "10",
+    "ACCOUNT_LOGINS_PER_HOUR": "36",
+    "ACCOUNT_LOGIN_BURST": "50",
+    "SESSION_DAYS": "90",
     "ARCHIVE": "true",
     "ARCHIVE_BUCKET": "archive",
     "HOT_DAYS": "0",
@@ -90,7 +93,16 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
     (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST")),
     (
         AccountSettings.read,
-        ("OPEN_REGISTRATION", "ADDRESS_REQUESTS_PER_MINUTE", "ADDRESS_BURST", "LOGINS_PER_MINUTE", "LOGIN_BURST"),
+        (
+            "OPEN_REGISTRATION",
+            "ADDRESS_REQUESTS_PER_MINUTE",
+            "ADDRESS_BURST",
+            "LOGINS_PER_MINUTE",
+            "LOGIN_BURST",
+            "ACCOUNT_LOGINS_PER_HOUR",
+            "ACCOUNT_LOGIN_BURST",
+            "SESSION_DAYS",
+        ),
     ),
 ]
 
@@ -170,7 +182,9 @@ def test_the_gate_reads_its_settings() -> None:
 
 
 def test_registration_and_login_read_their_settings() -> None:
-    assert AccountSettings.read(ENVIRONMENT) == AccountSettings(False, Limit(0.5, 20), Limit(0.05, 10))
+    assert AccountSettings.read(ENVIRONMENT) == AccountSettings(
+        False, Limit(0.5, 20), Limit(0.05, 10), Limit(0.01, 50), 90
+    )
     assert AccountSettings.read({**ENVIRONMENT, "OPEN_REGISTRATION": "true"}).open_registration
 
 

@@ -16,6 +16,7 @@ from rollcall.stack import settings
 from rollcall.stack.keys import BUNDLING_KEY, day_object
 from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
+from scripts.operate.anonymous import KINDS
 from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY
 from scripts.paths import ROOT
 from tests.support import UNKNOWN, routes
@@ -353,7 +354,7 @@ def test_every_method_of_an_unknown_route_leads_to_a_function() -> None:
 
 
 def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_the_stage_s() -> None:
-    public = re.compile(r"/docs(/.*)?|/openapi\.json|/healthz?|/auth/.*|/\{proxy\+\}")
+    public = re.compile(r"/docs(/.*)?|/openapi\.json|/healthz?|/auth/(register|login|refresh|logout)|/\{proxy\+\}")
     stage, *own = API["MethodSettings"]
 
     assert stage == {
@@ -369,6 +370,24 @@ def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_
         assert setting["ResourcePath"].count("/") == 1
     places = [(each["ResourcePath"][1:].replace("~1", "/"), each["HttpMethod"].lower()) for each in own]
     assert sorted(places) == sorted(place for place in ROUTES if public.fullmatch(place[0]))
+
+
+def test_each_route_that_asks_for_no_key_has_a_stated_cost() -> None:
+    _, *own = API["MethodSettings"]
+    limited = {(each["HttpMethod"], each["ResourcePath"][1:].replace("~1", "/")) for each in own}
+    stated = {tuple(kind.what.split(" ")) for kind in KINDS if kind.rate == "PublicRate"}
+
+    # HEAD answers no more than GET does, and OPTIONS no more at these routes than at others, which have a higher limit.
+    asked = {place for place in limited if place[0] not in ("HEAD", "OPTIONS") and place[1] != UNKNOWN}
+    assert {place for place in stated if place[1].startswith("/")} == asked
+    assert {kind.what for kind in KINDS} >= {"an unknown route", "OPTIONS", "other routes, no key"}
+    functions = {properties["CodeUri"].removeprefix("functions/"): name for name, properties in FUNCTIONS.items()}
+    for kind in KINDS:
+        method, path = kind.what.split(" ", 1) if "/" in kind.what else ("", "")
+        served = [name for folder, name in functions.items() if (path, method.lower()) in routes(folder)]
+        assert served in ([kind.function], [])
+    largest = max(FUNCTIONS[name].get("MemorySize", 512) for folder, name in functions.items() if routes(folder))
+    assert FUNCTIONS["RetentionFunction"]["MemorySize"] == largest
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

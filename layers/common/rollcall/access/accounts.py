@@ -5,6 +5,12 @@ token is used again, somebody has copied it, so the session ends for every holde
 
 The session keeps two hashes. One is of the part that all tokens of the family share: it tells a replayed token from a
 guessed one. The other is of the part that only the last token has.
+
+Whoever tries passwords is slowed by two buckets: one of the account and the address together, and a looser one of the
+account. The looser one bounds what many addresses can guess together. It would also let them lock the owner out, so an
+address from which the account has logged in is let in by the right password although the looser bucket is empty. A
+wrong password gets the same answer from there as from anywhere, after the same steps: else the answer would tell that
+there is such an account.
 """
 
 import hashlib
@@ -12,15 +18,16 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.buckets import Buckets
-from rollcall.access.tokens import AccessTokens, TokenClaims
-from rollcall.core.limits import Limit
+from rollcall.access.directory import DISABLED, Directory
+from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
+from rollcall.core.limits import Limit, TooFast
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import account_key, bucket_key, session_key
+from rollcall.stack.keys import account_key, bucket_key, familiar_key, session_key
 
 if TYPE_CHECKING:
     from rollcall.access.passwords import Passwords
@@ -30,6 +37,8 @@ REFRESH_SECONDS = 7 * 86_400
 MIN_PASSWORD_CHARACTERS = 12
 MAX_PASSWORD_CHARACTERS = 256
 MAX_EMAIL_CHARACTERS = 254
+# An address is noted anew only when this much of its time is over, so that logins at once do not meet at its item.
+_NOTED_SECONDS = 86_400
 
 _EMAIL = re.compile(r"[^@\s\x00-\x20\x7f]{1,64}@[^@\s\x00-\x20\x7f]+")
 _REFRESH_TOKEN = re.compile(r"rt_([0-9a-f]{32})_([0-9a-f]{32})_([0-9a-f]{32})_([0-9a-f]{48})")
@@ -68,6 +77,19 @@ class TokenPair(NamedTuple):
 
     access_token: str
     refresh_token: str
+    access_seconds: int
+    refresh_seconds: int
+
+
+class LoginRules(NamedTuple):
+    """How fast passwords may be tried, and how long a session lives."""
+
+    tries: Limit
+    """Passwords tried for an account from one address, and passwords tried in one session to change them."""
+    tries_in_all: Limit
+    """Passwords tried for an account from all addresses together."""
+    session_seconds: int
+    """The longest that a session lives, and that an address is remembered."""
 
 
 class _Refresh(NamedTuple):
@@ -81,7 +103,7 @@ class _Refresh(NamedTuple):
 
 
 class Accounts:
-    """The accounts in a table. `attempts` limits the logins to one account. `clock` gives seconds, as `time.time`."""
+    """The accounts in a table. `clock` gives seconds, as `time.time`."""
 
     def __init__(
         self,
@@ -89,15 +111,16 @@ class Accounts:
         table: str,
         tokens: AccessTokens,
         passwords: "Passwords",
-        attempts: Limit,
+        rules: LoginRules,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dynamo = dynamo
         self._table = table
         self._tokens = tokens
         self._passwords = passwords
-        self._attempts = attempts
+        self._rules = rules
         self._buckets = Buckets(dynamo, table, clock)
+        self._directory = Directory(dynamo, table, clock)
         self._clock = clock
         # A password for a missing account is compared with this, so that the answer takes as long.
         self._dummy = passwords.hash(secrets.token_hex(16))
@@ -123,17 +146,34 @@ class Accounts:
             raise AccountExists(email)
         return Account(account_id, email, wanted)
 
-    def login(self, email: str, password: str) -> TokenPair:
-        """Begin a session. Raises `WrongPassword` or `rollcall.core.limits.TooFast`.
+    def login(self, email: str, password: str, address: str) -> TokenPair:
+        """Begin a session. `address` is the network that the caller is seen to come from.
 
-        Each error is the same whether or not the account exists.
+        Raises `WrongPassword` or `rollcall.core.limits.TooFast`. Each error is the same whether or not the account
+        exists, is disabled, or has logged in from the address before.
         """
         account_id = account_id_of(_normal(email))
-        account = self._verified(account_id, password)
+        digest = _hash(address)
+        self._buckets.take_for(bucket_key("login", _hash(f"{account_id}#{digest}")), self._rules.tries)
+        spent = self._spent(bucket_key("logins", account_id))
+        account = self._dynamo.find(self._table, account_key(account_id))
+        familiar = self._dynamo.find(self._table, account_key(account_id), familiar_key(digest))
+        remembered_until = int(familiar["expires_at"]["N"]) if familiar else 0
+        right = self._is_right(account, password)
+        if spent and not (right and self._clock() < remembered_until):
+            raise spent
+        if account is None or not right or DISABLED in account:
+            raise WrongPassword
         token = self._new_tokens(account_id)
+        now = int(self._clock())
+        ends_at = now + self._rules.session_seconds
         # Signing comes first: if it fails, nothing has changed.
-        pair = self._issued(token)
-        self._begin(account, token)
+        pair = self._issued(token, now, ends_at)
+        notes = []
+        if remembered_until < ends_at - _NOTED_SECONDS:
+            key = {"pk": {"S": account_key(account_id)}, "sk": {"S": familiar_key(digest)}}
+            notes.append(self._put({**key, "expires_at": {"N": str(ends_at)}}))
+        self._begin(account, token, now, ends_at, notes)
         return pair
 
     def refresh(self, text: str) -> TokenPair:
@@ -149,28 +189,33 @@ class Accounts:
         if self._clock() >= int(session["expires_at"]["N"]):
             raise InvalidRefreshToken("the refresh token has expired")
         new = old._replace(own=secrets.token_hex(24))
+        now = int(self._clock())
+        # A session that began before sessions had an end gets one.
+        ends_at = int(session["ends_at"]["N"]) if "ends_at" in session else now + self._rules.session_seconds
         # Signing comes first: if it fails, the caller can try again with the same token.
-        pair = self._issued(new)
+        pair = self._issued(new, now, ends_at)
         failed = self._dynamo.transact(
             [
-                self._unchanged_password(old.account_id, session["password_version"]),
+                self._still_let_in(old.account_id, session["password_version"]),
                 {
                     "Update": {
                         "TableName": self._table,
                         "Key": {"pk": {"S": key[0]}, "sk": {"S": key[1]}},
-                        "UpdateExpression": "SET own = :new, expires_at = :until",
+                        "UpdateExpression": "SET own = :new, expires_at = :until, ends_at = :ends, refreshed_at = :now",
                         "ConditionExpression": "own = :old",
                         "ExpressionAttributeValues": {
                             ":old": {"S": _hash(old.own)},
                             ":new": {"S": _hash(new.own)},
-                            ":until": {"N": str(int(self._clock()) + REFRESH_SECONDS)},
+                            ":until": {"N": str(now + pair.refresh_seconds)},
+                            ":ends": {"N": str(ends_at)},
+                            ":now": {"N": str(now)},
                         },
                     }
                 },
             ]
         )
         if failed is not None:
-            # The same token was used twice at the same time, or the password has changed.
+            # The same token was used twice at the same time, the password has changed, or the account is disabled.
             self._end(old)
             raise InvalidRefreshToken("the refresh token was used before; the session has ended")
         return pair
@@ -185,13 +230,17 @@ class Accounts:
         if session and _same(session["family"]["S"], token.family):
             self._end(token)
 
-    def change_password(self, account_id: str, present: str, new: str) -> None:
-        """Change the password and end every session of the account.
+    def change_password(self, account_id: str, session_id: str, present: str, new: str) -> None:
+        """Change the password and end every session of the account. `session_id` is the session that asks for it.
 
+        Each session has a bucket of its own for its tries, so neither logins nor another session can spend it.
         Raises `WrongPassword`, `BadAccount` or `rollcall.core.limits.TooFast`.
         """
         _check_password("new_password", new)
-        account = self._verified(account_id, present)
+        self._buckets.take_for(bucket_key("change", _hash(f"{account_id}#{session_id}")), self._rules.tries)
+        account = self._dynamo.find(self._table, account_key(account_id))
+        if account is None or not self._is_right(account, present) or DISABLED in account:
+            raise WrongPassword
         version = {"S": secrets.token_hex(8)}
         changed, standing = self._dynamo.update(
             self._table,
@@ -211,19 +260,22 @@ class Accounts:
             # Another request changed the password at the same time.
             raise WrongPassword
         # A crash here may leave sessions. They cannot be refreshed, because they began with the former password.
-        for session_id in self._sessions(account_id):
-            self._end(_Refresh(account_id, session_id, "", ""))
+        self._directory.end_all(account_id)
 
-    def _verified(self, account_id: str, password: str) -> Item:
-        """The account if the password is right; raises `WrongPassword`. Does the same work if there is no account."""
-        self._buckets.take_for(bucket_key("login", account_id), self._attempts)
-        account = self._dynamo.find(self._table, account_key(account_id))
+    def _spent(self, bucket: str) -> TooFast | None:
+        """Take a token from the bucket of an account's tries from all addresses; returns the error if there is none."""
+        try:
+            self._buckets.take_for(bucket, self._rules.tries_in_all)
+        except TooFast as error:
+            return error
+        return None
+
+    def _is_right(self, account: Item | None, password: str) -> bool:
+        """Whether the password is that of the account. Does the same work if there is no account."""
         matches = self._passwords.matches(account["password"]["S"] if account else self._dummy, password)
-        if account is None or not matches:
-            raise WrongPassword
-        return account
+        return account is not None and matches
 
-    def _begin(self, account: Item, token: _Refresh) -> None:
+    def _begin(self, account: Item, token: _Refresh, now: int, ends_at: int, notes: Sequence[Item]) -> None:
         session: Item = {
             "pk": account["pk"],
             "sk": {"S": session_key(token.session_id)},
@@ -231,18 +283,24 @@ class Accounts:
             "password_version": account["password_version"],
             "family": {"S": _hash(token.family)},
             "own": {"S": _hash(token.own)},
-            "expires_at": {"N": str(int(self._clock()) + REFRESH_SECONDS)},
+            "began_at": {"N": str(now)},
+            "expires_at": {"N": str(min(now + REFRESH_SECONDS, ends_at))},
+            "ends_at": {"N": str(ends_at)},
         }
-        unchanged = self._unchanged_password(token.account_id, account["password_version"])
-        if self._dynamo.transact([unchanged, {"Put": {"TableName": self._table, "Item": session}}]) is not None:
+        let_in = self._still_let_in(token.account_id, account["password_version"])
+        if self._dynamo.transact([let_in, self._put(session), *notes]) is not None:
             raise WrongPassword
 
-    def _unchanged_password(self, account_id: str, version: Item) -> Item:
+    def _put(self, item: Item) -> Item:
+        return {"Put": {"TableName": self._table, "Item": item}}
+
+    def _still_let_in(self, account_id: str, version: Item) -> dict[str, Any]:
+        """The condition that the account has the same password as before and is not disabled."""
         return {
             "ConditionCheck": {
                 "TableName": self._table,
                 "Key": {"pk": {"S": account_key(account_id)}, "sk": {"S": "-"}},
-                "ConditionExpression": "password_version = :version",
+                "ConditionExpression": f"password_version = :version AND attribute_not_exists({DISABLED})",
                 "ExpressionAttributeValues": {":version": version},
             }
         }
@@ -250,20 +308,13 @@ class Accounts:
     def _new_tokens(self, account_id: str) -> _Refresh:
         return _Refresh(account_id, secrets.token_hex(16), secrets.token_hex(16), secrets.token_hex(24))
 
-    def _issued(self, token: _Refresh) -> TokenPair:
-        return TokenPair(self._tokens.issue(TokenClaims(token.account_id, token.session_id)), str(token))
-
-    def _sessions(self, account_id: str) -> list[str]:
-        pages = self._dynamo.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :account AND begins_with(sk, :sessions)",
-            ExpressionAttributeValues={":account": {"S": account_key(account_id)}, ":sessions": {"S": session_key("")}},
-            ConsistentRead=True,
-        )
-        return [item["sk"]["S"].removeprefix(session_key("")) for page in pages for item in page]
+    def _issued(self, token: _Refresh, now: int, ends_at: int) -> TokenPair:
+        signed = self._tokens.issue(TokenClaims(token.account_id, token.session_id))
+        left = ends_at - now
+        return TokenPair(signed, str(token), min(ACCESS_SECONDS, left), min(REFRESH_SECONDS, left))
 
     def _end(self, token: _Refresh) -> None:
-        self._dynamo.delete(self._table, account_key(token.account_id), session_key(token.session_id))
+        self._directory.end(token.account_id, token.session_id)
 
 
 def account_id_of(email: str) -> str:

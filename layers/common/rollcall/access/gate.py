@@ -9,7 +9,7 @@ from rollcall.access.buckets import Buckets, NoBucket
 from rollcall.access.tokens import AccessTokens, ExpiredToken, InvalidToken, SigningKey
 from rollcall.core.limits import Allowance, Limit
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import account_key, api_key_key, session_key
+from rollcall.stack.keys import account_key, api_key_key, bucket_key, session_key
 from rollcall.stack.settings import AccessSettings
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Principal(NamedTuple):
     source: str
     """The label under which the caller's events are counted."""
     account_id: str | None
+    """None for an API key."""
+    session_id: str | None = None
     """None for an API key."""
 
 
@@ -61,19 +63,22 @@ class Gate:
     def admit(self, credential: str, method: str, route: str) -> tuple[Principal, Allowance]:
         """The caller with this API key or access token, and what is left in the caller's bucket.
 
-        One read unit and one write unit: the bucket is in the same item as the credential. A revoked credential is
-        refused from the next request on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast`,
-        `rollcall.stack.dynamo.Unavailable` and botocore's errors.
+        The bucket of a key is in the key's item: one read unit and one write unit. All sessions of an account share a
+        bucket, which is an item of its own: a read unit more. A revoked credential is refused from the next request
+        on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast`, `rollcall.stack.dynamo.Unavailable` and
+        botocore's errors.
         """
         now = self._clock()
         key_id = apikeys.key_id_of(credential)
-        principal, item = self._key(key_id, credential, now) if key_id else self._session(credential, now)
+        if key_id is None:
+            principal = self._session(credential, now)
+            return principal, self._buckets.take_for(bucket_key("account", str(principal.account_id)), self._limit)
+        principal, item = self._key(key_id, credential, now)
         limit = apikeys.limit_of(item) or self._limit
         try:
-            allowance = self._buckets.take(item, limit, int(now * 1_000_000), apikeys.count_name(method, route))
+            return principal, self._buckets.take(item, limit, int(now * 1_000_000), apikeys.count_name(method, route))
         except NoBucket:
-            raise Unauthenticated("revoked", "the session has ended") from None
-        return principal, allowance
+            raise Unauthenticated("revoked", "the API key is deleted") from None
 
     def _key(self, key_id: str, text: str, now: float) -> tuple[Principal, Item]:
         item = self._dynamo.find(self._table, api_key_key(key_id))
@@ -85,7 +90,7 @@ class Gate:
             raise Unauthenticated("expired", "the API key has expired")
         return Principal(f"key {key_id}", frozenset(item["scopes"]["SS"]), item["source"]["S"], None), item
 
-    def _session(self, token: str, now: float) -> tuple[Principal, Item]:
+    def _session(self, token: str, now: float) -> Principal:
         try:
             claims = self.tokens.read(token)
         except ExpiredToken:
@@ -96,7 +101,8 @@ class Gate:
         if not item or now >= int(item["expires_at"]["N"]):
             raise Unauthenticated("revoked", "the session has ended")
         scopes = frozenset(item["scopes"]["SS"])
-        return Principal(f"account {claims.account_id}", scopes, ACCOUNT_SOURCE, claims.account_id), item
+        name = f"account {claims.account_id}"
+        return Principal(name, scopes, ACCOUNT_SOURCE, claims.account_id, claims.session_id)
 
 
 def build(settings: AccessSettings, dynamo: Dynamo, ssm: "SSMClient") -> Gate:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from rollcall.http.problems import Problem
-from rollcall.http.routes import auth, batches, events, health, imports, keys, metrics, retention, stats
+from rollcall.http.routes import accounts, auth, batches, events, health, imports, keys, metrics, retention, stats
 
 
 @cache
@@ -21,6 +21,7 @@ def describe() -> dict[str, Any]:
         stats.router,
         retention.router,
         auth.router,
+        accounts.router,
         keys.router,
         health.router,
         metrics.router,

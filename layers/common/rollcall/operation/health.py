@@ -1,5 +1,9 @@
-"""The health check: whether the tables, queues and buckets of a stack answer."""
+"""The health check: whether the tables, queues and buckets of a stack answer.
 
+Anybody may ask, and each check is seven calls to AWS. An instance therefore asks at most once in a few seconds.
+"""
+
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -14,10 +18,23 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 
-class Health:
-    """Calls each table, queue and bucket of a stack once."""
+REMEMBERED_SECONDS = 5.0
 
-    def __init__(self, settings: HealthSettings, dynamodb: "DynamoDBClient", sqs: "SQSClient", s3: "S3Client") -> None:
+
+class Health:
+    """Calls each table, queue and bucket of a stack. `clock` gives seconds, as `time.monotonic`."""
+
+    def __init__(
+        self,
+        settings: HealthSettings,
+        dynamodb: "DynamoDBClient",
+        sqs: "SQSClient",
+        s3: "S3Client",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._found: dict[str, str | None] = {}
+        self._found_at = -float("inf")
         tables = settings.tables
         self._checks: dict[str, Callable[[], object]] = {
             "events_table": lambda: dynamodb.get_item(TableName=tables.events, Key={"event_id": {"S": "-"}}),
@@ -36,9 +53,15 @@ class Health:
             self._checks["archive_bucket"] = lambda: s3.head_bucket(Bucket=archive_bucket)
 
     def check(self) -> dict[str, str | None]:
-        """For each dependency, the error code with which it fails, or None if it answers."""
-        with ThreadPoolExecutor(len(self._checks)) as pool:
-            return dict(zip(self._checks, pool.map(_failure, self._checks.values()), strict=True))
+        """For each dependency, the error code with which it fails, or None if it answers.
+
+        What was found is remembered for `REMEMBERED_SECONDS`, failures too.
+        """
+        if self._clock() - self._found_at >= REMEMBERED_SECONDS:
+            with ThreadPoolExecutor(len(self._checks)) as pool:
+                self._found = dict(zip(self._checks, pool.map(_failure, self._checks.values()), strict=True))
+            self._found_at = self._clock()
+        return self._found
 
 
 def _failure(ask: Callable[[], object]) -> str | None:

@@ -102,7 +102,7 @@ def api_key_key(key_id: str) -> str:
 
 
 def account_key(account_id: str) -> str:
-    """Partition of an account and its sessions; the sort key is `-`, or `session_key` for a session."""
+    """Partition of an account; the sort key is `-`, `session_key` for a session, `familiar_key` for an address."""
     return f"account#{account_id}"
 
 
@@ -111,8 +111,13 @@ def session_key(session_id: str) -> str:
     return f"session#{session_id}"
 
 
+def familiar_key(digest: str) -> str:
+    """Sort key of an address that an account has logged in from, by its hash."""
+    return f"address#{digest}"
+
+
 def bucket_key(kind: str, digest: str) -> str:
-    """Partition of the token bucket of a caller without a credential, by a hash; the sort key is `-`."""
+    """Partition of a token bucket that is an item of its own, by an id or a hash; the sort key is `-`."""
     return f"bucket#{kind}#{digest}"
 
 

@@ -227,15 +227,21 @@ class AccountSettings:
     address_limit: Limit
     """For all requests without a credential from one address."""
     login_limit: Limit
-    """For attempts to log in to one account."""
+    """For attempts to log in to one account from one address."""
+    account_limit: Limit
+    """For attempts to log in to one account from all addresses together."""
+    session_days: int
+    """Days that a session lives at most."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "AccountSettings":
         """Raises `BadSetting`."""
         return cls(
             open_registration=_choice(environment, "OPEN_REGISTRATION", {"true": True, "false": False}),
-            address_limit=_limit_a_minute(environment, "ADDRESS_REQUESTS_PER_MINUTE", "ADDRESS_BURST"),
-            login_limit=_limit_a_minute(environment, "LOGINS_PER_MINUTE", "LOGIN_BURST"),
+            address_limit=_limit(environment, "ADDRESS_REQUESTS_PER_MINUTE", "ADDRESS_BURST", seconds=60),
+            login_limit=_limit(environment, "LOGINS_PER_MINUTE", "LOGIN_BURST", seconds=60),
+            account_limit=_limit(environment, "ACCOUNT_LOGINS_PER_HOUR", "ACCOUNT_LOGIN_BURST", seconds=3_600),
+            session_days=_integer(environment, "SESSION_DAYS", least=1),
         )
 
 
@@ -272,8 +278,9 @@ def _positive(environment: Mapping[str, str], name: str) -> float:
     return float(value)
 
 
-def _limit_a_minute(environment: Mapping[str, str], rate: str, burst: str) -> Limit:
-    return Limit(_positive(environment, rate) / 60, _integer(environment, burst, least=1))
+def _limit(environment: Mapping[str, str], rate: str, burst: str, seconds: int) -> Limit:
+    """A bucket to which the setting `rate` says how many tokens are added in so many seconds."""
+    return Limit(_positive(environment, rate) / seconds, _integer(environment, burst, least=1))
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, bool]) -> bool:

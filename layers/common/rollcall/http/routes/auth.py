@@ -99,19 +99,37 @@ class Tokens(BaseModel):
 
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
-    expires_in: int = ACCESS_SECONDS
+    expires_in: Annotated[int, Field(description=f"{ACCESS_SECONDS}, or less where the session ends before")]
     refresh_token: str
-    refresh_expires_in: int = REFRESH_SECONDS
+    refresh_expires_in: Annotated[int, Field(description=f"{REFRESH_SECONDS}, or less where the session ends before")]
 
     @classmethod
     def of(cls, pair: TokenPair) -> "Tokens":
         """As an answer."""
-        return cls(access_token=pair.access_token, refresh_token=pair.refresh_token)
+        return cls(
+            access_token=pair.access_token,
+            expires_in=pair.access_seconds,
+            refresh_token=pair.refresh_token,
+            refresh_expires_in=pair.refresh_seconds,
+        )
+
+
+def network_of(request: Request) -> str:
+    """The network of one subscriber that the caller has: an IPv4 address, or an IPv6 network of 64 bits.
+
+    It is of the address that API Gateway saw, whatever a header says.
+    """
+    address = request.client.host if request.client else ""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 def anonymous(request: Request) -> None:
     """Take a token from the bucket of the caller's address; raises `Refused` where it is empty."""
-    address = _network(request.client.host if request.client else "")
+    address = network_of(request)
     limit = service(request, AccountSettings).address_limit
     key = bucket_key("address", hashlib.sha256(address.encode()).hexdigest())
     try:
@@ -168,10 +186,11 @@ def register(
     openapi_extra=described(Login, _EXAMPLE),
 )
 def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) -> Tokens:
-    """An access token for 15 minutes, and a refresh token for 7 days."""
+    """An access token for 15 minutes, and a refresh token for 7 days. However often it is refreshed, the session ends
+    after the stack's `SessionDays`. A disabled account is answered as a wrong password is."""
     accounts = service(request, Accounts)
     try:
-        return Tokens.of(accounts.login(who.email, who.password.get_secret_value()))
+        return Tokens.of(accounts.login(who.email, who.password.get_secret_value(), network_of(request)))
     except WrongPassword:
         raise unauthenticated("wrong_credentials", "the email or the password is wrong") from None
     except TooFast as error:
@@ -223,12 +242,12 @@ def change_password(
     change: Annotated[PasswordChange, Depends(json_body(PasswordChange))],
 ) -> Response:
     """The caller sends an access token of the account. All sessions of the account end."""
-    if principal.account_id is None:
+    if principal.account_id is None or principal.session_id is None:
         raise Refused(403, "account_required", "an API key has no password; send an access token")
     accounts = service(request, Accounts)
     present, new = change.current_password.get_secret_value(), change.new_password.get_secret_value()
     try:
-        accounts.change_password(principal.account_id, present, new)
+        accounts.change_password(principal.account_id, principal.session_id, present, new)
     except WrongPassword:
         raise Refused(403, "wrong_password", "current_password is wrong", parameter="current_password") from None
     except BadAccount as error:
@@ -236,12 +255,3 @@ def change_password(
     except TooFast as error:
         raise too_fast(request, error) from None
     return Response(status_code=204)
-
-
-def _network(address: str) -> str:
-    """The network that one subscriber has: an IPv4 address, or an IPv6 network of 64 bits."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address

@@ -1,0 +1,124 @@
+"""/accounts: an admin looks an account up, lists and ends its sessions, and disables it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response, Security
+from pydantic import BaseModel
+
+from rollcall.access.accounts import MAX_EMAIL_CHARACTERS, account_id_of
+from rollcall.access.directory import Directory, UnknownAccount, UnknownSession
+from rollcall.http.json_bodies import Scope
+from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.services import service
+
+router = APIRouter(
+    prefix="/accounts",
+    tags=["accounts"],
+    dependencies=[Security(admitted, scopes=["admin"])],
+    responses={**REFUSALS, **problem_responses(404)},
+)
+
+AccountId = Annotated[str, Path(description="`account_id` of the account")]
+SessionId = Annotated[str, Path(description="`session_id` of the session")]
+
+
+class KnownAccount(BaseModel):
+    """An account, as an admin sees it. `disabled_at` is null unless it is disabled."""
+
+    account_id: str
+    email: str
+    scopes: list[Scope]
+    disabled_at: str | None
+
+
+class Session(BaseModel):
+    """A session. It ends at `expires_at` unless it is refreshed before, and at `ends_at` in any case.
+
+    `began_at` and `ends_at` are null for a session of a version that did not note them.
+    """
+
+    session_id: str
+    began_at: str | None
+    refreshed_at: str | None
+    expires_at: str
+    ends_at: str | None
+
+
+class Sessions(BaseModel):
+    """The sessions of an account."""
+
+    sessions: list[Session]
+
+
+@router.get("", summary="The account of an email", responses=problem_responses(422))
+def found(
+    request: Request,
+    email: Annotated[str, Query(max_length=MAX_EMAIL_CHARACTERS, description="Email of the account")],
+) -> KnownAccount:
+    """Whether there is an account of this email, with which scopes, and whether it is disabled."""
+    try:
+        account_id = account_id_of(email)
+    except UnicodeEncodeError:
+        raise _unknown_account("email") from None
+    try:
+        account = service(request, Directory).find(account_id)
+    except UnknownAccount:
+        raise _unknown_account("email") from None
+    return KnownAccount.model_validate(account._asdict() | {"scopes": list(account.scopes)})
+
+
+@router.get("/{account_id}/sessions", summary="The sessions of an account")
+def sessions(request: Request, account_id: AccountId) -> Sessions:
+    """The sessions that have not ended, the newest last."""
+    try:
+        listed = service(request, Directory).sessions(account_id)
+    except UnknownAccount:
+        raise _unknown_account() from None
+    return Sessions(sessions=[Session.model_validate(each._asdict()) for each in listed])
+
+
+@router.delete("/{account_id}/sessions", status_code=204, summary="End all sessions of an account")
+def end_sessions(request: Request, account_id: AccountId) -> Response:
+    """Their refresh and access tokens are refused from now on."""
+    try:
+        service(request, Directory).end_sessions(account_id)
+    except UnknownAccount:
+        raise _unknown_account() from None
+    return Response(status_code=204)
+
+
+@router.delete("/{account_id}/sessions/{session_id}", status_code=204, summary="End a session of an account")
+def end_session(request: Request, account_id: AccountId, session_id: SessionId) -> Response:
+    """The session's refresh and access tokens are refused from now on."""
+    try:
+        service(request, Directory).end_session(account_id, session_id)
+    except UnknownAccount:
+        raise _unknown_account() from None
+    except UnknownSession:
+        raise Refused(404, "unknown_session", "The account has no such session.", parameter="session_id") from None
+    return Response(status_code=204)
+
+
+@router.post("/{account_id}/disable", status_code=204, summary="Disable an account")
+def disable(request: Request, account_id: AccountId) -> Response:
+    """Nobody can log in to the account from now on, and all its sessions end. API keys are not touched."""
+    try:
+        service(request, Directory).disable(account_id)
+    except UnknownAccount:
+        raise _unknown_account() from None
+    return Response(status_code=204)
+
+
+@router.post("/{account_id}/enable", status_code=204, summary="Enable a disabled account")
+def enable(request: Request, account_id: AccountId) -> Response:
+    """The account can be logged in to again, with the password it had."""
+    try:
+        service(request, Directory).enable(account_id)
+    except UnknownAccount:
+        raise _unknown_account() from None
+    return Response(status_code=204)
+
+
+def _unknown_account(parameter: str = "account_id") -> Refused:
+    return Refused(404, "unknown_account", "There is no such account.", parameter=parameter)
