@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -42,6 +43,10 @@ class OpenGate(Gate):
     def admit(self, *_: str, **__: str) -> tuple[Principal, Allowance]:
         """A caller with all scopes."""
         return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
+
+    def hold(self, *_: object) -> AbstractContextManager[bool]:
+        """No bound."""
+        return nullcontext(True)
 
 
 def settings_of(stack: MiniStack, function_name: str) -> dict[str, str]:

@@ -25,6 +25,10 @@ EVENT_TYPE = "smoke test"
 # The concurrency that a new account may have for all its functions together; AWS raises it as the account is used, or
 # on request (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 NEW_ACCOUNT_CONCURRENCY = 10
+# What AWS does not let functions reserve of an account's quota (AWS Lambda Developer Guide, reserved concurrency).
+UNRESERVED = 100
+AUTH_RESERVED = 10
+RESERVED = ("ConsumerReserved", "AuthReserved", "IngestReserved", "StatsReserved", "RetentionReserved")
 FIRST_DAY, DAYS = date(1970, 1, 1), 365
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 ANSWER_SECONDS = 30
@@ -97,7 +101,22 @@ def check_concurrency(stack: Stack) -> str:
             f"once. Lower them to {quota // 2} together, so that the API has room, or have the quota raised: Service "
             "Quotas, AWS Lambda, Concurrent executions"
         )
-    return f"consumers and imports take {taken} of the account's {quota} at most"
+    told = f"consumers and imports take {taken} of the account's {quota} at most"
+    reserved = {name: int(stack.parameters.get(name, "0")) for name in RESERVED}
+    consumers = int(stack.parameters["ConsumerConcurrency"])
+    if 0 < reserved["ConsumerReserved"] < consumers:
+        raise Wrong(
+            f"concurrency: ConsumerReserved is {reserved['ConsumerReserved']}, so that no more consumers run at once, "
+            f"and ConsumerConcurrency is {consumers}. Raise the one or lower the other"
+        )
+    if any(reserved.values()):
+        return f"{told}; kept: {', '.join(f'{name} {count}' for name, count in reserved.items() if count)}"
+    if quota - UNRESERVED >= consumers + AUTH_RESERVED:
+        return (
+            f"{told}; nothing is reserved. ConsumerReserved={consumers} AuthReserved={AUTH_RESERVED} keep counting and "
+            "logins going while callers use up the rest"
+        )
+    return f"{told}; nothing can be reserved, since AWS leaves {UNRESERVED} unreserved"
 
 
 def _events(day: date, zone: ZoneInfo, count: int) -> list[Raw]:

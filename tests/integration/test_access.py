@@ -6,6 +6,7 @@ import runpy
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -27,11 +28,13 @@ from rollcall.access.gate import Gate
 from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
 from rollcall.core.batch import Batch
 from rollcall.core.limits import Limit
+from rollcall.counting.receipts import Receipts
 from rollcall.http.document import describe
 from rollcall.http.services import provide, service
 from rollcall.operation.health import Health
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, account_key, session_key
+from rollcall.stack.settings import StatsSettings
 from scripts.operate.anonymous import HEADER_BYTES, KINDS
 from scripts.paths import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
@@ -103,7 +106,7 @@ class Stack:
 
     def __init__(self, api: WholeApi, dynamodb: Any, tables: Tables, access_table: str, queue: Queue) -> None:
         self.door = api
-        self._dynamodb = dynamodb
+        self.dynamodb = dynamodb
         self._tables = tables
         self._access_table = access_table
         self._queue = queue
@@ -115,7 +118,7 @@ class Stack:
         return self.keys.create("test", scopes or SCOPES, source, limit)[1]
 
     def expired_key(self) -> str:
-        keys = ApiKeys(Dynamo(self._dynamodb), self._access_table, lambda: time.time() - 7_200)
+        keys = ApiKeys(Dynamo(self.dynamodb), self._access_table, lambda: time.time() - 7_200)
         return keys.create("test", SCOPES, "http", lifetime=timedelta(hours=1))[1]
 
     def revoked_key(self) -> str:
@@ -145,7 +148,7 @@ class Stack:
         """Of a session whose time is over, though it is still stored."""
         pair = self.login()
         claims = service(self.apps["auth"], Gate).tokens.read(pair.access_token)
-        self._dynamodb.update_item(
+        self.dynamodb.update_item(
             TableName=self._access_table,
             Key={"pk": {"S": account_key(claims.account_id)}, "sk": {"S": session_key(claims.session_id)}},
             UpdateExpression="SET expires_at = :now",
@@ -189,12 +192,12 @@ class Stack:
     def clear(self) -> None:
         # moto copies all tables for each transaction.
         for table in (self._tables.stats, self._access_table):
-            for item in scan(self._dynamodb, table):
-                self._dynamodb.delete_item(TableName=table, Key={name: {"S": item[name]} for name in ("pk", "sk")})
+            for item in scan(self.dynamodb, table):
+                self.dynamodb.delete_item(TableName=table, Key={name: {"S": item[name]} for name in ("pk", "sk")})
 
     def delete_tables(self) -> None:
-        delete_tables(self._dynamodb, self._tables)
-        self._dynamodb.delete_table(TableName=self._access_table)
+        delete_tables(self.dynamodb, self._tables)
+        self.dynamodb.delete_table(TableName=self._access_table)
 
     def queued(self) -> list[Batch]:
         return self._queue.batches()
@@ -221,7 +224,7 @@ class Stack:
         items = (
             sorted((name, str(value)) for name, value in item.items() if not COUNTED.fullmatch(name))
             for table in (self._tables.events, self._tables.stats, self._access_table)
-            for item in scan(self._dynamodb, table)
+            for item in scan(self.dynamodb, table)
             if not item.get("pk", "").startswith("bucket#")
         )
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -644,6 +647,69 @@ def test_a_bad_credential_takes_nothing_from_the_bucket_of_the_key_that_it_names
         assert_unauthenticated(stack.send(keys, api_key(f"{key[:-48]}{'0' * 48}")), INVALID)
 
     assert_allowance(stack.send(keys, api_key(key)), 2, 2_000, 1)
+
+
+@contextmanager
+def all_places_taken(stack: Stack, token: str) -> Iterator[None]:
+    """As many requests of a caller wait, on other instances, as may."""
+    gate = service(stack.apps["auth"], Gate)
+    caller, _ = gate.admit(token, "GET", "/")
+    with ExitStack() as held:
+        while held.enter_context(gate.hold(caller, 10)):
+            pass
+        yield
+
+
+@pytest.mark.parametrize("by", ["key", "access token"])
+def test_a_request_beyond_those_of_its_caller_that_wait_is_taken_and_answered_at_once(stack: Stack, by: str) -> None:
+    token, other = (stack.key() if by == "key" else stack.login().access_token for _ in range(2))
+    event = {"event_id": "e", "occurred_at": "2025-08-01T12:00:00Z", "user_id": "u", "event_type": "open"}
+    slept: list[float] = []
+    receipts = service(stack.apps["ingest"], Receipts)
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    provide(
+        stack.apps["ingest"],
+        Receipts(Dynamo(stack.dynamodb), StatsSettings.read(os.environ).tables, lambda: now[0], sleep),
+    )
+    try:
+        with all_places_taken(stack, token):
+            client = TestClient(stack.door)
+            for asked in ({"params": {"wait": 10}}, {"headers": {"Prefer": "wait=10"}}):
+                headers = {**bearer(token), **asked.get("headers", {})}
+                answer = client.post("/events", json=[event], headers=headers, params=asked.get("params", {}))
+                assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+            assert slept == []
+            # Another caller waits as long as it asks for.
+            assert client.post("/events", json=[event], headers=bearer(other), params={"wait": 10}).status_code == 202
+            assert sum(slept) == 10
+    finally:
+        provide(stack.apps["ingest"], receipts)
+    assert len(stack.queued()) == 3
+
+
+@pytest.mark.parametrize("path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize("by", ["key", "access token"])
+def test_a_question_that_may_take_long_is_refused_beyond_those_of_its_caller(stack: Stack, path: str, by: str) -> None:
+    token, other = (stack.key() if by == "key" else stack.login().access_token for _ in range(2))
+    client = TestClient(stack.door, raise_server_exceptions=False)
+    day = "2025-08-01"
+    params = {"start_date": day} if "retention" in path or "cohort" in path else {"from": day, "to": day}
+    segment = {} if "start_date" in params else {"segment": "event_type:open"}
+
+    with all_places_taken(stack, token):
+        refused = client.get(path, params={**params, **segment}, headers=bearer(token))
+        assert_problem(refused, 429, "too_many_at_once")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get(path, params={**params, **segment}, headers=bearer(other)).status_code != 429
+        # What the counters answer at once needs no place.
+        assert client.get("/stats/dau", params={"from": day, "to": day}, headers=bearer(token)).status_code == 200
+        assert client.get("/keys", headers=bearer(token)).status_code == 200
+    assert client.get(path, params={**params, **segment}, headers=bearer(token)).status_code != 429
 
 
 @pytest.mark.parametrize(("by", "source"), [("key", "shop.eu-1"), ("access token", "account")])

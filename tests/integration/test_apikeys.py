@@ -71,7 +71,7 @@ class Stack:
         self.dynamo = Hooked(client)
         self.keys = ApiKeys(self.dynamo, self.table, lambda: self.now)
         tokens = AccessTokens(SigningKey(ssm, "/test/signing-key"))
-        self.gate = Gate(self.dynamo, self.table, tokens, OF_THE_STACK, lambda: self.now)
+        self.gate = Gate(self.dynamo, self.table, tokens, OF_THE_STACK, 5, lambda: self.now)
 
     def create(self, name: str = "test", limit: Limit | None = WIDE, days: int | None = None) -> list[str]:
         """The id and the text of a new key."""

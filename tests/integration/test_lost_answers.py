@@ -33,7 +33,7 @@ class Stack:
         tokens = AccessTokens(self.key)
         self.table = create_access_table(client)
         dynamo = Dynamo(client, pass_over)
-        self.gate = Gate(dynamo, self.table, tokens, Limit(100, 100))
+        self.gate = Gate(dynamo, self.table, tokens, Limit(100, 100), 5)
         self.accounts = Accounts(dynamo, self.table, tokens, Passwords(), RULES)
 
     def call(self, token: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgpack
 import pytest
@@ -171,7 +171,7 @@ class Api:
     def claims(self) -> TokenClaims:
         """Of a session that was begun just now."""
         pair = self.accounts.login(self.email(), PASSWORD, "192.0.2.1")
-        return service(cast(WholeApi, self.app).apps["auth"], Gate).tokens.read(pair.access_token)
+        return service(self.app.apps["auth"], Gate).tokens.read(pair.access_token)
 
     def import_id(self) -> str:
         begun = self.client().post("/imports", json={"name": "a.csv"}, headers=self.credential("/imports"))

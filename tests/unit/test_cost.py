@@ -230,8 +230,8 @@ def test_slower_functions_cost_more_and_smaller_ones_take_longer() -> None:
     units = batch_units(LOAD, STACK)
     assert batch_units(replace(LOAD, consumer_microseconds=80), STACK).consumer_gb_seconds > units.consumer_gb_seconds
     assert batch_units(replace(LOAD, ingest_microseconds=80), STACK).ingest_gb_seconds > units.ingest_gb_seconds
-    assert cost._seconds(1_000, 0, 512) == pytest.approx(cost._seconds(1_000, 0, 1_769) * 1_769 / 512)
-    assert cost._seconds(1_000, 0, 3_538) == cost._seconds(1_000, 0, 1_769) == 0.001
+    assert cost.seconds(1_000, 0, 512) == pytest.approx(cost.seconds(1_000, 0, 1_769) * 1_769 / 512)
+    assert cost.seconds(1_000, 0, 3_538) == cost.seconds(1_000, 0, 1_769) == 0.001
 
 
 def test_sample_events_are_of_the_size_that_is_reckoned_with() -> None:

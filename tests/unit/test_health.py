@@ -48,7 +48,8 @@ class Counted:
 
 def test_however_often_it_is_asked_aws_is_called_once_in_a_few_seconds() -> None:
     now, client = [100.0], Counted()
-    health = Health(SETTINGS, *[cast(Any, client)] * 3, lambda: now[0])
+    aws = cast(Any, client)
+    health = Health(SETTINGS, aws, aws, aws, lambda: now[0])
 
     for _ in range(1_000):
         assert not any(health.check().values())

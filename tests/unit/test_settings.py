@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "SIGNING_KEY_PARAMETER": "/rollcall/signing-key",
     "KEY_RATE": "0.5",
     "KEY_BURST": "100",
+    "LONG_REQUESTS_PER_KEY": "5",
     "CORS_ORIGINS": "https://app.example.com, http://localhost:3000",
     "DOCS": "true",
     "OPEN_REGISTRATION": "false",
@@ -90,7 +91,7 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
         ),
     ),
     (DocsSettings.read, ("DOCS",)),
-    (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST")),
+    (AccessSettings.read, ("ACCESS_TABLE", "SIGNING_KEY_PARAMETER", "KEY_RATE", "KEY_BURST", "LONG_REQUESTS_PER_KEY")),
     (
         AccountSettings.read,
         (
@@ -177,6 +178,7 @@ def test_the_gate_reads_its_settings() -> None:
         "access",
         "/rollcall/signing-key",
         Limit(0.5, 100),
+        5,
         ("https://app.example.com", "http://localhost:3000"),
     )
 

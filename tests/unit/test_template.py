@@ -17,7 +17,7 @@ from rollcall.stack.keys import BUNDLING_KEY, day_object
 from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
 from scripts.operate.anonymous import KINDS
-from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY
+from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY, RESERVED
 from scripts.paths import ROOT
 from tests.support import UNKNOWN, routes
 
@@ -388,6 +388,27 @@ def test_each_route_that_asks_for_no_key_has_a_stated_cost() -> None:
         assert served in ([kind.function], [])
     largest = max(FUNCTIONS[name].get("MemorySize", 512) for folder, name in functions.items() if routes(folder))
     assert FUNCTIONS["RetentionFunction"]["MemorySize"] == largest
+
+
+def test_no_function_reserves_concurrency_unless_a_parameter_says_so() -> None:
+    # AWS refuses a reservation that leaves less than 100 of the quota, and a new account has 10.
+    reserving = {
+        name: properties["ReservedConcurrentExecutions"]["Fn::If"]
+        for name, properties in FUNCTIONS.items()
+        if "ReservedConcurrentExecutions" in properties
+    }
+    assert reserving.keys() == {name.replace("Reserved", "Function") for name in RESERVED}
+    conditions = template()["Conditions"]
+    for name, (condition, set_to, otherwise) in reserving.items():
+        parameter = name.replace("Function", "Reserved")
+        assert (set_to, otherwise) == ({"Ref": parameter}, {"Ref": "AWS::NoValue"})
+        assert conditions[condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, "0"]}]}
+        assert PARAMETERS[parameter]["Default"] == 0
+
+
+def test_one_caller_cannot_hold_all_functions_that_a_new_account_may_run() -> None:
+    behind = sum(int(PARAMETERS[name]["Default"]) for name in ("ConsumerConcurrency", "ImportConcurrency"))
+    assert PARAMETERS["LongRequestsPerKey"]["Default"] + behind < NEW_ACCOUNT_CONCURRENCY
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollcall.access import api_keys as apikeys
 from rollcall.access.buckets import Buckets, NoBucket
+from rollcall.access.places import Places
 from rollcall.access.tokens import AccessTokens, ExpiredToken, InvalidToken, SigningKey
 from rollcall.core.limits import Allowance, Limit
 from rollcall.stack.dynamo import Dynamo, Item
@@ -43,7 +45,10 @@ class Unauthenticated(Exception):
 
 
 class Gate:
-    """Checks credentials against the access table. `limit` applies to credentials without one of their own."""
+    """Checks credentials against the access table. `limit` applies to credentials without one of their own.
+
+    `long_requests` is how many requests of a caller may take long at once.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Gate:
         table: str,
         tokens: AccessTokens,
         limit: Limit,
+        long_requests: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dynamo = dynamo
@@ -59,6 +65,7 @@ class Gate:
         self._limit = limit
         self._clock = clock
         self._buckets = Buckets(dynamo, table, clock)
+        self._places = Places(dynamo, table, long_requests, clock)
 
     def admit(self, credential: str, method: str, route: str) -> tuple[Principal, Allowance]:
         """The caller with this API key or access token, and what is left in the caller's bucket.
@@ -79,6 +86,10 @@ class Gate:
             return principal, self._buckets.take(item, limit, int(now * 1_000_000), apikeys.count_name(method, route))
         except NoBucket:
             raise Unauthenticated("revoked", "the API key is deleted") from None
+
+    def hold(self, caller: Principal, seconds: float) -> AbstractContextManager[bool]:
+        """Hold one of the caller's places for a request that may take long, up to `seconds`; false if none is left."""
+        return self._places.hold(caller.name, seconds)
 
     def _key(self, key_id: str, text: str, now: float) -> tuple[Principal, Item]:
         item = self._dynamo.find(self._table, api_key_key(key_id))
@@ -108,4 +119,4 @@ class Gate:
 def build(settings: AccessSettings, dynamo: Dynamo, ssm: "SSMClient") -> Gate:
     """The gate of a stack."""
     tokens = AccessTokens(SigningKey(ssm, settings.signing_key_parameter))
-    return Gate(dynamo, settings.table, tokens, settings.limit)
+    return Gate(dynamo, settings.table, tokens, settings.limit, settings.long_requests)

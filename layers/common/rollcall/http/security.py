@@ -1,5 +1,7 @@
 """What a route asks of its caller: `Security(admitted, scopes=["read"])`. The OpenAPI document shows it, too."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Annotated
 
@@ -11,11 +13,13 @@ from fastapi.security import SecurityScopes as Scopes
 
 from rollcall.access.gate import Gate, Principal, Unauthenticated
 from rollcall.core.limits import Allowance, TooFast
-from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.services import service
 
 # What any route that asks for a credential may answer.
 REFUSALS = problem_responses(401, 403, 429, 503)
+# The longest that a function behind API Gateway answers.
+FUNCTION_SECONDS = 29
 
 _api_key = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", description="An API key", auto_error=False)
 _bearer = HTTPBearer(scheme_name="Bearer", description="An access token of an account, or an API key", auto_error=False)
@@ -79,6 +83,16 @@ def too_fast(request: Request, error: TooFast) -> Refused:
     """A 429 that says in how many seconds the bucket has a token again."""
     show_allowance(request, error.allowance)
     return Refused(429, "too_many_requests", str(error), retry_after=max(1, error.allowance.seconds))
+
+
+@contextmanager
+def one_of_few(request: Request, caller: Principal) -> Iterator[None]:
+    """Hold one of the caller's places for a question that may take long; raises `Refused` where none is left."""
+    with service(request, Gate).hold(caller, FUNCTION_SECONDS) as held:
+        if not held:
+            message = "too many questions of this caller that take long are being answered; try again"
+            raise Refused(429, "too_many_at_once", message, retry_after=RETRY_AFTER_SECONDS)
+        yield
 
 
 def show_allowance(request: Request, allowance: Allowance) -> None:

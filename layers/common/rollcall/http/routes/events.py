@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from rollcall.access.gate import Principal
+from rollcall.access.gate import Gate, Principal
 from rollcall.core.events import MAX_EVENT_BYTES
 from rollcall.counting.receipts import Outcome, Receipts
 from rollcall.http.json_bodies import body_bytes
@@ -174,22 +174,29 @@ async def post_events(
         **({"dedupe_days": hot_days} if hot_days else {}),
     ).model_dump(exclude_unset=True)
     try:
-        outcome = _outcome(service(request, Receipts), taken, wait_seconds)
+        outcome = _outcome(request, principal, taken, wait_seconds)
     except (BotoCoreError, ClientError, Unavailable):
         # The events are queued and will be counted, whether or not this can be told now.
-        service(request, Logger).exception("the receipts cannot be reached")
+        service(request, Logger).exception("the receipts cannot be waited for")
         outcome = None
     if outcome is None:
         return JSONResponse(answer, _status(taken))
     return JSONResponse({**answer, **outcome._asdict()}, headers={"Preference-Applied": f"wait={wait_seconds}"})
 
 
-def _outcome(receipts: Receipts, taken: Taken, wait_seconds: int) -> Outcome | None:
-    """Mark the batches as pending. Returns the outcome of their events, or None where it is not known in time."""
+def _outcome(request: Request, principal: Principal, taken: Taken, wait_seconds: int) -> Outcome | None:
+    """Mark the batches as pending. Returns the outcome of their events, or None where it is not known in time.
+
+    Who has as many requests that wait as a caller may have does not wait: its function is free for others.
+    """
+    receipts = service(request, Receipts)
     batch_ids = [batch.batch_id for batch in taken.batches]
     receipts.announce(batch_ids)
-    if wait_seconds and batch_ids and receipts.wait(batch_ids, wait_seconds):
-        return receipts.outcome(taken.batches)
+    if not wait_seconds or not batch_ids:
+        return None
+    with service(request, Gate).hold(principal, wait_seconds) as held:
+        if held and receipts.wait(batch_ids, wait_seconds):
+            return receipts.outcome(taken.batches)
     return None
 
 

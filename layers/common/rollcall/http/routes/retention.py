@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from rollcall.access.gate import Principal
 from rollcall.core.days import Calendar
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DAY, read_day, refuse
-from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.security import REFUSALS, admitted, one_of_few
 from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions.asking import Asking
@@ -25,7 +26,6 @@ Cohort = Literal["active", "new"]
 router = APIRouter(
     prefix="/stats",
     tags=["stats"],
-    dependencies=[Security(admitted, scopes=["read"])],
     responses={**REFUSALS, **problem_responses(422, *STATUSES)},
 )
 
@@ -65,12 +65,14 @@ class RetentionAnswer(BaseModel):
     """For a segment: every event that was counted by this time is in the answer."""
 
 
+_Caller = Annotated[Principal, Security(admitted, scopes=["read"])]
 _StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
 
 
 @router.get("/retention", summary="Retention of a cohort", response_model=RetentionAnswer)
 def retention(
     request: Request,
+    caller: _Caller,
     start_date: _StartDate,
     segment: Segment,
     windows: Annotated[
@@ -86,7 +88,7 @@ def retention(
     ] = "active",
 ) -> JSONResponse:
     """How many users of a day came back, in each window after it."""
-    return _answer(request, start_date, "windows", windows, period, cohort, segment)
+    return _answer(request, caller, start_date, "windows", windows, period, cohort, segment)
 
 
 @router.get(
@@ -96,6 +98,7 @@ def retention(
 )
 def cohort(
     request: Request,
+    caller: _Caller,
     start_date: _StartDate,
     segment: Segment,
     window: Annotated[
@@ -107,11 +110,12 @@ def cohort(
     ] = 8,
 ) -> JSONResponse:
     """How many of the users first seen on a day came back in each of the weeks after it."""
-    return _answer(request, start_date, "window", window, "week", "new", segment)
+    return _answer(request, caller, start_date, "window", window, "week", "new", segment)
 
 
 def _answer(
     request: Request,
+    caller: Principal,
     start_date: str,
     parameter: str,
     windows: int,
@@ -128,7 +132,8 @@ def _answer(
         question = Retention(start, windows, WINDOW_DAYS[period], new_users=cohort == "new", today=today)
     except OverflowError:
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
-    as_of, found = service(request, Asking).ask(question, segment)
+    with one_of_few(request, caller):
+        as_of, found = service(request, Asking).ask(question, segment)
     return JSONResponse(
         {
             "cohort_date": start,

@@ -1,26 +1,31 @@
 """GET /stats/dau and /stats/top-events."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 
+from rollcall.access.gate import Principal
 from rollcall.core.days import Calendar
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DayRange, day_range
-from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.security import REFUSALS, admitted, one_of_few
 from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import DailyActives
+from rollcall.questions.question import Answer, Question
 from rollcall.questions.top_events import TopEvents
 
 router = APIRouter(
     prefix="/stats",
     tags=["stats"],
-    dependencies=[Security(admitted, scopes=["read"])],
     responses={**REFUSALS, **problem_responses(422, *STATUSES)},
 )
+
+
+_Caller = Annotated[Principal, Security(admitted, scopes=["read"])]
 
 
 class _Answer(BaseModel):
@@ -63,9 +68,11 @@ class TopEventsAnswer(_Answer):
 
 
 @router.get("/dau", summary="Daily active users", response_model_exclude_none=True)
-def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)], segment: Segment) -> DauAnswer:
+def daily_actives(
+    request: Request, caller: _Caller, days: Annotated[DayRange, Depends(day_range)], segment: Segment
+) -> DauAnswer:
     """Distinct users of each day, in the stack's reporting timezone."""
-    as_of, actives = service(request, Asking).ask(DailyActives(*days), segment)
+    as_of, actives = _ask(request, caller, DailyActives(*days), segment)
     return DauAnswer(
         first=days.first,
         last=days.last,
@@ -79,12 +86,13 @@ def daily_actives(request: Request, days: Annotated[DayRange, Depends(day_range)
 @router.get("/top-events", summary="Most frequent event types", response_model_exclude_none=True)
 def top_events(
     request: Request,
+    caller: _Caller,
     days: Annotated[DayRange, Depends(day_range)],
     segment: Segment,
     limit: Annotated[int, Query(ge=1, le=1000, description="Event types to list")] = 10,
 ) -> TopEventsAnswer:
     """The event types with the most events in the range. Types with as many events are in alphabetical order."""
-    as_of, counts = service(request, Asking).ask(TopEvents(*days, limit), segment)
+    as_of, counts = _ask(request, caller, TopEvents(*days, limit), segment)
     return TopEventsAnswer(
         first=days.first,
         last=days.last,
@@ -94,3 +102,11 @@ def top_events(
         as_of=as_of,
         data=[TypeCount(event_type=each.event_type, count=each.events) for each in counts],
     )
+
+
+def _ask(
+    request: Request, caller: Principal, question: Question[Answer], segment: list[str]
+) -> tuple[str | None, Answer]:
+    # The counters answer at once. The archive may take long, and keeps two functions busy.
+    with one_of_few(request, caller) if segment else nullcontext():
+        return service(request, Asking).ask(question, segment)
