@@ -17,7 +17,7 @@ from rollcall.stack import clients
 from rollcall.stack.keys import receipt_key
 from scripts.local.deploy import template
 from scripts.local.ministack import LOADER
-from tests.roles import Watch, permissions
+from tests.roles import Watch, holds, permissions, statements
 from tests.support import LAMBDA_CONTEXT, RECEIVED_AT, SETTINGS, create_buckets
 
 FUNCTIONS = sorted(
@@ -51,6 +51,132 @@ def test_every_resource_of_a_role_has_a_name_that_requests_can_be_compared_with(
     allowed = permissions(function)
     assert allowed
     assert not [resource for _, resource in allowed if "${" in resource.removeprefix("/${AWS::StackName}/")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "context", "expected"),
+    [
+        ({}, {}, True),
+        ({"StringEquals": {"k": "a"}}, {"k": ("a",)}, True),
+        ({"StringEquals": {"k": "a"}}, {"k": ("A",)}, False),
+        ({"StringEquals": {"k": ["a", "b"]}}, {"k": ("b",)}, True),
+        ({"StringEquals": {"k": "a*"}}, {"k": ("ab",)}, False),
+        ({"StringEquals": {"k": "a"}}, {}, False),
+        ({"StringEqualsIfExists": {"k": "a"}}, {}, True),
+        ({"StringEqualsIfExists": {"k": "a"}}, {"k": ("b",)}, False),
+        ({"StringLike": {"k": "a*c?"}}, {"k": ("a#bc.",)}, True),
+        ({"StringLike": {"k": "a[bc]"}}, {"k": ("ab",)}, False),
+        ({"ForAllValues:StringLike": {"k": ["a*", "b"]}}, {"k": ("a1", "b", "a2")}, True),
+        ({"ForAllValues:StringLike": {"k": ["a*", "b"]}}, {"k": ("a1", "c")}, False),
+        # The trap: of no value, all values are good.
+        ({"ForAllValues:StringLike": {"k": "a*"}}, {}, True),
+        ({"ForAllValues:StringLike": {"k": "a*"}, "Null": {"k": "false"}}, {}, False),
+        ({"ForAllValues:StringLike": {"k": "a*"}, "Null": {"k": "false"}}, {"k": ("a",)}, True),
+        ({"ForAnyValue:StringEquals": {"k": "a"}}, {"k": ("b", "a")}, True),
+        ({"ForAnyValue:StringEquals": {"k": "a"}}, {}, False),
+        ({"Null": {"k": "true"}}, {}, True),
+        ({"StringEquals": {"k": "a", "l": "b"}}, {"k": ("a",)}, False),
+    ],
+)
+def test_conditions_hold_as_iam_evaluates_them(
+    condition: dict[str, Any], context: dict[str, tuple[str, ...]], expected: bool
+) -> None:
+    assert holds(condition, context) is expected
+
+
+def test_a_condition_that_is_not_known_is_not_passed_over() -> None:
+    with pytest.raises(KeyError):
+        holds({"NumericEquals": {"k": "1"}}, {"k": ("1",)})
+
+
+TAKES = {
+    "a token of a key": (
+        "key#k",
+        "SET #g = :n, full_at_2 = if_not_exists(full_at_2, :n) + :n REMOVE full_at_1 ADD #r :n",
+    ),
+    "a token of an account": ("bucket#account#a", "SET full_at_1 = full_at_1 + :n, expires_at = :n"),
+    "a place": ("bucket#places#key k", "SET place_3 = :n, expires_at = :n"),
+    "a place given back": ("bucket#places#key k", "REMOVE place_3"),
+}
+FORBIDDEN = {
+    "scopes of a key": ("key#k", "SET scopes = :n"),
+    "the secret of a key": ("key#k", "SET full_at_1 = :n, #h = :n"),
+    "the end of a key": ("key#k", "REMOVE revoked_at"),
+    "a key that expires and is gone": ("key#k", "SET expires_at = :n"),
+    "a higher rate": ("key#k", "SET rate = :n"),
+    "a password": ("account#a", "SET password = :n"),
+    "a session that never ends": ("account#a", "SET expires_at = :n"),
+    "a token of an account's item": ("account#a", "SET full_at_1 = :n"),
+    "the logins of an account": ("bucket#login#a", "SET full_at_1 = :n"),
+    "those from everywhere": ("bucket#logins#a", "SET full_at_1 = :n"),
+    "the list of keys": ("keys", "SET full_at_1 = :n"),
+    "scopes in a bucket": ("bucket#account#a", "SET scopes = :n"),
+}
+LIMITED = ["ingest", "stats", "retention"]
+
+
+def ask_for_update(function: str, pk: str, update: str, **more: str) -> set[tuple[str, str]]:
+    """What of an update is denied."""
+    watch, dynamodb = watching(function, lambda: boto3.client("dynamodb", region_name="us-east-1"))
+    names = {
+        name: full
+        for name, full in {"#g": "generation", "#r": "requests#GET /keys", "#h": "hash"}.items()
+        if name in update
+    }
+    dynamodb.update_item(
+        TableName=SETTINGS["ACCESS_TABLE"],
+        Key={"pk": {"S": pk}, "sk": {"S": "-"}},
+        UpdateExpression=update,
+        **({"ExpressionAttributeNames": names} if names else {}),
+        **({"ExpressionAttributeValues": {":n": {"N": "1"}}} if ":n" in update else {}),
+        **more,
+    )
+    assert watch.needed == {("dynamodb:UpdateItem", "AccessTable")}
+    return watch.denied
+
+
+@pytest.mark.parametrize("function", LIMITED)
+@pytest.mark.parametrize("what", TAKES)
+def test_a_function_that_lets_callers_in_may_take_their_tokens_and_places(aws: None, function: str, what: str) -> None:
+    for returned in ({}, {"ReturnValues": "NONE"}, {"ReturnValues": "UPDATED_NEW"}):
+        assert ask_for_update(function, *TAKES[what], **returned) == set()
+    assert ask_for_update(function, *TAKES[what], ConditionExpression="attribute_exists(pk) AND sk = :n") == set()
+
+
+@pytest.mark.parametrize("function", LIMITED)
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_a_function_that_lets_callers_in_may_change_nothing_else_of_who_may_call(
+    aws: None, function: str, what: str
+) -> None:
+    assert ask_for_update(function, *FORBIDDEN[what]) == {("dynamodb:UpdateItem", "AccessTable")}
+
+
+@pytest.mark.parametrize("function", LIMITED)
+@pytest.mark.parametrize("what", TAKES)
+def test_a_function_that_takes_a_token_is_shown_nothing_else_of_the_item_nor_asks_about_it(
+    aws: None, function: str, what: str
+) -> None:
+    for returned in ("ALL_NEW", "ALL_OLD"):
+        assert ask_for_update(function, *TAKES[what], ReturnValues=returned)
+    # A condition would tell what it compares.
+    assert ask_for_update(function, *TAKES[what], ConditionExpression="password_version = :n")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_condition_on_all_values_holds_for_want_of_any(function: str) -> None:
+    for statement in statements(function):
+        for operator, keys in statement.condition.items():
+            if operator.startswith("ForAllValues:"):
+                asked = statement.condition["Null"]
+                assert {key: asked[key] for key in keys} == dict.fromkeys(keys, "false")
+
+
+@pytest.mark.parametrize("function", LIMITED)
+def test_no_way_around_the_conditions_is_allowed(function: str) -> None:
+    actions = {action for action, resource in permissions(function) if resource == "AccessTable"}
+    assert actions <= {f"dynamodb:{name}" for name in ("GetItem", "BatchGetItem", "Query", "UpdateItem")}
+    updates = [one for one in statements(function) if ("dynamodb:UpdateItem", "AccessTable") in one.permissions]
+    assert all(one.condition for one in updates)
 
 
 def test_what_is_asked_of_s3_is_named_as_iam_names_it(aws: None) -> None:

@@ -65,9 +65,10 @@ class Buckets:
             full_at = int(found.get(_name(generation), {"N": "0"})["N"])
             if full_at > latest:
                 raise TooFast(Allowance(limit, 0, _seconds(full_at - latest)))
-            written, found = self._write(pk, sk, generation, now, latest, token, full_at < now, sets, count)
+            full = full_at < now
+            written, found = self._write(pk, sk, generation, now, latest, token, full, sets, count)
             if written:
-                full_at = int(found[_name(int(found["generation"]["N"]))]["N"])
+                full_at = int(found[_name(generation + full)]["N"])
                 remaining = max(0, (now + limit.burst * token - full_at) // token)
                 return Allowance(limit, remaining, _seconds(full_at - (now if remaining else latest)))
             if count and not found:
@@ -86,7 +87,7 @@ class Buckets:
         sets: Mapping[str, int],
         count: str,
     ) -> tuple[bool, Item]:
-        """Move the moment later if the token is still there; returns whether it was, and the stored item."""
+        """Move the moment later if the token is still there; returns whether it was, and what is stored."""
         names = {"#generation": "generation", "#this": _name(generation)}
         values = {":latest": latest, ":token": token}
         if full:

@@ -209,15 +209,15 @@ class Dynamo:
     def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
         """Update an item if its condition holds; one write unit for each KB of the item either way.
 
-        `expressions` are arguments of boto3's `update_item`. Returns whether the condition held, and the item as it is
-        stored afterwards, empty if there is none.
+        `expressions` are arguments of boto3's `update_item`. Returns whether the condition held, and what was set if
+        it did, since the roles allow no more; if not, the whole item, empty if there is none.
         """
         try:
             answer = self._alone(
                 self.client.update_item,
                 TableName=table,
                 Key={"pk": {"S": pk}, "sk": {"S": sk}},
-                ReturnValues="ALL_NEW",
+                ReturnValues="UPDATED_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **expressions,
             )
