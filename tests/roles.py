@@ -208,9 +208,9 @@ def _context(body: Mapping[str, Any]) -> Context:
 
 
 _EXPRESSIONS = ("UpdateExpression", "ConditionExpression", "ProjectionExpression", "FilterExpression")
-_WORDS = frozenset(
-    [*("SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN"), "if_not_exists", "list_append"]
-    + ["attribute_exists", "attribute_not_exists", "attribute_type", "begins_with", "contains", "size"]
+_WORDS = re.compile(
+    "SET|REMOVE|ADD|DELETE|AND|OR|NOT|BETWEEN|IN|if_not_exists|list_append|attribute_exists|attribute_not_exists"
+    "|attribute_type|begins_with|contains|size"
 )
 
 
@@ -219,7 +219,7 @@ def _names_in(expression: str, body: Mapping[str, Any]) -> Iterator[str]:
     for name in re.findall(r"(?<![:\w#])#?[A-Za-z_]\w*", expression):
         if name.startswith("#"):
             yield body["ExpressionAttributeNames"][name]
-        elif name not in _WORDS:
+        elif not _WORDS.fullmatch(name):
             yield name
 
 

@@ -58,11 +58,7 @@ def found(
 ) -> KnownAccount:
     """Whether there is an account of this email, with which scopes, and whether it is disabled."""
     try:
-        account_id = account_id_of(email)
-    except UnicodeEncodeError:
-        raise _unknown_account("email") from None
-    try:
-        account = service(request, Directory).find(account_id)
+        account = service(request, Directory).find(account_id_of(email))
     except UnknownAccount:
         raise _unknown_account("email") from None
     return KnownAccount.model_validate(account._asdict() | {"scopes": list(account.scopes)})
