@@ -162,7 +162,7 @@ class Accounts:
         right = self._is_right(account, password)
         if spent and not (right and self._clock() < remembered_until):
             raise spent
-        if account is None or not right or DISABLED in account:
+        if account is None or not right:
             raise WrongPassword
         token = self._new_tokens(account_id)
         now = int(self._clock())
@@ -239,7 +239,7 @@ class Accounts:
         _check_password("new_password", new)
         self._buckets.take_for(bucket_key("change", _hash(f"{account_id}#{session_id}")), self._rules.tries)
         account = self._dynamo.find(self._table, account_key(account_id))
-        if account is None or not self._is_right(account, present) or DISABLED in account:
+        if account is None or not self._is_right(account, present):
             raise WrongPassword
         version = {"S": secrets.token_hex(8)}
         changed, standing = self._dynamo.update(
@@ -271,9 +271,9 @@ class Accounts:
         return None
 
     def _is_right(self, account: Item | None, password: str) -> bool:
-        """Whether the password is that of the account. Does the same work if there is no account."""
+        """Whether the password lets into the account. Does the same work if there is no account or it is disabled."""
         matches = self._passwords.matches(account["password"]["S"] if account else self._dummy, password)
-        return account is not None and matches
+        return account is not None and matches and DISABLED not in account
 
     def _begin(self, account: Item, token: _Refresh, now: int, ends_at: int, notes: Sequence[Item]) -> None:
         session: Item = {
