@@ -6,7 +6,7 @@ import runpy
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -39,6 +39,7 @@ from scripts.operate.anonymous import HEADER_BYTES, KINDS
 from scripts.paths import ROOT
 from tests.integration.conftest import DYNAMODB_SETTINGS, REGION, Queue, WholeApi, event_loop
 from tests.support import (
+    SETTINGS,
     assert_problem,
     create_access_table,
     create_buckets,
@@ -652,12 +653,21 @@ def test_a_bad_credential_takes_nothing_from_the_bucket_of_the_key_that_it_names
 @contextmanager
 def all_places_taken(stack: Stack, token: str) -> Iterator[None]:
     """As many requests of a caller wait, on other instances, as may."""
-    gate = service(stack.apps["auth"], Gate)
-    caller, _ = gate.admit(token, "GET", "/")
     with ExitStack() as held:
-        while held.enter_context(gate.hold(caller, 10)):
+        while held.enter_context(place_of(stack, token)):
             pass
         yield
+
+
+def place_of(stack: Stack, token: str) -> AbstractContextManager[bool]:
+    gate = service(stack.apps["auth"], Gate)
+    caller, _ = gate.admit(token, "GET", "/")
+    return gate.hold(caller, 10)
+
+
+def places_left(stack: Stack, token: str) -> int:
+    with ExitStack() as held:
+        return sum(iter(lambda: held.enter_context(place_of(stack, token)), False))
 
 
 @pytest.mark.parametrize("by", ["key", "access token"])
@@ -710,6 +720,27 @@ def test_a_question_that_may_take_long_is_refused_beyond_those_of_its_caller(sta
         assert client.get("/stats/dau", params={"from": day, "to": day}, headers=bearer(token)).status_code == 200
         assert client.get("/keys", headers=bearer(token)).status_code == 200
     assert client.get(path, params={**params, **segment}, headers=bearer(token)).status_code != 429
+    assert places_left(stack, token) == int(SETTINGS["LONG_REQUESTS_PER_KEY"])
+
+
+@pytest.mark.parametrize("path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events"])
+def test_a_question_of_a_segment_needs_a_place_for_each_of_the_two_functions_that_it_keeps_busy(
+    stack: Stack, path: str
+) -> None:
+    token, day = stack.key(), "2025-08-01"
+    client = TestClient(stack.door, raise_server_exceptions=False)
+    params = {"start_date": day} if "retention" in path or "cohort" in path else {"from": day, "to": day}
+
+    def status(**segment: str) -> int:
+        return client.get(path, params={**params, **segment}, headers=bearer(token)).status_code
+
+    with ExitStack() as held:
+        for _ in range(int(SETTINGS["LONG_REQUESTS_PER_KEY"]) - 1):
+            assert held.enter_context(place_of(stack, token))
+        assert status() == 200
+        assert status(segment="event_type:open") == 429
+        # The one that was free is free again.
+        assert places_left(stack, token) == 1
 
 
 @pytest.mark.parametrize(("by", "source"), [("key", "shop.eu-1"), ("access token", "account")])

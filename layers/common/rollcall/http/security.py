@@ -1,7 +1,7 @@
 """What a route asks of its caller: `Security(admitted, scopes=["read"])`. The OpenAPI document shows it, too."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import ceil
 from typing import Annotated
 
@@ -86,12 +86,16 @@ def too_fast(request: Request, error: TooFast) -> Refused:
 
 
 @contextmanager
-def one_of_few(request: Request, caller: Principal) -> Iterator[None]:
-    """Hold one of the caller's places for a question that may take long; raises `Refused` where none is left."""
-    with service(request, Gate).hold(caller, FUNCTION_SECONDS) as held:
-        if not held:
-            message = "too many questions of this caller that take long are being answered; try again"
-            raise Refused(429, "too_many_at_once", message, retry_after=RETRY_AFTER_SECONDS)
+def one_of_few(request: Request, caller: Principal, functions: int = 1) -> Iterator[None]:
+    """Hold a place of the caller's for each function that a question may keep busy for long.
+
+    Raises `Refused` where not so many are left.
+    """
+    with ExitStack() as places:
+        for _ in range(functions):
+            if not places.enter_context(service(request, Gate).hold(caller, FUNCTION_SECONDS)):
+                message = "too many questions of this caller that take long are being answered; try again"
+                raise Refused(429, "too_many_at_once", message, retry_after=RETRY_AFTER_SECONDS)
         yield
 
 

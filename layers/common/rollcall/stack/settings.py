@@ -207,7 +207,7 @@ class AccessSettings:
     signing_key_parameter: str
     limit: Limit
     long_requests: int
-    """Requests of a caller that may take long at once."""
+    """Functions that a caller may keep busy for long at once. A question with a segment needs two."""
     cors_origins: tuple[str, ...]
 
     @classmethod
@@ -217,7 +217,7 @@ class AccessSettings:
             table=_text(environment, "ACCESS_TABLE"),
             signing_key_parameter=_text(environment, "SIGNING_KEY_PARAMETER"),
             limit=Limit(_positive(environment, "KEY_RATE"), _integer(environment, "KEY_BURST", least=1)),
-            long_requests=_integer(environment, "LONG_REQUESTS_PER_KEY", least=1),
+            long_requests=_integer(environment, "LONG_REQUESTS_PER_KEY", least=2),
             cors_origins=_origins(environment, "CORS_ORIGINS"),
         )
 

@@ -132,7 +132,8 @@ def _answer(
         question = Retention(start, windows, WINDOW_DAYS[period], new_users=cohort == "new", today=today)
     except OverflowError:
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
-    with one_of_few(request, caller):
+    # The function that answers from the archive is busy as well.
+    with one_of_few(request, caller, functions=2 if segment else 1):
         as_of, found = service(request, Asking).ask(question, segment)
     return JSONResponse(
         {

@@ -107,6 +107,6 @@ def top_events(
 def _ask(
     request: Request, caller: Principal, question: Question[Answer], segment: list[str]
 ) -> tuple[str | None, Answer]:
-    # The counters answer at once. The archive may take long, and keeps two functions busy.
-    with one_of_few(request, caller) if segment else nullcontext():
+    # The counters answer at once. The archive may take long, and the function that asks it is busy as well.
+    with one_of_few(request, caller, functions=2) if segment else nullcontext():
         return service(request, Asking).ask(question, segment)
