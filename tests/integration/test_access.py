@@ -674,6 +674,7 @@ def places_left(stack: Stack, token: str) -> int:
 def test_a_request_beyond_those_of_its_caller_that_wait_is_taken_and_answered_at_once(stack: Stack, by: str) -> None:
     token, other = (stack.key() if by == "key" else stack.login().access_token for _ in range(2))
     event = {"event_id": "e", "occurred_at": "2025-08-01T12:00:00Z", "user_id": "u", "event_type": "open"}
+    stack.queued()
     slept: list[float] = []
     receipts = service(stack.apps["ingest"], Receipts)
     now = [0.0]

@@ -177,7 +177,7 @@ async def post_events(
         outcome = _outcome(request, principal, taken, wait_seconds)
     except (BotoCoreError, ClientError, Unavailable):
         # The events are queued and will be counted, whether or not this can be told now.
-        service(request, Logger).exception("the receipts cannot be waited for")
+        service(request, Logger).exception("the receipts cannot be reached")
         outcome = None
     if outcome is None:
         return JSONResponse(answer, _status(taken))
