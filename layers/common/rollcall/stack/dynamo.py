@@ -225,7 +225,8 @@ class Dynamo:
             if _code(error) != "ConditionalCheckFailedException":
                 raise
             return False, cast(Item, error.response.get("Item", {}))
-        return True, cast(Item, answer["Attributes"])
+        # Where nothing is set but something removed, there are none.
+        return True, cast(Item, answer.get("Attributes", {}))
 
     def delete(self, table: str, pk: str, sk: str) -> None:
         """Delete an item if it exists; one write unit for each KB of it."""
