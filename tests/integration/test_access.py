@@ -690,9 +690,9 @@ def test_a_request_beyond_those_of_its_caller_that_wait_is_taken_and_answered_at
     try:
         with all_places_taken(stack, token):
             client = TestClient(stack.door)
-            for asked in ({"params": {"wait": 10}}, {"headers": {"Prefer": "wait=10"}}):
-                headers = {**bearer(token), **asked.get("headers", {})}
-                answer = client.post("/events", json=[event], headers=headers, params=asked.get("params", {}))
+            for query, preference in (({"wait": 10}, {}), ({}, {"Prefer": "wait=10"})):
+                headers = {**bearer(token), **preference}
+                answer = client.post("/events", json=[event], headers=headers, params=query)
                 assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
             assert slept == []
             # Another caller waits as long as it asks for.
