@@ -17,6 +17,7 @@ from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.batch import cut
 from rollcall.core.days import Calendar
 from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
+from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import COLUMNS, Row
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
@@ -216,18 +217,23 @@ class HttpImport:
             yield flying.popleft().result()
 
     def _windows(self, rows: Iterable[Row]) -> Iterator[_Window]:
-        window, size = _Window([], [], []), 0
+        window, size, values = _Window([], [], []), 0, 0
         for row in rows:
             body = _body(row.event)
             if isinstance(body, InvalidEvent):
                 window.rejected.append(Reject(row.line, body.code, body.message, row.text))
             else:
+                more = 1 + most_values(body.decode())
+                if values + more > MAX_VALUES:
+                    yield window
+                    window, size, values = _Window([], [], []), 0, 0
                 window.rows.append(row)
                 window.bodies.append(body)
                 size += len(body) + 1
+                values += more
             if len(window.rows) + len(window.rejected) == self._batch_size or size >= REQUEST_BYTES:
                 yield window
-                window, size = _Window([], [], []), 0
+                window, size, values = _Window([], [], []), 0, 0
         if window.rows or window.rejected:
             yield window
 

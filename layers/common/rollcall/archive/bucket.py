@@ -10,8 +10,8 @@ are deleted. So rows move to later tiers only, and in the end to the days. Who r
 a tier only after the objects of the one before are fetched, meets every row.
 """
 
-import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, takewhile
@@ -215,13 +215,17 @@ def encode(batch: Batch, events: Sequence[Event], days: Sequence[str]) -> bytes:
     common = (
         f'"received_at":{_quote(batch.received_at)},"source":{_quote(batch.source)},"batch":{_quote(batch.batch_id)}'
     )
-    lines = [
-        f'{{"event_id":{_quote(event_id)},"occurred_at":{_quote(occurred_at)},"user_id":{_quote(user_id)},'
-        f'"event_type":{_quote(event_type)},"properties":{_quote(properties)},{common},"day":{_quote(day)}}}\n'
+    # Line by line: the texts of large events would take several times their bytes. Level 1 takes half the time of the
+    # default level and makes a tenth more bytes, which are soon compacted.
+    gzip = zlib.compressobj(1, wbits=31)
+    pieces = [
+        gzip.compress(
+            f'{{"event_id":{_quote(event_id)},"occurred_at":{_quote(occurred_at)},"user_id":{_quote(user_id)},'
+            f'"event_type":{_quote(event_type)},"properties":{_quote(properties)},{common},"day":{_quote(day)}}}\n'.encode()
+        )
         for (event_id, occurred_at, user_id, event_type, properties), day in zip(events, days, strict=True)
     ]
-    # Level 1 takes half the time of the default level and makes a tenth more bytes, which are soon compacted.
-    return gzip.compress("".join(lines).encode(), 1, mtime=0)
+    return b"".join((*pieces, gzip.flush()))
 
 
 def _code(error: ClientError) -> str:

@@ -6,17 +6,21 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import msgpack
 
-from rollcall.core.events import Event
+from rollcall.core.events import MAX_EVENT_BYTES, Event
+from rollcall.core.message_pack import BadMessagePack, unpack
+from rollcall.core.strict_json import TooManyValues
 
 MAX_BATCH_EVENTS = 500
 MAX_ENCODED_BYTES = 200 * 1024
-# More than 500 of the largest events take. A message that expands to more was not made by `encode`.
-MAX_EXPANDED_BYTES = 20 * 1024 * 1024
+# As much as the most and largest events take. A message that expands to more, or holds more values, was not made by
+# `encode`.
+MAX_EXPANDED_BYTES = MAX_BATCH_EVENTS * (MAX_EVENT_BYTES + 64)
+MAX_MESSAGE_VALUES = 5 + MAX_BATCH_EVENTS * (1 + len(Event._fields))
 VERSION = 1
 
 
@@ -64,9 +68,11 @@ def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tup
     if len(body) <= MAX_ENCODED_BYTES or len(events) == 1:
         yield batch, body
         return
-    middle = len(events) // 2
-    yield from _fit(events[:middle], source, received_at)
-    yield from _fit(events[middle:], source, received_at)
+    # As many parts as would fit, were all events of one size. Halves would have to be compressed time and again.
+    count = min(len(events), 1 + len(body) // (MAX_ENCODED_BYTES * 3 // 4))
+    edges = [len(events) * number // count for number in range(count + 1)]
+    for start, end in pairwise(edges):
+        yield from _fit(events[start:end], source, received_at)
 
 
 def encode(batch: Batch) -> str:
@@ -91,8 +97,10 @@ def decode(body: str) -> Batch:
         packed = expander.decompress(base64.b64decode(body, validate=True), MAX_EXPANDED_BYTES)
         if not expander.eof:
             raise UndecodableBatch("the body is cut short or expands to more than a batch may have")
-        message = msgpack.unpackb(packed)
-    except (binascii.Error, zlib.error, msgpack.UnpackException, ValueError) as error:
+        message = unpack(packed, MAX_MESSAGE_VALUES)
+    except TooManyValues as error:
+        raise UndecodableBatch(f"in the message {error}") from error
+    except (binascii.Error, zlib.error, BadMessagePack, ValueError) as error:
         if isinstance(error, UndecodableBatch):
             raise
         raise UndecodableBatch(f"the body is not base64 of zlib of MessagePack: {error}") from error

@@ -12,6 +12,7 @@ MAX_EVENT_BYTES = 32 * 1024
 MAX_EVENT_ID_CHARACTERS = 128
 MAX_USER_ID_BYTES = 256
 MAX_EVENT_TYPE_CHARACTERS = 128
+MAX_DEPTH = 128
 CLOCK_SKEW = timedelta(minutes=5)
 # In some timezones, times outside of these fall before the year 1 or after the year 9999.
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
@@ -25,6 +26,8 @@ _OBJECT = (dict, Mapping)
 _canonical_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
+
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{}\]]')
 
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
@@ -101,7 +104,7 @@ def parse_event(raw: object, now: datetime) -> Event:
 def flaw(event: Event) -> str | None:
     """Why the consumer cannot store and count an event from the queue, or None if it can.
 
-    Checks less than `parse_event`: only what would break a key or a day.
+    Checks less than `parse_event`: only what would break a key, a day or the bounds of memory.
     """
     if not event.event_id or _is_longer(event.event_id, 4 * MAX_EVENT_ID_CHARACTERS):
         return "event_id is empty or too long"
@@ -109,6 +112,8 @@ def flaw(event: Event) -> str | None:
         return "user_id is empty or too long"
     if not 1 <= len(event.event_type) <= MAX_EVENT_TYPE_CHARACTERS:
         return "event_type is empty or too long"
+    if sum(map(len, event)) > MAX_EVENT_BYTES or _is_longer("".join(event), MAX_EVENT_BYTES):
+        return f"the event has more than {MAX_EVENT_BYTES} bytes"
     try:
         known = _CANONICAL_TIME.fullmatch(event.occurred_at) is not None
         known = known and EARLIEST <= datetime.fromisoformat(event.occurred_at) <= LATEST
@@ -206,14 +211,33 @@ def _properties(value: object) -> str:
     if not isinstance(value, dict):
         raise InvalidEvent("invalid_properties", f"properties has to be an object, not {_kind(value)}")
     try:
-        return _canonical_json(value)
+        text = _canonical_json(value)
     except (TypeError, ValueError, RecursionError):
-        # MessagePack may hold bytes and keys that are not text, JSON may hold 1e400.
+        # MessagePack may hold bytes and names that are not text, JSON may hold 1e400.
         # Both may nest too deep and name a field twice.
         raise InvalidEvent(
             "invalid_properties",
             "properties holds what JSON cannot: a number that is not finite, bytes, a name twice, or too deep",
         ) from None
+    # Text that is too long is refused for its length.
+    if len(text) <= MAX_EVENT_BYTES and _is_deeper(text, MAX_DEPTH):
+        raise InvalidEvent("invalid_properties", f"properties nests deeper than {MAX_DEPTH} levels")
+    return text
+
+
+def _is_deeper(text: str, most: int) -> bool:
+    """Whether objects and arrays of valid JSON nest deeper than `most` levels."""
+    if text.count("{") + text.count("[") <= most:
+        return False
+    depth = 0
+    for part in _STRING_OR_BRACKET.findall(text):
+        if part in "{[":
+            depth += 1
+            if depth > most:
+                return True
+        elif part in "}]":
+            depth -= 1
+    return False
 
 
 def _broken_field(event: Event) -> str:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.core.events import InvalidEvent
+from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import Row, read_piece
 from rollcall.files.task import (
@@ -167,14 +168,15 @@ def _columns(task: Task) -> list[str] | None:
 
 
 def _windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Cut rows into windows of `ROWS_AT_A_TIME` rows or `BYTES_AT_A_TIME` characters."""
+    """Cut rows into windows of `ROWS_AT_A_TIME` rows, `BYTES_AT_A_TIME` characters or `MAX_VALUES` values."""
     window: list[Row] = []
-    size = 0
+    size = values = 0
     for row in rows:
         window.append(row)
         size += len(row.text)
-        if len(window) == ROWS_AT_A_TIME or size >= BYTES_AT_A_TIME:
+        values += most_values(row.text)
+        if len(window) == ROWS_AT_A_TIME or size >= BYTES_AT_A_TIME or values >= MAX_VALUES:
             yield window
-            window, size = [], 0
+            window, size, values = [], 0, 0
     if window:
         yield window

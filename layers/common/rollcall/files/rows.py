@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from rollcall.core.events import InvalidEvent
-from rollcall.core.strict_json import parse_json
+from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
+from rollcall.core.gunzip import gunzip
+from rollcall.core.strict_json import TooManyValues, parse_json
 
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 PROPERTIES_COLUMNS = ("properties_json", "properties")
 # Far more than an event may have. An open quote makes the rest of a file one field, and this limit ends that field.
 MAX_FIELD_CHARACTERS = 512 * 1024
 MAX_LINE_BYTES = 2 * 1024 * 1024
+# No event has more, since each takes two bytes of its text.
+MAX_ROW_VALUES = MAX_EVENT_BYTES // 2
 EXPANDED_CHUNK_BYTES = 1024 * 1024
 
 _GZIP = b"\x1f\x8b"
@@ -168,11 +171,19 @@ def _from_fields(header: Sequence[str], fields: list[str]) -> object:
     event: dict[str, object] = {name: values.get(name) for name in COLUMNS}
     properties = next((values[name] for name in PROPERTIES_COLUMNS if name in values), None)
     if properties is not None:
-        try:
-            event["properties"] = parse_json(properties)
-        except (ValueError, RecursionError) as error:
-            return InvalidEvent("invalid_properties", f"properties is not valid JSON: {error}")
+        event["properties"] = _parsed(properties, "invalid_properties", "properties is")
+        if isinstance(event["properties"], InvalidEvent):
+            return event["properties"]
     return event
+
+
+def _parsed(text: str, code: str, what: str) -> object:
+    try:
+        return parse_json(text, MAX_ROW_VALUES)
+    except TooManyValues as error:
+        return InvalidEvent("event_too_large", f"in the row {error}")
+    except ValueError as error:
+        return InvalidEvent(code, f"{what} not valid JSON: {error}")
 
 
 def _json_lines(lines: "_Lines") -> Iterator[list[str]]:
@@ -187,10 +198,7 @@ def _json_lines(lines: "_Lines") -> Iterator[list[str]]:
 def _json_rows(lines: "_Lines") -> Iterator[Row]:
     for (line,) in _json_lines(lines):
         if line.strip():
-            try:
-                yield lines.row(parse_json(line))
-            except (ValueError, RecursionError) as error:
-                yield lines.row(InvalidEvent("invalid_json", f"the line is not valid JSON: {error}"))
+            yield lines.row(_parsed(line, "invalid_json", "the line is"))
 
 
 class _Lines(Iterator[str]):
@@ -209,6 +217,7 @@ class _Lines(Iterator[str]):
         self._pushed_back: tuple[str, bool] | None = None
         self._first_line = 1
         self._text: list[str] = []
+        self._size = 0
         self._too_long = False
 
     def __next__(self) -> str:
@@ -226,6 +235,11 @@ class _Lines(Iterator[str]):
         self._too_long = self._too_long or cut
         self.number += 1
         self._text.append(line)
+        self._size += len(line)
+        if self._size > MAX_LINE_BYTES and len(self._text) > 1:
+            self._too_long = True
+            # Ends the row. The reader begins anew with the next line.
+            raise csv.Error("the row does not end")
         return line
 
     def push_back(self, line: str) -> None:
@@ -244,12 +258,13 @@ class _Lines(Iterator[str]):
         """Note that the next line begins a record."""
         self._first_line = self.number + 1
         self._text.clear()
+        self._size = 0
         self._too_long = False
 
     def row(self, event: object) -> Row:
         """The record that has been read as a row with this event."""
         if self._too_long:
-            event = InvalidEvent("line_too_long", f"the line has more than {MAX_LINE_BYTES} bytes")
+            event = InvalidEvent("line_too_long", f"the row has more than {MAX_LINE_BYTES} bytes")
         return Row(self._first_line, "".join(self._text).rstrip("\r\n"), event)
 
 
@@ -289,20 +304,9 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 def _expanded(chunks: Iterator[bytes], report: Callable[[InvalidEvent], None]) -> Iterator[bytes]:
     """Expand gzip, member after member. Yields all bytes before any damage, then reports the damage."""
-    member = zlib.decompressobj(wbits=31)
     try:
-        for chunk in chunks:
-            waiting = chunk
-            while waiting:
-                if member.eof:
-                    waiting = waiting.lstrip(b"\0")
-                    if not waiting:
-                        break
-                    member = zlib.decompressobj(wbits=31)
-                yield member.decompress(waiting, EXPANDED_CHUNK_BYTES)
-                waiting = member.unused_data if member.eof else member.unconsumed_tail
+        yield from gunzip(chunks, EXPANDED_CHUNK_BYTES)
     except zlib.error as error:
         report(InvalidEvent("invalid_gzip", f"the file is damaged from here on: {error}"))
-        return
-    if not member.eof:
+    except EOFError:
         report(InvalidEvent("invalid_gzip", "the file ends early: the gzip stream is cut short"))

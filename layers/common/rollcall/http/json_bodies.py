@@ -38,7 +38,7 @@ def json_body(model: type[_M]) -> Callable[[bytes], _M]:
             raise Refused(413, "too_large", f"the body has {len(body)} bytes, {MAX_BYTES} are allowed")
         try:
             document = parse_json(body.decode())
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise Refused(400, "invalid_json", f"the body is not valid JSON: {error}") from None
         if isinstance(document, InvalidEvent):
             raise Refused(400, "invalid_json", document.message)

@@ -1,20 +1,19 @@
 """Request bodies: JSON, NDJSON or MessagePack, plain or gzip. Their bytes tell the format, never the Content-Type."""
 
-import gzip
 import io
 import zlib
 from itertools import islice
 
-import msgpack
-
-from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
-from rollcall.core.strict_json import parse_json, unrepeated
+from rollcall.core.events import InvalidEvent
+from rollcall.core.gunzip import gunzip
+from rollcall.core.message_pack import BadMessagePack, unpack
+from rollcall.core.strict_json import MAX_VALUES, TooManyValues, check_values, parse_json
 
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
 MAX_REQUEST_EVENTS = 5_000
-# No array in an event can be longer: each element takes at least a byte.
-MAX_ARRAY_LENGTH = MAX_EVENT_BYTES
+
+EXPANDED_PIECE_BYTES = 1024 * 1024
 
 _GZIP = b"\x1f\x8b\x08"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -36,11 +35,16 @@ class BodyTooLarge(UnreadableBody):
 
 
 def read_events(body: bytes) -> list[object]:
-    """The raw events of a request body; raises `UnreadableBody` or `BodyTooLarge`.
+    """The raw events of a request body as it was sent; raises `UnreadableBody` or `BodyTooLarge`."""
+    return parse_events(expand(body))
+
+
+def parse_events(body: bytes) -> list[object]:
+    """The raw events of an expanded body; raises `UnreadableBody` or `BodyTooLarge`.
 
     A line of NDJSON that cannot be read is in the list as an `InvalidEvent`.
     """
-    events = _events(expand(body).removeprefix(_BYTE_ORDER_MARK))
+    events = _events(body.removeprefix(_BYTE_ORDER_MARK))
     if len(events) > MAX_REQUEST_EVENTS:
         raise BodyTooLarge(f"the request has {len(events)} events, {MAX_REQUEST_EVENTS} are allowed")
     return events
@@ -52,34 +56,28 @@ def expand(body: bytes) -> bytes:
         raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
     if not body.startswith(_GZIP):
         return body
+    expanded, size = [], 0
     try:
-        with gzip.open(io.BytesIO(body)) as stream:
-            expanded = stream.read(MAX_EXPANDED_BYTES + 1)
+        for piece in gunzip([body], EXPANDED_PIECE_BYTES):
+            size += len(piece)
+            if size > MAX_EXPANDED_BYTES:
+                raise BodyTooLarge(f"the body expands to more than {MAX_EXPANDED_BYTES} bytes")
+            expanded.append(piece)
     except EOFError:
         raise UnreadableBody("invalid_gzip", "the gzip body ends early") from None
-    except (OSError, zlib.error) as error:
+    except zlib.error as error:
         raise UnreadableBody("invalid_gzip", f"the body is not valid gzip: {error}") from None
-    if len(expanded) > MAX_EXPANDED_BYTES:
-        raise BodyTooLarge(f"the body expands to more than {MAX_EXPANDED_BYTES} bytes")
-    return expanded
+    return b"".join(expanded)
 
 
 def _events(body: bytes) -> list[object]:
     if _is_message_pack(body):
         try:
-            # An event with keys or text that JSON does not have is refused alone. It must not fail the other events.
-            document = msgpack.unpackb(
-                body,
-                strict_map_key=False,
-                unicode_errors="surrogateescape",
-                max_array_len=MAX_ARRAY_LENGTH,
-                object_pairs_hook=unrepeated,
-            )
-        except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
-            if "max_array_len" in str(error):
-                raise BodyTooLarge(
-                    f"an array has over {MAX_ARRAY_LENGTH} elements; {MAX_REQUEST_EVENTS} events are allowed"
-                ) from None
+            # An event with text that JSON does not have is refused alone. It must not fail the other events.
+            document = unpack(body, MAX_VALUES, unicode_errors="surrogateescape")
+        except TooManyValues as error:
+            raise BodyTooLarge(f"in the body {error}") from None
+        except BadMessagePack as error:
             raise UnreadableBody("invalid_msgpack", f"the body is not valid MessagePack: {error}") from None
         return _listed(document)
     try:
@@ -87,14 +85,20 @@ def _events(body: bytes) -> list[object]:
     except UnicodeDecodeError as error:
         raise UnreadableBody("invalid_json", f"the body is not UTF-8 at byte {error.start}") from None
     try:
+        check_values(text, MAX_VALUES)
+    except TooManyValues as error:
+        raise BodyTooLarge(f"in the body {error}") from None
+    try:
         return _listed(parse_json(text))
     except UnreadableBody:
         raise
-    except (ValueError, RecursionError) as error:
-        lines = _lines(text)
-        if any(not isinstance(line, InvalidEvent) for line in lines):
-            return lines
-        raise UnreadableBody("invalid_json", f"the body is not valid JSON: {error}") from None
+    except ValueError as error:
+        # Without the error, so that what was read of the body is not kept while its lines are.
+        reason = str(error)
+    lines = _lines(text)
+    if any(not isinstance(line, InvalidEvent) for line in lines):
+        return lines
+    raise UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
 
 
 def _lines(text: str) -> list[object]:
@@ -124,5 +128,5 @@ def _listed(document: object) -> list[object]:
 def _line(line: str) -> object:
     try:
         return parse_json(line)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return InvalidEvent("invalid_json", f"the line is not valid JSON: {error}")

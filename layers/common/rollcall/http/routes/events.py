@@ -17,7 +17,14 @@ from rollcall.http.json_bodies import body_bytes
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
-from rollcall.intake.bodies import MAX_REQUEST_EVENTS, MAX_SENT_BYTES, BodyTooLarge, UnreadableBody, expand, read_events
+from rollcall.intake.bodies import (
+    MAX_REQUEST_EVENTS,
+    MAX_SENT_BYTES,
+    BodyTooLarge,
+    UnreadableBody,
+    expand,
+    parse_events,
+)
 from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import Intake, Taken
 from rollcall.stack.dynamo import Unavailable
@@ -145,10 +152,11 @@ async def post_events(
     """Good events are queued. Bad ones are listed with their place and the reason."""
     # Asynchronous like its dependencies: a thread would take longer than a small request.
     try:
-        raws = read_events(body)
+        expanded = expand(body)
+        raws = parse_events(expanded)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            service(request, IdempotencyKeys).hold(principal.name, idempotency_key, expand(body))
+            service(request, IdempotencyKeys).hold(principal.name, idempotency_key, expanded)
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
