@@ -39,6 +39,7 @@ SETTINGS = {
     "POWERTOOLS_SERVICE_NAME": "rollcall",
     "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
     "REPORTING_TIMEZONE": "UTC",
+    "FIRST_DAY": "1970-01-01",
     "QUEUE_URL": "http://127.0.0.1:9/queue",
     "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
     "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",

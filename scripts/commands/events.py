@@ -16,13 +16,14 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from rollcall.core.days import parse_day
+from rollcall.core.days import Calendar, parse_day
 from rollcall.files.rows import read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import show
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import Failed, KeyText, StackName, api, output, say
 from scripts.local import sample
+from scripts.local.deploy import template
 from scripts.operate import send_file, stacks
 
 SHOWN_REJECTS = 20
@@ -94,7 +95,7 @@ def import_file(
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
         rejected = _Rejected(opened.enter_context(_rejects_file(rejects)) if rejects is not None else None)
         if dry_run:
-            taken = _survey(source, size, rejected)
+            taken = _survey(source, size, rejected, stack)
         elif via is Way.s3:
             taken = _upload(Path(file), rejected, stack, key)
         else:
@@ -164,11 +165,19 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
     return False
 
 
-def _survey(file: IO[bytes], size: int | None, rejected: _Rejected) -> int:
+def _survey(file: IO[bytes], size: int | None, rejected: _Rejected, stack: str | None) -> int:
+    try:
+        calendar = send_file.calendar_of(stacks.find(stack))
+    except stacks.NoStack:
+        if stack:
+            raise
+        # Without a stack, the file is checked against a stack with the template's defaults.
+        defaults = template()["Parameters"]
+        calendar = Calendar(defaults["ReportingTimezone"]["Default"], defaults["FirstDay"]["Default"])
     with _progress() as progress:
         task = progress.add_task("Reading", total=size)
         chunks = send_file.read_chunks(file, lambda count: progress.advance(task, count))
-        found = send_file.survey(read_rows(chunks), datetime.now(UTC), rejected.add)
+        found = send_file.survey(read_rows(chunks), datetime.now(UTC), rejected.add, calendar)
     rejected.show()
     output(show.survey(found))
     say("Nothing was sent.")

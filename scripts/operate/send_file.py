@@ -15,10 +15,11 @@ import httpx2
 
 from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.batch import cut
-from rollcall.core.days import Calendar
+from rollcall.core.days import EVER, Calendar
 from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import COLUMNS, Row
+from rollcall.intake.intake import MAX_DAYS, TOO_MANY_DAYS
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
 from scripts.operate.stacks import Stack
@@ -86,14 +87,17 @@ def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[byt
         advance(len(chunk))
 
 
-def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None]) -> Survey:
-    """Check every row as the API would. Memory grows with the number of different events and users."""
+def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None], calendar: Calendar) -> Survey:
+    """Check every row as the API of a stack with this calendar would.
+
+    Memory grows with the number of different events and users.
+    """
     found = Survey()
     seen = set()
     for row in rows:
         found.rows += 1
         try:
-            event = parse_event(row.event, now)
+            event = parse_event(row.event, now, calendar)
         except InvalidEvent as error:
             found.bad[error.code] += 1
             on_reject(Reject(row.line, error.code, error.message, row.text))
@@ -104,6 +108,11 @@ def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], Non
         found.users.add(event.user_id)
         found.days.add(event.occurred_at[:10])
     return found
+
+
+def calendar_of(stack: Stack) -> Calendar:
+    """The days of a stack, from the first one whose events it takes in."""
+    return Calendar(stack.parameters["ReportingTimezone"], stack.parameters.get("FirstDay", EVER))
 
 
 class Naming:
@@ -119,7 +128,14 @@ class Naming:
         keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all()
         sources = {each.key_id: each.source for each in keys}
         source = sources.get(key_id_of(key or "") or "")
-        return cls(source, Calendar(stack.parameters["ReportingTimezone"])) if source else None
+        return cls(source, calendar_of(stack)) if source else None
+
+    def day_of(self, raw: object) -> str | None:
+        """The day of an event that the API accepts, else None."""
+        try:
+            return self._calendar.day_of(parse_event(raw, datetime.now(UTC), self._calendar).occurred_at)
+        except InvalidEvent:
+            return None
 
     def names(self, raws: Iterable[object]) -> set[str]:
         """The ids of the batches, provided that the API accepts the same events."""
@@ -127,7 +143,7 @@ class Naming:
         events: dict[str, Event] = {}
         for raw in raws:
             try:
-                event = parse_event(raw, now)
+                event = parse_event(raw, now, self._calendar)
             except InvalidEvent:
                 continue  # the API reports it
             events.setdefault(event.event_id, event)
@@ -218,15 +234,19 @@ class HttpImport:
 
     def _windows(self, rows: Iterable[Row]) -> Iterator[_Window]:
         window, size, values = _Window([], [], []), 0, 0
+        days: set[str | None] = set()
         for row in rows:
             body = _body(row.event)
             if isinstance(body, InvalidEvent):
                 window.rejected.append(Reject(row.line, body.code, body.message, row.text))
             else:
                 more = 1 + most_values(body.decode())
-                if values + more > MAX_VALUES:
+                day = self._naming.day_of(row.event) if self._naming else None
+                if values + more > MAX_VALUES or len(days | {day}) > MAX_DAYS:
                     yield window
                     window, size, values = _Window([], [], []), 0, 0
+                    days.clear()
+                days.add(day)
                 window.rows.append(row)
                 window.bodies.append(body)
                 size += len(body) + 1
@@ -234,6 +254,7 @@ class HttpImport:
             if len(window.rows) + len(window.rejected) == self._batch_size or size >= REQUEST_BYTES:
                 yield window
                 window, size, values = _Window([], [], []), 0, 0
+                days.clear()
         if window.rows or window.rejected:
             yield window
 
@@ -255,7 +276,7 @@ class HttpImport:
             waiting = []
             for refusal in said["rejected"]:
                 position = left[refusal["index"]]
-                if refusal["code"] == "retry":
+                if refusal["code"] in ("retry", TOO_MANY_DAYS):
                     waiting.append(position)
                 else:
                     row = window.rows[position]

@@ -1,7 +1,8 @@
 """Tries a deployed stack: sends a few events through both doors, and reads the answers about them.
 
-Events are stored and counted for ever. So the events are of a day in 1970, whose numbers nobody needs, and have new
-users and ids in each run. The run compares each answer with the same answer before it, so it can use a day again.
+Events are stored and counted for ever. So the events are of a day in 1970, whose numbers nobody needs, or where the
+stack takes no events of 1970 in, of one of the first days that it does. They have new users and ids in each run. The
+run compares each answer with the same answer before it, so it can use a day again.
 """
 
 import csv
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from rollcall.files.rows import Row
 from scripts.api import Api
-from scripts.operate.send_file import HttpImport, Report, UploadImport, report_of
+from scripts.operate.send_file import HttpImport, Report, UploadImport, calendar_of, report_of
 from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
@@ -29,7 +30,7 @@ NEW_ACCOUNT_CONCURRENCY = 10
 UNRESERVED = 100
 AUTH_RESERVED = 10
 RESERVED = ("ConsumerReserved", "AuthReserved", "IngestReserved", "StatsReserved", "RetentionReserved")
-FIRST_DAY, DAYS = date(1970, 1, 1), 365
+EARLIEST, DAYS = "1970-01-01", 365
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 ANSWER_SECONDS = 30
 
@@ -63,7 +64,7 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
     tell("health: every table, queue and bucket answers")
     tell(f"concurrency: {check_concurrency(stack)}")
 
-    day = FIRST_DAY + timedelta(days=random.randrange(DAYS))  # noqa: S311 - no secret
+    day = _day(stack)
     span = {"from": day.isoformat(), "to": day.isoformat()}
     zone = ZoneInfo(api.get("/stats/dau", span)["timezone"])
     ann, bob, cid, dan, eve = _events(day, zone, 5)
@@ -88,6 +89,16 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
     except TimeoutError:
         raise Wrong(f"stats of {day}: expected {expected}, found {_answers(api, day)}") from None
     tell(f"stats: daily actives, top events and retention of {day} have what was sent, once")
+
+
+def _day(stack: Stack) -> date:
+    """One of the first `DAYS` days that the stack takes in; raises `Wrong` where there are not two such days yet."""
+    first = date.fromisoformat(max(EARLIEST, calendar_of(stack).first_day))
+    # Noon of the day after is over in every timezone.
+    count = min(DAYS, (datetime.now(UTC).date() - first).days - 2)
+    if count < 1:
+        raise Wrong(f"events: FirstDay is {first}, and the test needs two days that are over")
+    return first + timedelta(days=random.randrange(count))  # noqa: S311 - no secret
 
 
 def check_concurrency(stack: Stack) -> str:

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from itertools import islice
 from random import Random
 from types import ModuleType, SimpleNamespace
@@ -208,6 +209,31 @@ def test_an_uploaded_file_is_imported_from_its_notification(
     assert {message["MessageAttributes"]["correlation_id"]["StringValue"] for message in messages} == {
         import_id_of(KEY)
     }
+
+
+def test_a_file_may_have_any_number_of_days(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
+    days = [f"{date(2020, 1, 1) + timedelta(days=day)}" for day in range(1_000)]
+    bucket.put(file_of(*(row(number, occurred_at=f"{day}T10:00:00Z") for number, day in enumerate(days)), row(1)))
+
+    imported = importer.import_object(BUCKET, KEY)
+
+    # The last row repeats one that was taken with days of its own.
+    assert imported.rows == 1_001
+    assert imported.accepted + imported.duplicates == 1_001
+    assert imported.rejected == 0
+    batches = queue.batches()
+    assert {event.occurred_at[:10] for event in queued(batches)} == {*days}
+    assert max(len({event.occurred_at[:10] for event in batch.events}) for batch in batches) <= 400
+
+
+def test_a_row_before_the_first_day_is_rejected(bucket: Bucket, queue: Queue, importer: WholeImport) -> None:
+    importer.importer._intake = Intake(
+        BatchQueue(queue.client, queue.url, pass_over), Calendar("UTC", "2025-08-02"), lambda: NOW
+    )
+    bucket.put(file_of(row(1), row(2, occurred_at="2025-08-02T00:00:00Z")))
+
+    assert importer.import_object(BUCKET, KEY) == Imported(rows=2, accepted=1, rejected=1, duplicates=0)
+    assert [(reject["line"], reject["code"]) for reject in bucket.rejects()] == [("2", "too_old")]
 
 
 def test_every_object_of_a_notification_is_imported(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:

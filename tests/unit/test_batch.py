@@ -270,6 +270,12 @@ def test_any_bytes_are_refused_without_any_other_error(garbage: bytes) -> None:
         decode(body(garbage))
 
 
+def test_a_message_with_more_values_than_a_batch_has_is_refused_by_their_number() -> None:
+    for events in ([list(FIRST)] * 501, [[[]] * 5] * 500, [[]] * 1_000_000):
+        with pytest.raises(UndecodableBatch, match="more than 3005 values"):
+            decode(packed({**message(), "events": events}))
+
+
 def test_a_zlib_bomb_is_refused_although_it_would_be_a_batch() -> None:
     bomb = make_batch([FIRST._replace(properties=" " * (21 * 1024 * 1024))], "http", RECEIVED_AT)
     text = encode(bomb)

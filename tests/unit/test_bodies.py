@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.events import InvalidEvent, parse_event
+from rollcall.core.strict_json import MAX_VALUES
 from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, read_events
 
 MB = 1024 * 1024
@@ -239,6 +240,41 @@ def test_a_value_that_no_event_may_have_does_not_spoil_its_neighbours(body: byte
     assert good == ONE
     with pytest.raises(InvalidEvent):
         parse_event({**ONE, "event_type": "open", "occurred_at": "2025-08-01T00:00:00Z", **cast(Any, bad)}, NOW)
+
+
+@pytest.mark.parametrize("name", [1, -(2**40), 1.5, None, True, b"name"])
+def test_an_event_of_message_pack_whose_field_is_not_named_by_text_is_refused_alone(name: object) -> None:
+    for bad in ({name: 1, "event_id": "e"}, {"event_id": "e", "properties": {name: 1}}):
+        first, last = read_events(msgpack.packb([bad, ONE]))
+        assert last == ONE
+        found = first if isinstance(first, InvalidEvent) else cast(Any, first)["properties"]
+        assert isinstance(found, InvalidEvent)
+        assert (found.code, found.message) == ("invalid_field_name", "the name of a field has to be a string")
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    "body",
+    [
+        as_json([{"a": [1] * MAX_VALUES}]),
+        as_json([{"a": [{}] * MAX_VALUES}]),
+        as_ndjson([{"a": [1] * (MAX_VALUES // 10)}] * 10),
+        as_message_pack([{"a": [1] * MAX_VALUES}]),
+        as_message_pack([{"a": {str(number): 1 for number in range(MAX_VALUES)}}]),
+    ],
+    ids=["elements", "objects", "lines", "MessagePack", "fields of MessagePack"],
+)
+def test_a_body_with_too_many_values_is_refused_and_the_limit_named(
+    body: bytes, compress: Callable[[bytes], bytes]
+) -> None:
+    assert f"more than {MAX_VALUES} values" in too_large(compress(body))
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+def test_what_a_string_holds_is_no_value(encode: Encoder) -> None:
+    texts = ['{"[,' * 100 + "\\", '\\"' * 50, "[" * 1_000, ","]
+    events = [{"event_id": f"e{number}", "a": texts[number % len(texts)]} for number in range(5_000)]
+    assert read_events(encode(events)) == events
 
 
 def test_a_bomb_of_lines_is_refused_after_as_many_as_are_allowed() -> None:

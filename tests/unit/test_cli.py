@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import MagicMock
 
 import httpx2
@@ -20,8 +20,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import Row, read_rows
+from rollcall.intake.bodies import read_events
 from rollcall.stack.dynamo import Unavailable
 from scripts import show
 from scripts.api import Api, ApiError, on_this_machine
@@ -31,7 +34,7 @@ from scripts.local import deploy, sample
 from scripts.local.ministack import free_port
 from scripts.operate import dlq, send_file, stacks
 from scripts.operate.audit import CannotRepair
-from scripts.operate.send_file import HttpImport, Reject, Report, UploadImport
+from scripts.operate.send_file import HttpImport, Naming, Reject, Report, UploadImport
 from tests.support import RECEIVED_AT, pass_over
 
 DAY = "2024-05-10"
@@ -131,6 +134,27 @@ def test_a_dry_run_tells_what_a_file_holds_and_needs_no_stack(rollcall: Callable
         ("4", "invalid_occurred_at", "bad,2024-05-01,u,open,"),
         ("6", "missing_field", "b,,u,o,"),
     ]
+
+
+def test_a_dry_run_refuses_what_no_stack_takes_by_default(rollcall: Callable[..., Any], tmp_path: Path) -> None:
+    file = file_of(tmp_path, GOOD.format(1), "old,1969-12-31T23:59:59Z,u,open,\n")
+    done = rollcall("import", file, "--dry-run")
+    assert ["too_old", "1"] in [line.split() for line in done.stdout.splitlines()]
+
+
+def test_requests_of_an_import_never_hold_more_days_or_values_than_the_api_takes() -> None:
+    naming = Naming("http", Calendar("UTC"))
+    times = [f"{date(2020, 1, 1) + timedelta(days=day)}T00:00:00Z" for day in range(1_000)]
+    fixed = {"user_id": "u", "event_type": "t"}
+    rows = [Row(1, "", {"event_id": time, "occurred_at": time, **fixed}) for time in times]
+    windows = list(HttpImport(cast(Any, None), naming, 5_000)._windows(rows))
+    assert [len(window.rows) for window in windows] == [400, 400, 200]
+
+    wide = {"event_id": "e", "occurred_at": times[0], **fixed, "properties": {"a": list(range(1_000))}}
+    windows = list(HttpImport(cast(Any, None), naming, 5_000)._windows([Row(1, "", wide)] * 500))
+    bodies = [b"[" + b",".join(window.bodies) + b"]" for window in windows]
+    assert sum(len(read_events(body)) for body in bodies) == 500
+    assert max(most_values(body.decode()) for body in bodies) <= MAX_VALUES
 
 
 def test_a_file_without_a_good_row_fails(rollcall: Callable[..., Any], tmp_path: Path) -> None:

@@ -487,6 +487,15 @@ def test_properties_may_nest_a_hundred_levels() -> None:
     assert parse(properties=nested(100)).properties == '{"a":' * 100 + "{}" + "}" * 100
 
 
+@pytest.mark.parametrize("opened", ['{"a":', "["])
+def test_properties_that_nest_deeper_than_128_levels_are_refused(opened: str) -> None:
+    closed = "}" if opened != "[" else "]"
+    deepest = json.loads('{"b":' + opened * 127 + '"[{"' + closed * 127 + "}")
+    assert parse(properties=deepest).properties.count(opened[0]) == 129 - (opened == "[")
+    error = refusal(raw(properties={"c": [], "b": [deepest["b"]]}))
+    assert (error.code, error.message) == ("invalid_properties", "properties nests deeper than 128 levels")
+
+
 @settings(max_examples=50, deadline=None)
 @given(properties)
 def test_properties_are_read_back_as_they_were_sent(sent: dict[str, Any]) -> None:

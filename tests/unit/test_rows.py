@@ -288,6 +288,16 @@ def test_a_quote_that_is_left_open_does_not_swallow_the_rest_of_a_long_file() ->
     assert len(rows) > count // 2
 
 
+def test_a_row_of_over_two_megabytes_in_many_lines_is_refused_and_does_not_stop_the_file() -> None:
+    endless = '"a' + '\n","' * 600_000 + '"'
+    rows = read_lines(HEADER, FIRST_ROW, endless, LAST_ROW)
+    bad = rows[1]
+    assert (bad.line, refusal(bad).code) == (3, "line_too_long")
+    assert len(bad.text) < 3 * 1024 * 1024
+    assert events(rows[:1]) == events(read_lines(HEADER, FIRST_ROW))
+    assert rows[-1].text == LAST_ROW
+
+
 def test_a_quote_inside_a_field_that_is_not_quoted_is_a_character() -> None:
     assert events(read_lines(HEADER, FIRST_ROW.replace("login", 'log"in'), LAST_ROW)) == [
         {**FIRST, "event_type": 'log"in'},

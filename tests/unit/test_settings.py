@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "QUEUE_URL": "http://queue",
     "DEAD_LETTER_QUEUE_URL": "http://dead-letters",
     "REPORTING_TIMEZONE": "Europe/Kyiv",
+    "FIRST_DAY": "2020-02-29",
     "EVENTS_TABLE": "events",
     "STATS_TABLE": "stats",
     "USER_SHARDS": "16",
@@ -59,9 +60,9 @@ OF_ARCHIVE = ("ARCHIVE_BUCKET", "STATS_TABLE", "MEMORY_MEGABYTES")
 
 Read = Callable[[Mapping[str, str]], object]
 NEEDED: list[tuple[Read, tuple[str, ...]]] = [
-    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "UPLOAD_BUCKET", "HOT_DAYS")),
+    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "FIRST_DAY", "UPLOAD_BUCKET", "HOT_DAYS")),
     (PlanSettings.read, ("IMPORT_QUEUE_URL", "STATS_TABLE")),
-    (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "STATS_TABLE")),
+    (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "FIRST_DAY", "STATS_TABLE")),
     (
         ConsumerSettings.read,
         (
@@ -111,12 +112,14 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
 def test_the_doors_read_their_settings() -> None:
     read = IngestSettings.read(ENVIRONMENT)
     assert (read.queue_url, read.calendar.name, read.upload_bucket) == ("http://queue", "Europe/Kyiv", "uploads")
+    assert read.calendar.first_day == "2020-02-29"
 
 
 def test_the_import_functions_read_their_settings() -> None:
     assert PlanSettings.read(ENVIRONMENT) == PlanSettings("http://parts", "stats")
     read = ImportSettings.read(ENVIRONMENT)
     assert (read.queue_url, read.calendar.name, read.stats_table) == ("http://queue", "Europe/Kyiv", "stats")
+    assert read.calendar.first_day == "2020-02-29"
 
 
 def test_the_consumer_reads_its_settings() -> None:
@@ -235,6 +238,13 @@ def test_a_timezone_that_does_not_exist_is_named(read: Read, value: str) -> None
     with pytest.raises(BadSetting) as caught:
         read({**ENVIRONMENT, "REPORTING_TIMEZONE": value})
     assert str(caught.value) == f"REPORTING_TIMEZONE: {value!r} is not an IANA timezone"
+
+
+@pytest.mark.parametrize("read", [IngestSettings.read, ImportSettings.read])
+@pytest.mark.parametrize("value", ["2025-02-29", "1970-1-1", "yesterday", "0000-01-01", "2025-01-01T00:00:00Z"])
+def test_a_first_day_that_is_none_is_named(read: Read, value: str) -> None:
+    with pytest.raises(BadSetting, match=r"^FIRST_DAY "):
+        read({**ENVIRONMENT, "FIRST_DAY": value})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e3", "fast", "0.0", "1/2"])

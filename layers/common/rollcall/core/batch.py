@@ -99,7 +99,7 @@ def decode(body: str) -> Batch:
             raise UndecodableBatch("the body is cut short or expands to more than a batch may have")
         message = unpack(packed, MAX_MESSAGE_VALUES)
     except TooManyValues as error:
-        raise UndecodableBatch(f"in the message {error}") from error
+        raise UndecodableBatch(f"the message {error}") from error
     except (binascii.Error, zlib.error, BadMessagePack, ValueError) as error:
         if isinstance(error, UndecodableBatch):
             raise

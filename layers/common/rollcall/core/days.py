@@ -6,19 +6,25 @@ from zoneinfo import ZoneInfo
 
 # Longer than an event can take from a door to its counters, with its time in the dead-letter queue and one redrive.
 LONGEST_WAY_DAYS = 40
+# The first day that Python's calendar has.
+EVER = "0001-01-01"
 
 _ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Calendar:
-    """The days of one timezone. `name` is its IANA name; raises `ValueError` if there is no such timezone."""
+    """The days of one timezone, from `first_day` on.
 
-    def __init__(self, name: str) -> None:
+    `name` is the timezone's IANA name; raises `ValueError` if there is no such timezone.
+    """
+
+    def __init__(self, name: str, first_day: str = EVER) -> None:
         try:
             self._zone = ZoneInfo(name)
         except (OSError, KeyError, ValueError):
             raise ValueError(f"{name!r} is not an IANA timezone") from None
         self.name = name
+        self.first_day = first_day
         self._is_utc = name in ("UTC", "Etc/UTC")
 
     def day_of(self, occurred_at: str) -> str:
@@ -26,6 +32,11 @@ class Calendar:
         if self._is_utc:
             return occurred_at[:10]
         return datetime.fromisoformat(occurred_at).astimezone(self._zone).date().isoformat()
+
+    def has(self, occurred_at: str) -> bool:
+        """Whether the day of an event is `first_day` or a later one."""
+        # No timezone is a whole day behind UTC.
+        return occurred_at[:10] > self.first_day or self.day_of(occurred_at) >= self.first_day
 
     def today(self, now: datetime) -> str:
         """The day of `now`, an aware datetime."""

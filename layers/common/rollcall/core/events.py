@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from rollcall.core.days import Calendar
+
 MAX_EVENT_BYTES = 32 * 1024
 MAX_EVENT_ID_CHARACTERS = 128
 MAX_USER_ID_BYTES = 256
@@ -72,12 +74,12 @@ class InvalidEvent(ValueError):
         self.message = message
 
 
-def parse_event(raw: object, now: datetime) -> Event:
+def parse_event(raw: object, now: datetime, calendar: Calendar | None = None) -> Event:
     """Check one event as a client sent it and bring it into canonical form; raises `InvalidEvent`.
 
     `raw` is decoded JSON or MessagePack, or the `InvalidEvent` that a decoder put in the place of an event that it
     could not read; that one is raised. `now` is an aware datetime: an event more than `CLOCK_SKEW` after `now` is
-    refused. Unknown fields are ignored.
+    refused, and one before the first day of `calendar`. Unknown fields are ignored.
     """
     if isinstance(raw, InvalidEvent):
         raise raw
@@ -98,6 +100,8 @@ def parse_event(raw: object, now: datetime) -> Event:
         raise InvalidEvent("invalid_user_id", f"user_id is longer than {MAX_USER_ID_BYTES} bytes")
     if size > MAX_EVENT_BYTES:
         raise InvalidEvent("event_too_large", f"the event has {size} bytes, {MAX_EVENT_BYTES} are allowed")
+    if calendar is not None and not calendar.has(event.occurred_at):
+        raise InvalidEvent("too_old", f"occurred_at is before {calendar.first_day}, the first day that is taken in")
     return event
 
 

@@ -7,6 +7,8 @@ import msgpack
 from rollcall.core.events import InvalidEvent
 from rollcall.core.strict_json import TooManyValues, unrepeated
 
+MAX_DEPTH = 500
+
 # By the first byte of a value, as https://github.com/msgpack/msgpack/blob/master/spec.md has them: the bytes of values
 # of one size.
 _SIZES = dict.fromkeys((*range(128), *range(192, 196), *range(224, 256)), 1)
@@ -53,7 +55,13 @@ def _unrepeated(pairs: list[tuple[Any, Any]]) -> object:
 def _check_values(packed: bytes, most: int) -> None:
     """Count the values that objects and arrays say they have, whether or not so many follow."""
     position, waiting, values, end = 0, 1, 0, len(packed)
-    while waiting and position < end:
+    # What is still to come of each object and array around the one that is read.
+    around: list[int] = []
+    while position < end:
+        while not waiting:
+            if not around:
+                return
+            waiting = around.pop()
         first = packed[position]
         waiting -= 1
         if first in _SIZES:
@@ -71,4 +79,7 @@ def _check_values(packed: bytes, most: int) -> None:
             values += count or 1
             if values > most:
                 raise TooManyValues(most)
-            waiting += 2 * count if is_map else count
+            around.append(waiting)
+            if len(around) > MAX_DEPTH:
+                raise BadMessagePack(f"it nests deeper than {MAX_DEPTH} levels")
+            waiting = 2 * count if is_map else count

@@ -10,17 +10,17 @@ from rollcall.core.events import InvalidEvent
 MAX_VALUES = 200_000
 MAX_INTEGER_DIGITS = 4_000
 
-_STRUCTURE = b'",[{\n'
+_STRUCTURE = b'",[]{}\n'
 _OTHER_BYTES = bytes({*range(256)} - {*_STRUCTURE})
 # No string goes on after the end of a line, so a line that is not JSON hides nothing of the next one.
 _STRING = re.compile(rb'"[^"\n]*"')
 
 
 class TooManyValues(ValueError):
-    """A document holds more values than are allowed; the text says how many are."""
+    """A document holds more values than are allowed; the text says how many are, and goes on after the document."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"there are more than {most} values: fields of objects and elements of arrays")
+        super().__init__(f"has more than {most} values: fields of objects and elements of arrays")
 
 
 def parse_json(text: str, most: int = MAX_VALUES) -> Any:
@@ -38,7 +38,10 @@ def parse_json(text: str, most: int = MAX_VALUES) -> Any:
 
 
 def check_values(text: str, most: int) -> None:
-    """Raise `TooManyValues` if JSON, or lines of JSON, hold more than `most` values."""
+    """Raise `TooManyValues` if JSON, or lines of JSON, hold more than `most` values.
+
+    Raises another `ValueError` if that many values are in brackets that do not match.
+    """
     if most_values(text) > most and _count_values(text, most) > most:
         raise TooManyValues(most)
 
@@ -68,6 +71,8 @@ def _count_values(text: str, most: int) -> int:
     # Each string is a value or the name of one. Of a text with more of them, none has to be taken out.
     if structure.count(b'"') <= 4 * most:
         structure = _STRING.sub(b"", structure.replace(b'""', b""))
+        if structure.count(b"[") != structure.count(b"]") or structure.count(b"{") != structure.count(b"}"):
+            raise ValueError("its brackets do not match")
     return structure.count(b",") + structure.count(b"{") + structure.count(b"[")
 
 

@@ -24,7 +24,7 @@ from rollcall.files.task import (
     QueueUnavailable,
     Task,
 )
-from rollcall.intake.intake import Intake, Rejection
+from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection
 from rollcall.stack.keys import import_id_of
 from rollcall.stack.objects import Gone, read_object
 from rollcall.stack.telemetry import add_count
@@ -101,19 +101,24 @@ class Importer:
         batch_ids: list[str] = []
         with _writer(rejects) as write:
             for window in _windows(rows):
-                taken = self._intake.take((row.event for row in window), SOURCE, correlation_id)
-                if taken.queue_errors:
-                    raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
-                for rejection in taken.rejected:
-                    write(window[rejection.index], rejection)
-                total = FilePart(
-                    number,
-                    total.rows + len(window),
-                    total.accepted + taken.accepted,
-                    total.rejected + len(taken.rejected),
-                    total.duplicates + taken.duplicates,
-                )
-                batch_ids += [batch.batch_id for batch in taken.batches]
+                left = window
+                while left:
+                    taken = self._intake.take((row.event for row in left), SOURCE, correlation_id)
+                    if taken.queue_errors:
+                        raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
+                    of_later_days = [one for one in taken.rejected if one.code == TOO_MANY_DAYS]
+                    rejected = [one for one in taken.rejected if one.code != TOO_MANY_DAYS]
+                    for rejection in rejected:
+                        write(left[rejection.index], rejection)
+                    total = FilePart(
+                        number,
+                        total.rows + len(left) - len(of_later_days),
+                        total.accepted + taken.accepted,
+                        total.rejected + len(rejected),
+                        total.duplicates + taken.duplicates,
+                    )
+                    batch_ids += [batch.batch_id for batch in taken.batches]
+                    left = [left[one.index] for one in of_later_days]
         return total, batch_ids
 
     def _finish(self, task: Task, progress: Progress) -> None:

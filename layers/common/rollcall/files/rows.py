@@ -171,7 +171,7 @@ def _from_fields(header: Sequence[str], fields: list[str]) -> object:
     event: dict[str, object] = {name: values.get(name) for name in COLUMNS}
     properties = next((values[name] for name in PROPERTIES_COLUMNS if name in values), None)
     if properties is not None:
-        event["properties"] = _parsed(properties, "invalid_properties", "properties is")
+        event["properties"] = _parsed(properties, "invalid_properties", "properties")
         if isinstance(event["properties"], InvalidEvent):
             return event["properties"]
     return event
@@ -181,9 +181,9 @@ def _parsed(text: str, code: str, what: str) -> object:
     try:
         return parse_json(text, MAX_ROW_VALUES)
     except TooManyValues as error:
-        return InvalidEvent("event_too_large", f"in the row {error}")
+        return InvalidEvent("event_too_large", f"{what} {error}")
     except ValueError as error:
-        return InvalidEvent(code, f"{what} not valid JSON: {error}")
+        return InvalidEvent(code, f"{what} is not valid JSON: {error}")
 
 
 def _json_lines(lines: "_Lines") -> Iterator[list[str]]:
@@ -198,7 +198,7 @@ def _json_lines(lines: "_Lines") -> Iterator[list[str]]:
 def _json_rows(lines: "_Lines") -> Iterator[Row]:
     for (line,) in _json_lines(lines):
         if line.strip():
-            yield lines.row(_parsed(line, "invalid_json", "the line is"))
+            yield lines.row(_parsed(line, "invalid_json", "the line"))
 
 
 class _Lines(Iterator[str]):

@@ -76,7 +76,7 @@ def _events(body: bytes) -> list[object]:
             # An event with text that JSON does not have is refused alone. It must not fail the other events.
             document = unpack(body, MAX_VALUES, unicode_errors="surrogateescape")
         except TooManyValues as error:
-            raise BodyTooLarge(f"in the body {error}") from None
+            raise _too_many(error) from None
         except BadMessagePack as error:
             raise UnreadableBody("invalid_msgpack", f"the body is not valid MessagePack: {error}") from None
         return _listed(document)
@@ -87,7 +87,9 @@ def _events(body: bytes) -> list[object]:
     try:
         check_values(text, MAX_VALUES)
     except TooManyValues as error:
-        raise BodyTooLarge(f"in the body {error}") from None
+        raise _too_many(error) from None
+    except ValueError as error:
+        raise UnreadableBody("invalid_json", f"the body is not valid JSON: {error}") from None
     try:
         return _listed(parse_json(text))
     except UnreadableBody:
@@ -99,6 +101,10 @@ def _events(body: bytes) -> list[object]:
     if any(not isinstance(line, InvalidEvent) for line in lines):
         return lines
     raise UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
+
+
+def _too_many(error: TooManyValues) -> BodyTooLarge:
+    return BodyTooLarge(f"the body {error}; {MAX_REQUEST_EVENTS} events are allowed")
 
 
 def _lines(text: str) -> list[object]:

@@ -11,6 +11,8 @@ from rollcall.core.events import Event, InvalidEvent, parse_event
 from rollcall.stack.queues import BatchQueue
 
 SHOWN_ID_CHARACTERS = 64
+MAX_DAYS = 400
+TOO_MANY_DAYS = "too_many_days"
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +49,11 @@ class Taken(NamedTuple):
 
 
 class Intake:
-    """The way from the doors to the queue. `now` gives an aware datetime; events too far after it are rejected."""
+    """The way from the doors to the queue.
+
+    Events before the first day of `calendar` are rejected, and events too far after `now`, which gives an aware
+    datetime.
+    """
 
     def __init__(
         self, queue: BatchQueue, calendar: Calendar, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -60,24 +66,32 @@ class Intake:
         """Check events as clients sent them, and queue the good ones.
 
         Bad events, and events that the queue does not take, are in `rejected`; they raise nothing. The code of an event
-        that the queue did not take is `retry`.
+        that the queue did not take is `retry`. Of events of more than `MAX_DAYS` days, those of the first days to come
+        are taken, and the code of the others is `TOO_MANY_DAYS`: another call takes them.
         """
         now = self._now()
         positions: dict[str, int] = {}
+        days: set[str] = set()
         events: list[Event] = []
         rejected: list[Rejection] = []
         duplicates = 0
         for index, raw in enumerate(raws):
             try:
-                event = parse_event(raw, now)
+                event = parse_event(raw, now, self._calendar)
             except InvalidEvent as error:
                 rejected.append(Rejection(index, _readable_id(raw), error.code, error.message))
                 continue
             if event.event_id in positions:
                 duplicates += 1
-            else:
-                positions[event.event_id] = index
-                events.append(event)
+                continue
+            day = self._calendar.day_of(event.occurred_at)
+            if day not in days and len(days) == MAX_DAYS:
+                message = f"the events before it have {MAX_DAYS} different days; send it in another request"
+                rejected.append(Rejection(index, _readable_id(raw), TOO_MANY_DAYS, message))
+                continue
+            days.add(day)
+            positions[event.event_id] = index
+            events.append(event)
 
         # A batch with fewer days updates fewer counter items.
         events.sort(key=lambda event: self._calendar.day_of(event.occurred_at))

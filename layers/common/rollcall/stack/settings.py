@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rollcall.core.days import LONGEST_WAY_DAYS, Calendar
+from rollcall.core.days import EVER, LONGEST_WAY_DAYS, Calendar, parse_day
 from rollcall.core.limits import Limit
 from rollcall.stack.keys import Tables
 
@@ -28,7 +28,7 @@ class IngestSettings:
         """Raises `BadSetting`."""
         return cls(
             queue_url=_text(environment, "QUEUE_URL"),
-            calendar=_calendar(environment),
+            calendar=_calendar(environment, first_day=True),
             upload_bucket=_text(environment, "UPLOAD_BUCKET"),
             hot_days=_hot_days(environment),
         )
@@ -62,7 +62,7 @@ class ImportSettings:
         """Raises `BadSetting`."""
         return cls(
             queue_url=_text(environment, "QUEUE_URL"),
-            calendar=_calendar(environment),
+            calendar=_calendar(environment, first_day=True),
             stats_table=_text(environment, "STATS_TABLE"),
         )
 
@@ -315,9 +315,16 @@ def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     return origins
 
 
-def _calendar(environment: Mapping[str, str]) -> Calendar:
+def _calendar(environment: Mapping[str, str], *, first_day: bool = False) -> Calendar:
+    """The days of the stack; with `first_day`, from the day on from which events are taken in."""
+    name = _text(environment, "REPORTING_TIMEZONE")
+    first = _text(environment, "FIRST_DAY") if first_day else EVER
     try:
-        return Calendar(_text(environment, "REPORTING_TIMEZONE"))
+        parse_day(first)
+    except ValueError as error:
+        raise BadSetting(f"FIRST_DAY {error}") from None
+    try:
+        return Calendar(name, first)
     except ValueError as error:
         raise BadSetting(f"REPORTING_TIMEZONE: {error}") from None
 

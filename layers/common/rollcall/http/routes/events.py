@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from rollcall.access.gate import Gate, Principal
 from rollcall.core.events import MAX_EVENT_BYTES
+from rollcall.core.strict_json import MAX_VALUES
 from rollcall.counting.receipts import Outcome, Receipts
 from rollcall.http.json_bodies import body_bytes
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
@@ -26,7 +27,7 @@ from rollcall.intake.bodies import (
     parse_events,
 )
 from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused, IdempotencyKeys
-from rollcall.intake.intake import Intake, Taken
+from rollcall.intake.intake import MAX_DAYS, Intake, Taken
 from rollcall.stack.dynamo import Unavailable
 from rollcall.stack.settings import IngestSettings
 from rollcall.stack.telemetry import add_count
@@ -134,9 +135,10 @@ async def _wait_seconds(
     description=(
         f"Up to {MAX_REQUEST_EVENTS:,} events as a JSON array, as an object with `events`, as NDJSON or as "
         "MessagePack, plain or gzip, told apart by their bytes. "
-        f"At most {MAX_SENT_BYTES // 1024**2} MB sent, 8 MB expanded, "
-        f"{MAX_EVENT_BYTES // 1024} KB an event. Good events are accepted, bad ones listed with their place and "
-        "reason. Sending the same events again counts nothing twice."
+        f"At most {MAX_SENT_BYTES // 1024**2} MB sent, 8 MB expanded, {MAX_VALUES:,} fields and elements, "
+        f"{MAX_EVENT_BYTES // 1024} KB an event, events of {MAX_DAYS} days. "
+        "Good events are accepted, bad ones listed with their place and reason. "
+        "Sending the same events again counts nothing twice."
     ),
 )
 async def post_events(

@@ -1,0 +1,73 @@
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+
+from rollcall.core.days import Calendar
+from rollcall.intake.intake import MAX_DAYS, Intake
+from rollcall.stack.queues import BatchQueue
+
+NOW = datetime(2025, 9, 1, tzinfo=UTC)
+
+
+class Queue:
+    """Takes everything."""
+
+    def send(self, _bodies: object, _correlation_id: str) -> dict[int, str]:
+        return {}
+
+
+def intake(calendar: Calendar) -> Intake:
+    return Intake(cast(BatchQueue, Queue()), calendar, lambda: NOW)
+
+
+def event(number: int, occurred_at: str) -> dict[str, Any]:
+    return {"event_id": f"e{number}", "occurred_at": occurred_at, "user_id": "u", "event_type": "t"}
+
+
+def on(number: int, day: int) -> dict[str, Any]:
+    return event(number, f"{date(2020, 1, 1) + timedelta(days=day)}T12:00:00Z")
+
+
+def test_an_event_before_the_first_day_is_refused_alone() -> None:
+    raws = [event(1, "2024-12-31T23:59:59Z"), event(2, "2025-01-01T00:00:00Z"), event(3, "0001-01-03T00:00:00Z")]
+
+    taken = intake(Calendar("UTC", "2025-01-01")).take(raws, "http", "-")
+
+    assert [one.event_id for batch in taken.batches for one in batch.events] == ["e2"]
+    assert [(one.index, one.event_id, one.code) for one in taken.rejected] == [
+        (0, "e1", "too_old"),
+        (2, "e3", "too_old"),
+    ]
+    assert "occurred_at" in taken.rejected[0].message
+    assert "2025-01-01" in taken.rejected[0].message
+
+
+def test_the_first_day_begins_in_the_timezone_of_the_stack() -> None:
+    for zone, first in (("Pacific/Kiritimati", "2024-12-31T10:00:00Z"), ("Pacific/Pago_Pago", "2025-01-01T11:00:00Z")):
+        before = (datetime.fromisoformat(first) - timedelta(seconds=1)).isoformat()
+        taken = intake(Calendar(zone, "2025-01-01")).take([event(1, before), event(2, first)], "http", "-")
+        assert [one.index for one in taken.rejected] == [0]
+        assert taken.accepted == 1
+
+
+def test_events_of_400_days_are_taken_at_once_and_those_of_further_days_are_listed() -> None:
+    raws = [on(day, day) for day in range(MAX_DAYS + 3)]
+    # Neither another event of a day that is taken nor a repeat is too many.
+    raws += [on(1_000, 7), on(3, 3)]
+
+    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+
+    assert (taken.accepted, taken.duplicates) == (MAX_DAYS + 1, 1)
+    assert [(one.index, one.code) for one in taken.rejected] == [
+        (MAX_DAYS + extra, "too_many_days") for extra in range(3)
+    ]
+    assert "400" in taken.rejected[0].message
+
+
+def test_events_that_were_of_too_many_days_are_taken_when_they_come_again() -> None:
+    raws = [on(day, day) for day in range(MAX_DAYS + 3)]
+    door = intake(Calendar("UTC"))
+
+    rejected = door.take(raws, "http", "-").rejected
+
+    again = door.take([raws[one.index] for one in rejected], "http", "-")
+    assert (again.accepted, again.rejected) == (3, [])
