@@ -40,6 +40,7 @@ SETTINGS = {
     "POWERTOOLS_METRICS_NAMESPACE": "Rollcall",
     "REPORTING_TIMEZONE": "UTC",
     "FIRST_DAY": "1970-01-01",
+    "NAMED_TYPES": "10000",
     "QUEUE_URL": "http://127.0.0.1:9/queue",
     "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
     "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",

@@ -15,7 +15,14 @@ from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.settings import AccessSettings, AskSettings, DocsSettings, HealthSettings, StatsSettings
+from rollcall.stack.settings import (
+    AccessSettings,
+    AskSettings,
+    DocsSettings,
+    HealthSettings,
+    StatsSettings,
+    TopEventsSettings,
+)
 from rollcall.stack.telemetry import make_logger
 
 logger = make_logger(os.environ)
@@ -24,7 +31,8 @@ who_may = AccessSettings.read(os.environ)
 watched = HealthSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 sqs, cloudwatch = clients.later(clients.sqs), clients.later(clients.cloudwatch)
-counters = Counters(dynamo, settings.tables, settings.calendar)
+named_types = TopEventsSettings.read(os.environ).named_types
+counters = Counters(dynamo, settings.tables, settings.calendar, named_types=named_types)
 api_keys = ApiKeys(dynamo, who_may.table)
 app = create_app(
     stats.router,

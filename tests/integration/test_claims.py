@@ -16,7 +16,7 @@ from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.retention import Retention
-from rollcall.questions.top_events import TopEvents
+from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import Tables, counts_key, shard_of
 from rollcall.stack.layout import hold_layout
@@ -217,6 +217,10 @@ def test_a_wide_vocabulary_overflows_into_items_of_its_own(stack: Stack) -> None
     biggest = max(len(item) for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("counts#"))
     assert biggest <= counters.INLINE_TYPES + len(("pk", "sk", "dau", "overflow", "@test", "processing_ms"))
     assert len(TopEvents("2025-08-01", "2025-08-01", 5_000).from_counters(stack.counters)) == 2_400
+    few = Counters(stack.dynamo, stack.tables, UTC, named_types=100)
+    answer = TopEvents("2025-08-01", "2025-08-01", 5_000).from_counters(few)
+    assert {row.events for row in answer[:-1]} == {1}
+    assert answer[-1] == EventCount("$other", 2_401 - len(answer))
     stack.check()
 
 

@@ -51,12 +51,12 @@ class Queue:
         return {}
 
 
-def assert_bounded(work: Callable[[], object]) -> None:
+def assert_bounded(work: Callable[[], object], seconds: float = SECONDS) -> None:
     for left in reversed(range(TRIES)):
         began = time.process_time()
         work()
         took = time.process_time() - began
-        if took < SECONDS:
+        if took < seconds:
             break
         assert left, f"{took:.1f} s"
     tracemalloc.start()
@@ -224,7 +224,7 @@ MESSAGES: dict[str, Callable[[], str]] = {
     "events of empty texts": lambda: message(
         msgpack.packb({"version": 1, "batch": "b", "source": "s", "received_at": "r", "events": [[""] * 5] * 1_000_000})
     ),
-    "zeros": lambda: message(bytes(500 * 1024 * 1024)),
+    "zeros": lambda: message(bytes(100 * 1024 * 1024)),
 }
 
 
@@ -313,15 +313,16 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("make", ROWS.values(), ids=ROWS.keys())
-def test_8_mb_of_any_file_take_bounded_time_and_memory(make: Callable[[], bytes]) -> None:
+def test_any_file_takes_a_second_for_each_mb_and_bounded_memory(make: Callable[[], bytes]) -> None:
     data = make()
+    seconds = max(SECONDS, len(data) / 1024**2)
 
     def take_in() -> None:
         for window in importer._windows(read_rows(chunks(data))):
             intake().take((row.event for row in window), "import", "-")
 
-    assert_bounded(take_in)
-    assert_bounded(lambda: sum(1 for _ in cut_file(chunks(data), 8 * 1024 * 1024)))
+    assert_bounded(take_in, seconds)
+    assert_bounded(lambda: sum(1 for _ in cut_file(chunks(data), 8 * 1024 * 1024)), seconds)
 
 
 @pytest.mark.parametrize("unit", ["[]", "{}", '{"a":1,"a":2}', '""', "7" * 4_000, '"\\ud83d"', "0.1"])

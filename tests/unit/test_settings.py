@@ -18,6 +18,7 @@ from rollcall.stack.settings import (
     PlanSettings,
     SegmentsSettings,
     StatsSettings,
+    TopEventsSettings,
 )
 
 ENVIRONMENT = {
@@ -25,6 +26,7 @@ ENVIRONMENT = {
     "DEAD_LETTER_QUEUE_URL": "http://dead-letters",
     "REPORTING_TIMEZONE": "Europe/Kyiv",
     "FIRST_DAY": "2020-02-29",
+    "NAMED_TYPES": "10000",
     "EVENTS_TABLE": "events",
     "STATS_TABLE": "stats",
     "USER_SHARDS": "16",
@@ -79,6 +81,7 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
     (SegmentsSettings.read, (*OF_ARCHIVE, "STORAGE_MEGABYTES")),
     (AskSettings.read, ("ARCHIVE", "SEGMENTS_FUNCTION")),
     (StatsSettings.read, (*OF_TABLES, "REPORTING_TIMEZONE")),
+    (TopEventsSettings.read, ("NAMED_TYPES",)),
     (
         HealthSettings.read,
         (

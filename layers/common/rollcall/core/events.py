@@ -15,6 +15,8 @@ MAX_EVENT_ID_CHARACTERS = 128
 MAX_USER_ID_BYTES = 256
 MAX_EVENT_TYPE_CHARACTERS = 128
 MAX_DEPTH = 128
+# What answers call the types that they do not count by name. No event has it as its type.
+OTHER_TYPES = "$other"
 CLOCK_SKEW = timedelta(minutes=5)
 # In some timezones, times outside of these fall before the year 1 or after the year 9999.
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
@@ -204,6 +206,8 @@ def _event_type(value: str) -> str:
             "invalid_event_type",
             f"event_type has {len(value)} characters, 1 to {MAX_EVENT_TYPE_CHARACTERS} are allowed",
         )
+    if value == OTHER_TYPES:
+        raise InvalidEvent("invalid_event_type", f"event_type {OTHER_TYPES} is what answers call all other types")
     return value
 
 

@@ -5,7 +5,8 @@ event types, never on the number of events.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 from rollcall.core.days import Calendar
 from rollcall.questions.day_users import DayUsers
@@ -14,16 +15,38 @@ from rollcall.stack.keys import PROCESSING, Tables, counted_source, counts_key, 
 from rollcall.stack.layout import check_layout
 
 READERS = 16
+NAMED_TYPES = 10_000
+
+Place = tuple[str, int]
+"""A day and a counter shard."""
+
+
+class Overflow(NamedTuple):
+    """Types that found no room in the counter item of a place, with their numbers, in the order of their names."""
+
+    place: Place
+    counts: dict[str, int]
+    whole: bool
+    """Whether there are no further ones."""
 
 
 class Counters:
     """The stats table, for any number of threads.
 
     The table has to be laid out as `tables` and `calendar` say; every method raises `BadSetting` where it is not.
-    `day_users` reads the users of a day, by default without keeping any.
+    `day_users` reads the users of a day, by default without keeping any. Of the event types that found no room in the
+    counter items of their days, a question reads `named_types` counters.
     """
 
-    def __init__(self, dynamo: Dynamo, tables: Tables, calendar: Calendar, day_users: DayUsers | None = None) -> None:
+    def __init__(
+        self,
+        dynamo: Dynamo,
+        tables: Tables,
+        calendar: Calendar,
+        day_users: DayUsers | None = None,
+        named_types: int = NAMED_TYPES,
+    ) -> None:
+        self.named_types = named_types
         self._dynamo = dynamo
         self._tables = tables
         self._calendar = calendar
@@ -44,22 +67,39 @@ class Counters:
         days = {":first": {"S": first}, ":last": {"S": last}}
         return self._shards("pk = :counts AND sk BETWEEN :first AND :last", days, ConsistentRead=True, **projection)
 
-    def overflow(self, days: Iterable[tuple[str, int]]) -> Iterator[Item]:
-        """The items of the event types that found no room in the counter items of some days and shards.
+    def overflow(self, places: Sequence[Place], most: int) -> list[Overflow]:
+        """Of each day and shard, the first `most` event types that found no room in its counter item.
 
-        Strongly consistent: a read unit for each 4 KB of a day's items in a shard.
+        Strongly consistent: a read unit for each 4 KB of the items that are read.
         """
         self._check_layout()
 
-        def read(day_and_shard: tuple[str, int]) -> list[Item]:
-            return self._query(
+        def read(place: Place) -> Overflow:
+            pages = self._dynamo.query(
+                TableName=self._tables.stats,
                 KeyConditionExpression="pk = :types",
-                ExpressionAttributeValues={":types": {"S": overflow_key(*day_and_shard)}},
+                ExpressionAttributeValues={":types": {"S": overflow_key(*place)}},
                 ConsistentRead=True,
+                Limit=most + 1,
             )
+            items = list(islice(chain.from_iterable(pages), most + 1))
+            counts = {item["sk"]["S"]: int(item["count"]["N"]) for item in items[:most]}
+            return Overflow(place, counts, whole=len(items) <= most)
 
-        for items in self._readers.map(read, days):
-            yield from items
+        return list(self._readers.map(read, places))
+
+    def overflow_of(self, wanted: Iterable[tuple[Place, str]]) -> Counter[str]:
+        """The numbers of event types in the overflow of a day and shard each, added up by type.
+
+        Strongly consistent: a read unit for each of them.
+        """
+        keys: list[Item] = [
+            {"pk": {"S": overflow_key(*place)}, "sk": {"S": event_type}} for place, event_type in wanted
+        ]
+        found: Counter[str] = Counter()
+        for item in self._dynamo.get(self._tables.stats, keys, ["sk", "count"], consistent=True):
+            found[item["sk"]["S"]] += int(item["count"]["N"])
+        return found
 
     def new_users(self, day: str) -> set[str]:
         """The users first seen on a day, from an index that is eventually consistent."""

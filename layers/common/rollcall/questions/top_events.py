@@ -2,12 +2,14 @@
 
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rollcall.questions.from_counters import Counters
+from rollcall.core.events import OTHER_TYPES
+from rollcall.questions.from_counters import Counters, Overflow, Place
 from rollcall.questions.question import AsOf, Question
-from rollcall.stack.keys import OVERFLOW, counted_type
+from rollcall.stack.keys import OVERFLOW, counted_source, counted_type
 
 if TYPE_CHECKING:
     from rollcall.questions.from_archive import ArchivedEvents
@@ -24,7 +26,8 @@ class EventCount(NamedTuple):
 class TopEvents(Question[list[EventCount]]):
     """The `limit` event types with the most events from day `first` to day `last`, both inclusive.
 
-    The most frequent type comes first. Types with as many events come in the order of their names.
+    The most frequent type comes first. Types with as many events come in the order of their names. From the counters,
+    the types beyond a stack's `NamedTypes` come last, together, as `OTHER_TYPES`.
     """
 
     name = "top_events"
@@ -34,20 +37,32 @@ class TopEvents(Question[list[EventCount]]):
     limit: int
 
     def from_counters(self, counters: Counters) -> list[EventCount]:
-        """Reads what daily actives read, and one item for each event type that found no room in its day's item."""
+        """Reads what daily actives read, and up to `named_types` counters of the types that found no room there.
+
+        Every number is exact. Where there are more types, those whose counters were not all read come last, together,
+        as `OTHER_TYPES`.
+        """
         counts: Counter[str] = Counter()
-        overflowed: list[tuple[str, int]] = []
+        events = 0
+        overflowed: list[Place] = []
         for item in counters.of_days(self.first, self.last):
             for attribute, value in item.items():
                 event_type = counted_type(attribute)
                 if event_type is not None:
                     counts[event_type] += int(value["N"])
+                elif counted_source(attribute) is not None:
+                    events += int(value["N"])
             if OVERFLOW in item:
                 overflowed.append((item["sk"]["S"], int(item["pk"]["S"].rpartition("#")[2])))
-        for item in counters.overflow(overflowed):
-            counts[item["sk"]["S"]] += int(item["count"]["N"])
+        others = 0
+        if overflowed:
+            found = counters.overflow(overflowed, max(1, counters.named_types // len(overflowed)))
+            counts = _exact(counters, counts, found)
+            if not all(one.whole for one in found):
+                # Consumers may have counted some events since the days' items were read.
+                others = max(0, events - counts.total())
         ranked = heapq.nsmallest(self.limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
-        return [EventCount(*entry) for entry in ranked]
+        return [EventCount(*entry) for entry in ranked] + ([EventCount(OTHER_TYPES, others)] if others else [])
 
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[list[EventCount]]:
         """Reads the files of the days."""
@@ -64,3 +79,34 @@ class TopEvents(Question[list[EventCount]]):
     def decode(answer: Any) -> list[EventCount]:
         """The answer from its JSON."""
         return [EventCount(*entry) for entry in answer]
+
+
+def _exact(counters: Counters, inline: Counter[str], found: Sequence[Overflow]) -> Counter[str]:
+    """The types of which every counter is read, with their numbers. `inline` has what the days' own items say.
+
+    The types of an overflow are read in the order of their names, so that all of those up to the first name at which
+    any reading stopped are read. Of the further ones, the most frequent as far as they are known are looked up where
+    they may be.
+    """
+    counts = inline.copy()
+    for overflow in found:
+        counts.update(overflow.counts)
+    ends = [(overflow.place, max(overflow.counts)) for overflow in found if not overflow.whole]
+    if not ends:
+        return counts
+    read_to = min(end for _, end in ends)
+    exact = Counter({event_type: count for event_type, count in counts.items() if event_type <= read_to})
+    further = heapq.nsmallest(
+        counters.named_types // len(ends),
+        ((event_type, count) for event_type, count in counts.items() if event_type > read_to),
+        key=lambda entry: (-entry[1], entry[0]),
+    )
+    exact.update(dict(further))
+    exact.update(
+        counters.overflow_of(
+            (place, event_type) for event_type, _ in further for place, end in ends if event_type > end
+        )
+    )
+    # A type of this name was stored before there was another meaning to it.
+    exact.pop(OTHER_TYPES, None)
+    return exact

@@ -113,6 +113,19 @@ class StatsSettings:
 
 
 @dataclass(frozen=True)
+class TopEventsSettings:
+    """Settings of top events."""
+
+    named_types: int
+    """Counters of event types to read for an answer, beyond those in the days' own items."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "TopEventsSettings":
+        """Raises `BadSetting`."""
+        return cls(_integer(environment, "NAMED_TYPES", least=1))
+
+
+@dataclass(frozen=True)
 class RetentionSettings:
     """Settings of the retention function, which keeps the users of large days in a bucket."""
 
