@@ -11,7 +11,6 @@ a tier only after the objects of the one before are fetched, meets every row.
 """
 
 import hashlib
-import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

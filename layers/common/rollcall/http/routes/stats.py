@@ -54,14 +54,14 @@ class DauAnswer(_Answer):
 
 
 class TypeCount(BaseModel):
-    """Events of a type."""
+    """Events of a type, or of all types that are not named, as `$other`."""
 
     event_type: str
     count: int
 
 
 class TopEventsAnswer(_Answer):
-    """The most frequent event types."""
+    """The most frequent event types. Where there are very many, the last row is `$other`, beyond `limit`."""
 
     limit: int
     data: list[TypeCount]
@@ -91,7 +91,9 @@ def top_events(
     segment: Segment,
     limit: Annotated[int, Query(ge=1, le=1000, description="Event types to list")] = 10,
 ) -> TopEventsAnswer:
-    """The event types with the most events in the range. Types with as many events are in alphabetical order."""
+    """The event types with the most events in the range. Types with as many events are in alphabetical order. Where
+    there are more types than the stack's parameter NamedTypes lets an answer name, the last row has the events of all
+    others, as `$other`."""
     as_of, counts = _ask(request, caller, TopEvents(*days, limit), segment)
     return TopEventsAnswer(
         first=days.first,
