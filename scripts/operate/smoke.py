@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from rollcall.files.rows import Row
 from scripts.api import Api
-from scripts.operate.send_file import HttpImport, Report, UploadImport, calendar_of, report_of
+from scripts.operate.send_file import HttpImport, Report, UploadImport, report_of
 from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
@@ -93,7 +93,7 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
 
 def _day(stack: Stack) -> date:
     """One of the first `DAYS` days that the stack takes in; raises `Wrong` where there are not two such days yet."""
-    first = date.fromisoformat(max(EARLIEST, calendar_of(stack).first_day))
+    first = date.fromisoformat(max(EARLIEST, stack.parameters.get("FirstDay", EARLIEST)))
     # Noon of the day after is over in every timezone.
     count = min(DAYS, (datetime.now(UTC).date() - first).days - 2)
     if count < 1:
