@@ -271,7 +271,8 @@ def test_any_bytes_are_refused_without_any_other_error(garbage: bytes) -> None:
 
 
 def test_a_message_with_more_values_than_a_batch_has_is_refused_by_their_number() -> None:
-    for events in ([list(FIRST)] * 501, [[[]] * 5] * 500, [[]] * 1_000_000):
+    too_many: list[list[object]] = [[list(FIRST)] * 501, [[[[]] * 2] * 5] * 500, [[]] * 1_000_000]
+    for events in too_many:
         with pytest.raises(UndecodableBatch, match="more than 3005 values"):
             decode(packed({**message(), "events": events}))
 

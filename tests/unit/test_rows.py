@@ -289,7 +289,7 @@ def test_a_quote_that_is_left_open_does_not_swallow_the_rest_of_a_long_file() ->
 
 
 def test_a_row_of_over_two_megabytes_in_many_lines_is_refused_and_does_not_stop_the_file() -> None:
-    endless = '"a' + '\n","' * 600_000 + '"'
+    endless = '"a' + '\n","' * 600_000
     rows = read_lines(HEADER, FIRST_ROW, endless, LAST_ROW)
     bad = rows[1]
     assert (bad.line, refusal(bad).code) == (3, "line_too_long")
