@@ -16,7 +16,7 @@ from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
 from scripts.bench.load import FIRST_MOMENT, made_raws
 from scripts.local import deploy
-from scripts.local.ministack import MiniStack
+from scripts.local.ministack import MiniStack, api_url
 from scripts.waiting import poll
 
 SENDERS = 4
@@ -57,7 +57,7 @@ def pipeline(stack: MiniStack, events: int, users: int, days: int, batch_size: i
     )
     raws = made_raws(events, users, days)
     requests, lock = iter(lambda: list(islice(raws, batch_size)), []), threading.Lock()
-    url = stack.api_url(outputs)
+    url = api_url(stack.endpoint, outputs)
     started = time.perf_counter()
     with ThreadPoolExecutor(SENDERS) as senders:
         list(senders.map(lambda _: _send(url, key, requests, lock), range(SENDERS)))

@@ -24,6 +24,8 @@ from scripts.paths import ROOT
 REGION = "us-east-1"
 # For MiniStack, which checks no signatures.
 CREDENTIAL = "test"
+# The stack whose API is at /v1.
+LOCAL_STACK = "rollcall"
 START_SECONDS = 60
 STOP_SECONDS = 60
 PORTS = range(20_000, 30_000)
@@ -71,8 +73,13 @@ def local_client(port: int) -> Callable[[str], Any]:
 
 
 def api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
-    """The base URL of a stack's API behind an endpoint, in the form that LocalStack and MiniStack share."""
+    """The base URL of any stack's API behind an endpoint, in the form that LocalStack and MiniStack share."""
     return f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/v1"
+
+
+def local_api_url(port: int) -> str:
+    """The base URL of the API of the stack `LOCAL_STACK` in the MiniStack on a port: as on AWS, below the stage."""
+    return f"http://127.0.0.1:{port}/v1"
 
 
 class MiniStackError(RuntimeError):
@@ -115,9 +122,10 @@ class MiniStack:
         """A boto3 client of this MiniStack, whatever the environment says."""
         return local_client(self.port)(service)
 
-    def api_url(self, outputs: Mapping[str, str]) -> str:
-        """The base URL of a stack's API."""
-        return api_url(self.endpoint, outputs)
+    @property
+    def api_url(self) -> str:
+        """The base URL of the API of the stack `LOCAL_STACK`, the same before it is deployed and after each start."""
+        return local_api_url(self.port)
 
     def start(self) -> None:
         """Start MiniStack and wait until it answers; raises `MiniStackError`."""
@@ -203,14 +211,19 @@ class MiniStack:
 def run() -> None:
     """The child process: runs MiniStack until a signal stops it or the parent ends."""
     # Imported here, because it takes half a second and only the child needs it.
-    from ministack.app import main
+    import ministack.app
+
+    from scripts.local.front import front
+
+    # Its `main` serves what is there under this name.
+    ministack.app.app = front(ministack.app.app, int(os.environ["GATEWAY_PORT"]), LOCAL_STACK)
 
     def leave_with_the_parent() -> None:
         sys.stdin.buffer.read()
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=leave_with_the_parent, daemon=True).start()
-    main()
+    ministack.app.main()
 
 
 if __name__ == "__main__":

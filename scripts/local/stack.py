@@ -25,7 +25,7 @@ from rollcall.stack.dynamo import Dynamo
 from scripts import show
 from scripts.api import Api
 from scripts.local import deploy, sample
-from scripts.local.ministack import STOP_SECONDS, MiniStack, listens
+from scripts.local.ministack import LOCAL_STACK, STOP_SECONDS, MiniStack, listens
 from scripts.local.watch import LOOK_SECONDS, Watch
 from scripts.operate import stacks
 from scripts.operate.archive import consumer_of
@@ -170,7 +170,7 @@ class LocalStack:
     """A deployed local stack: fills it, and prints answers and hints for the user."""
 
     def __init__(self, stack: MiniStack, outputs: Mapping[str, str], console: Console) -> None:
-        self.url = stack.api_url(outputs)
+        self.url = stack.api_url
         self._stack = stack
         self._outputs = outputs
         self._console = console
@@ -272,7 +272,7 @@ class LocalStack:
 
     def watch(self) -> Watch:
         """What tells of the events that are counted from now on."""
-        settings, _ = consumer_of(stacks.Stack(stacks.LOCAL_STACK, self._stack.client, self._outputs, {}))
+        settings, _ = consumer_of(stacks.Stack(LOCAL_STACK, self._stack.client, self._outputs, {}))
         counters = Counters(Dynamo(self._stack.client("dynamodb")), settings.tables, settings.calendar)
 
         def tell(text: str) -> None:
@@ -358,6 +358,6 @@ def _refuse_taken_port(port: int) -> None:
 
 def _deploy(stack: MiniStack) -> dict[str, str]:
     try:
-        return deploy.deploy(stack.client, stacks.LOCAL_STACK, {})
+        return deploy.deploy(stack.client, LOCAL_STACK, {})
     except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error

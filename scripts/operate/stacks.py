@@ -10,10 +10,9 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.local import deploy
-from scripts.local.ministack import api_url, listens, local_client
+from scripts.local.ministack import LOCAL_STACK, api_url, listens, local_api_url, local_client
 from scripts.paths import ROOT
 
-LOCAL_STACK = "rollcall"
 DEFAULT_PORT = "4566"
 KEY_FILE = "key"
 
@@ -30,6 +29,8 @@ class Stack:
     client: deploy.ClientFactory
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]
+    here: int | None = None
+    """The port, if it is the stack that `rollcall up` runs."""
 
     def output(self, name: str) -> str:
         """The value of an output; raises `NoStack` if the stack lacks it, because an older template made the stack."""
@@ -41,6 +42,8 @@ class Stack:
     @property
     def api_url(self) -> str:
         """The base URL of the API, in the emulator's form if AWS is emulated."""
+        if self.here is not None:
+            return local_api_url(self.here)
         endpoint: str = self.client("cloudformation").meta.endpoint_url
         if (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return self.output("ApiUrl")
@@ -71,6 +74,7 @@ def find(name: str | None) -> Stack:
         client,
         {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])},
         {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])},
+        None if name else port,
     )
 
 

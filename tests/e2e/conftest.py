@@ -36,16 +36,14 @@ PARAMETERS = {"ConsumerTimeout": "30", "MaxReceives": "100"}
 class DeployedStack:
     """A whole stack, deployed from template.yaml, as its users and its operator reach it."""
 
-    def __init__(self, outputs: dict[str, str], endpoint: str, client: ClientFactory, url: str | None = None) -> None:
+    def __init__(self, outputs: dict[str, str], endpoint: str, client: ClientFactory, url: str) -> None:
         self.outputs = outputs
         self.client = cached(client)
         self.endpoint = endpoint
         # No test is to meet a limit that is not its own.
         self.api_keys = ApiKeys(Dynamo(client("dynamodb")), outputs["AccessTableName"])
         _, self.key = self.api_keys.create("tests", SCOPES, "http", Limit(500, 5_000))
-        self.http = httpx2.Client(
-            base_url=url or api_url(endpoint, outputs), timeout=60, trust_env=False, headers={"X-API-Key": self.key}
-        )
+        self.http = httpx2.Client(base_url=url, timeout=60, trust_env=False, headers={"X-API-Key": self.key})
 
     @property
     def environment(self) -> dict[str, str]:
@@ -156,7 +154,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def direct(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
     ministack: MiniStack = request.getfixturevalue("ministack")
-    yield DeployedStack(deploy(ministack.client, "rollcall", PARAMETERS), ministack.endpoint, ministack.client)
+    outputs = deploy(ministack.client, "rollcall", PARAMETERS)
+    yield DeployedStack(outputs, ministack.endpoint, ministack.client, ministack.api_url)
 
 
 @contextmanager
@@ -164,7 +163,7 @@ def by_sam(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
     ministack: MiniStack = request.getfixturevalue("ministack")
     sam: Sam = request.getfixturevalue("sam")
     sam.deploy("rollcall", PARAMETERS)
-    yield DeployedStack(sam.outputs("rollcall"), ministack.endpoint, ministack.client)
+    yield DeployedStack(sam.outputs("rollcall"), ministack.endpoint, ministack.client, ministack.api_url)
 
 
 @contextmanager
@@ -187,7 +186,8 @@ def on_localstack(_request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
     samlocal = Sam(endpoint, "samlocal")
     samlocal.build()
     samlocal.deploy("rollcall", PARAMETERS | {"DataProtection": "Delete"})
-    yield DeployedStack(samlocal.outputs("rollcall"), endpoint, client)
+    outputs = samlocal.outputs("rollcall")
+    yield DeployedStack(outputs, endpoint, client, api_url(endpoint, outputs))
 
 
 PLACES = {"direct": direct, "sam": by_sam, "sam-local": in_containers, "localstack": on_localstack}

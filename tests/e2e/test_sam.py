@@ -12,6 +12,7 @@ import pytest
 
 from scripts.bench import cold
 from scripts.local.deploy import ClientFactory
+from scripts.local.ministack import api_url
 from scripts.local.packages import inspect
 from scripts.local.sam import BUILT, Sam, architecture
 from scripts.operate import stacks
@@ -86,7 +87,7 @@ def test_sam_and_the_command_line_read_the_same_outputs(
     found = stacks.find("rollcall")
     assert found.outputs == sam.outputs("rollcall")
     assert found.parameters["Alarms"] == "false"
-    assert found.api_url == str(stack.http.base_url).removesuffix("/")
+    assert found.api_url == api_url(stack.endpoint, stack.outputs)
 
 
 def everything(client: ClientFactory) -> set[tuple[str, str]]:

@@ -87,6 +87,7 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> list[Start]:
     for stop in (signal.SIGINT, signal.SIGTERM):
         with running(folder / "state", ROLLCALL_PORT=port) as (process, said):
             text = wait_for(process, said, HINTS)
+            assert api(text) == f"http://127.0.0.1:{port}/v1"
             with httpx2.Client(base_url=api(text), headers=key(text)) as client:
                 if not found:
                     assert client.post("/events", json=[event]).status_code == 202

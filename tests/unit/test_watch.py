@@ -128,7 +128,7 @@ def test_a_look_that_the_stack_does_not_answer_is_followed_by_another_until_it_e
 ) -> None:
     monkeypatch.setattr(local, "LOOK_SECONDS", 0)
     ministack, watch = MagicMock(), MagicMock()
-    ministack.api_url.return_value = "http://127.0.0.1:1"
+    ministack.api_url = "http://127.0.0.1:1"
     ministack.running.side_effect = [True, True, False]
     watch.look.side_effect = [EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), 0]
     stack = local.LocalStack(ministack, {}, Console())
