@@ -5,6 +5,8 @@ PYTHON313 ?= python3.13
 TARGET ?= direct
 VENV := .venv
 BIN := $(VENV)/bin
+# Nothing is installed but the files whose hashes the requirements name.
+LOCKED := install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
 
 .PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local check-build bench figures soak lint lint-sam format lock
 
@@ -76,19 +78,18 @@ lock: $(VENV)/.test ## Resolve the dependencies anew and pin them
 $(VENV)/.run: scripts/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rollcall needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(BIN)/pip $(LOCKED) $<
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.test: tests/requirements.txt $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(BIN)/pip $(LOCKED) $<
 	@touch $@
 
 # The SAM CLI, and beside it what runs the functions that it built: a MiniStack with nothing that they could borrow.
-$(VENV)/.sam: scripts/sam-requirements.txt scripts/requirements.txt
+$(VENV)/.sam: scripts/sam-requirements.txt scripts/runtime-requirements.txt
 	$(PYTHON313) -m venv $(VENV)/sam
-	$(VENV)/sam/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(VENV)/sam/bin/pip $(LOCKED) $<
 	$(PYTHON313) -m venv $(VENV)/runtime
-	$(VENV)/runtime/bin/pip install --quiet --disable-pip-version-check -c scripts/requirements.txt \
-		aws-sam-translator boto3 ministack
+	$(VENV)/runtime/bin/pip $(LOCKED) scripts/runtime-requirements.txt
 	@touch $@

@@ -4,13 +4,18 @@
     python -m scripts.lock --check   check that the functions' files match pyproject.toml and the pins
 
 `make run` installs `scripts/requirements.txt`. The tests and linters also need `tests/requirements.txt`. The SAM CLI
-has a virtual environment of its own, with `scripts/sam-requirements.txt`. A function's requirements.txt has all
-packages that the function's extra needs in the Lambda runtime, at the versions that the tests use.
+has a virtual environment of its own, with `scripts/sam-requirements.txt`, and the MiniStack that runs what SAM built
+has another one, with `scripts/runtime-requirements.txt`. A function's requirements.txt has all packages that the
+function's extra needs in the Lambda runtime, at the versions that the tests use.
+
+Each pin has the hashes of all files of its release, so that it is the same for every platform and Python.
 """
 
 import argparse
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -23,6 +28,7 @@ LOCKS = {
     "local": ROOT / "scripts/requirements.txt",
     "dev": ROOT / "tests/requirements.txt",
     "sam": ROOT / "scripts/sam-requirements.txt",
+    "runtime": ROOT / "scripts/runtime-requirements.txt",
 }
 # Markers are evaluated for the runtime in template.yaml, not for this machine.
 RUNTIME = {
@@ -65,14 +71,21 @@ def closure(extra: str) -> set[str]:
     return found
 
 
+def read(lock: Path) -> Iterator[tuple[Requirement, list[str]]]:
+    """The pins of a requirements file, each with its hashes."""
+    for line in lock.read_text().replace("\\\n", " ").splitlines():
+        requirement, *hashes = re.split(r"\s+--hash=", line.strip())
+        yield Requirement(requirement), hashes
+
+
 def pins(lock: Path) -> dict[str, str]:
-    """The lines of a lock file for the Lambda runtime, by name."""
-    lines: dict[str, str] = {}
-    for line in lock.read_text().splitlines():
-        requirement = Requirement(line)
+    """The entries of a lock file for the Lambda runtime, by name."""
+    entries: dict[str, str] = {}
+    for requirement, hashes in read(lock):
         if requirement.marker is None or requirement.marker.evaluate({**RUNTIME, "extra": ""}):
-            lines[canonicalize_name(requirement.name)] = f"{requirement.name}{requirement.specifier}"
-    return lines
+            lines = [f"{requirement.name}{requirement.specifier}", *(f"    --hash={each}" for each in hashes)]
+            entries[canonicalize_name(requirement.name)] = " \\\n".join(lines)
+    return entries
 
 
 def function_requirements(function: str) -> str:
@@ -83,10 +96,12 @@ def function_requirements(function: str) -> str:
 
 def resolve() -> None:
     """Write the lock files. `make run` and the tests get the same versions."""
-    options = ["--quiet", "--universal", "--python-version=3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
+    options = ["--quiet", "--universal", "--python-version=3.11", "--generate-hashes"]
+    options += ["--no-header", "--no-annotate", "--no-emit-index-url"]
     compile_ = [sys.executable, "-m", "uv", "pip", "compile", *options, "pyproject.toml"]
     subprocess.run([*compile_, "--extra=dev", "-o", LOCKS["dev"]], cwd=ROOT, check=True)
-    subprocess.run([*compile_, "--extra=local", "-c", LOCKS["dev"], "-o", LOCKS["local"]], cwd=ROOT, check=True)
+    for extra in ("local", "runtime"):
+        subprocess.run([*compile_, f"--extra={extra}", "-c", LOCKS["dev"], "-o", LOCKS[extra]], cwd=ROOT, check=True)
     subprocess.run([*compile_, "--extra=sam", "-o", LOCKS["sam"]], cwd=ROOT, check=True)
 
 

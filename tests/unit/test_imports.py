@@ -122,9 +122,32 @@ def test_requirements_are_pinned_and_name_no_index(path: Path) -> None:
     text = path.read_text()
 
     assert "://" not in text
-    assert "--" not in text
-    assert all(re.match(r"[A-Za-z0-9._-]+==[^ ]+( ; .+)?$", line) for line in text.splitlines())
-    assert text
+    assert {*re.findall(r"--[^=\s]*", text)} == {"--hash"}
+    pinned = list(lock.read(path))
+    assert pinned
+    for requirement, hashes in pinned:
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="]
+        assert hashes, requirement
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes)
+
+
+def test_a_function_ships_the_files_that_the_tests_run_with() -> None:
+    tested = {requirement.name: (requirement.specifier, hashes) for requirement, hashes in lock.read(lock.LOCKS["dev"])}
+    for function in lock.functions():
+        for requirement, hashes in lock.read(ROOT / f"functions/{function}/requirements.txt"):
+            assert (requirement.specifier, hashes) == tested[requirement.name]
+
+
+def test_whatever_is_installed_from_a_file_has_its_hashes_checked() -> None:
+    makefiles = [ROOT / "Makefile", *(ROOT / "scripts/package").glob("*/Makefile")]
+    recipes = [line for path in makefiles for line in path.read_text().replace("\\\n", " ").splitlines()]
+    installs = [line for line in recipes if re.search(r"\binstall .*(-r|--requirement|-c|--constraint)\b", line)]
+
+    assert len(installs) == 3
+    assert all("--require-hashes" in line and "--no-deps" in line for line in installs)
+    # What else is installed is the checkout itself.
+    others = [line for line in recipes if re.search(r"\bpip\S* install\b", line) and line not in installs]
+    assert [line.rpartition(" ")[0].rpartition(" ")[2] for line in others] == ["--editable"]
 
 
 def test_every_requirements_file_is_looked_at() -> None:

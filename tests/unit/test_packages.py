@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,12 @@ def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "TAG", sys.implementation.cache_tag)
 
 
-def make(folder: str, resource: str, source: Path, built: Path) -> Path:
-    """Run what `sam build` runs for a resource, without third-party packages."""
+def make(folder: str, resource: str, source: Path, built: Path, *, pip: bool = False) -> Path:
+    """Run what `sam build` runs for a resource, without third-party packages unless `pip` is to install them."""
     built.mkdir()
     command = shutil.which("make")
     assert command, "there is no make"
-    told = [f"ARTIFACTS_DIR={built}", f"PYTHON={sys.executable}", "PIP=true"]
+    told = [f"ARTIFACTS_DIR={built}", f"PYTHON={sys.executable}", *([] if pip else ["PIP=true"])]
     subprocess.run(
         [command, "--silent", "--makefile", MAKEFILES / folder / "Makefile", f"build-{resource}", *told],
         cwd=source,
@@ -55,6 +57,45 @@ def function(tmp_path: Path) -> Path:
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__/handler.cpython-311.pyc").write_bytes(b"")
     return folder
+
+
+def wheel(folder: Path, source: str) -> str:
+    """Make a wheel of a module `tiny` in a folder; returns its hash."""
+    path = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        about = {
+            "METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+            "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            "RECORD": "",
+        }
+        archive.writestr("tiny.py", source)
+        for name, text in about.items():
+            archive.writestr(f"tiny-1.0.dist-info/{name}", text)
+    return sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("folder", ["arm64", "x86_64"])
+def test_a_functions_package_is_made_of_the_files_whose_hashes_are_pinned(
+    function: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    index = tmp_path / "index"
+    index.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    pinned = wheel(index, "said = 'pinned'\n")
+    (function / "requirements.txt").write_text(f"tiny==1.0 \\\n    --hash=sha256:{pinned}\n")
+    built = make(folder, "AnyFunction", function, tmp_path / "pinned", pip=True)
+    assert (built / "tiny.py").read_text() == "said = 'pinned'\n"
+    # The same name and version with other content, as from an index that was broken into.
+    wheel(index, "said = 'replaced'\n")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(folder, "AnyFunction", function, tmp_path / "replaced", pip=True)
+    assert b"DO NOT MATCH THE HASHES" in refused.value.stderr
+    (function / "requirements.txt").write_text("tiny==1.0\n")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(folder, "AnyFunction", function, tmp_path / "without", pip=True)
+    assert b"--require-hashes" in refused.value.stderr
+    assert not list(tmp_path.glob("replaced/tiny*")) + list(tmp_path.glob("without/tiny*"))
 
 
 def run(code: str, folder: Path) -> str:
