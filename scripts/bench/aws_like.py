@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from scripts.bench.meter import write_units
+from scripts.local.guard import Own
 
 TARGET = "DynamoDB_20120810."
 # As DynamoDB words them.
@@ -366,6 +367,11 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a request."""
+        refusal = Own(self.server.server_port).refusal(self.headers.items())
+        if refusal is not None:
+            self.close_connection = True
+            self.send_error(403, refusal)
+            return
         content = self.rfile.read(int(self.headers["Content-Length"]))
         status, answer = self.server.proxy.answer(dict(self.headers), content)
         self.send_response(status)

@@ -31,9 +31,21 @@ QUESTION_SECONDS = 15.0
 StackName = Annotated[
     str | None, typer.Option("--stack", help="A deployed stack, where boto3 looks; the local one without it.")
 ]
+
+
+def _told_that_it_shows(key: str | None) -> str | None:
+    if key is not None:
+        say("--key shows in the list of processes, to every user of this machine; ROLLCALL_KEY does not.")
+    return key
+
+
 KeyText = Annotated[
     str | None,
-    typer.Option("--key", help="An API key; else ROLLCALL_KEY, else for the local stack the one that it made."),
+    typer.Option(
+        "--key",
+        help="An API key, which ps shows; else ROLLCALL_KEY, else for the local stack the one that it made.",
+        callback=_told_that_it_shows,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rollcall.core.days import Calendar, parse_day
 from rollcall.files.rows import read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
-from scripts import show
+from scripts import private, show
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import Failed, KeyText, StackName, api, output, say
 from scripts.local import sample
@@ -137,7 +137,15 @@ def _rejects_file(path: Path) -> "Iterator[send_file.RejectFile]":
     plain = place.is_file() or not place.exists()
     written = place.with_name(f".rollcall-{secrets.token_hex(8)}.part") if plain else place
     try:
-        text = written.open("x" if plain else "w", encoding="utf-8", errors="backslashreplace", newline="")
+        # A new file is its owner's alone: it has events in it.
+        text = open(  # noqa: SIM115 - closed below
+            written,
+            "x" if plain else "w",
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="",
+            opener=lambda name, flags: os.open(name, flags, private.FILE),
+        )
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     complete = False

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs, quote
 
-from scripts.local.guard import App, Guard, Message, Receive, Scope, Send, answer, encoded, say, values
+from scripts.local.guard import App, Guard, Message, Receive, Scope, Send, answer, encoded, headers_of, say, values
 
 STAGE = "v1"
 # The resource's name in template.yaml.
@@ -87,9 +87,9 @@ class Uploads:
         from ministack.services import s3
 
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        headers, path = _headers(scope), scope["path"]
+        headers, path = {name.lower(): value for name, value in headers_of(scope)}, scope["path"]
         presigned = "X-Amz-Signature" in query and detect_service(scope["method"], path, headers, query) == "s3"
-        if not presigned or len(values(scope, "origin")) != 1:
+        if not presigned or len(values(headers_of(scope), "origin")) != 1:
             return None
         bucket, _, key = path.removeprefix("/").partition("/")
         if scope["method"] != "OPTIONS":
@@ -97,7 +97,3 @@ class Uploads:
             return found or None
         status, preflight, _ = s3.cors_preflight(bucket, key, headers)
         return preflight if status == 200 else None
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

@@ -13,6 +13,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Sequence[tuple[str, str]]
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 HTTP_PORT = 80
@@ -20,6 +21,40 @@ HTTP_PORT = 80
 OWN_SITES = frozenset({"same-origin", "none"})
 # How the User-Agent of every browser begins.
 BROWSER = "mozilla/"
+
+
+class Own:
+    """What tells the requests of this machine's programs from those of web pages, for a server on a port."""
+
+    def __init__(self, port: int) -> None:
+        self._names = [f"{name}:{port}" for name in LOOPBACK_NAMES]
+        if port == HTTP_PORT:
+            self._names += LOOPBACK_NAMES
+        self._origins = {f"http://{name}" for name in self._names}
+
+    def refusal(self, headers: Headers) -> str | None:
+        """Why a request is refused; None if it is not."""
+        return self.misdirected(headers) or self.foreign(headers)
+
+    def misdirected(self, headers: Headers) -> str | None:
+        """Why a request is not for this machine, by the name that it was sent to."""
+        hosts = values(headers, "host")
+        if len(hosts) == 1 and hosts[0].lower() in self._names:
+            return None
+        return f"The header Host has to be one of {', '.join(self._names)}."
+
+    def foreign(self, headers: Headers) -> str | None:
+        """Why a request may be of a page of another origin."""
+        origins, sites = values(headers, "origin"), values(headers, "sec-fetch-site")
+        if len(origins) > 1 or not self._origins.issuperset(origins):
+            return "No page of another origin may call the local AWS."
+        if len(sites) > 1 or not OWN_SITES.issuperset(sites):
+            return "No page of another site or port may call the local AWS."
+        # An image of a page needs no Origin, and browsers that are not up to date do not tell its site.
+        browser = any(agent.lower().startswith(BROWSER) for agent in values(headers, "user-agent"))
+        if browser and not origins and not sites:
+            return "This browser does not tell which page asks, so it may not call the local AWS."
+        return None
 
 
 class Part(Protocol):
@@ -43,24 +78,25 @@ class Guard:
 
     def __init__(self, app: App, port: int, parts: Sequence[Part] = ()) -> None:
         self._app = app
+        self._own = Own(port)
         self._parts = parts
-        self._names = [f"{name}:{port}" for name in LOOPBACK_NAMES]
-        if port == HTTP_PORT:
-            self._names += LOOPBACK_NAMES
-        self._origins = {f"http://{name}" for name in self._names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with a 403 that says why."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        reason = self._misdirected(scope)
+        headers = headers_of(scope)
+        reason = self._own.misdirected(headers)
+        # A target that names a host itself comes before the header.
+        if reason is None and not scope["path"].startswith("/"):
+            reason = "The target of the request has to be a path."
         if reason is None:
             for part in self._parts:
                 if await part.takes(scope):
                     await part(scope, receive, send)
                     return
-            reason = self._foreign(scope)
+            reason = self._own.foreign(headers)
         if reason is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -70,32 +106,15 @@ class Guard:
         else:
             await say(send, 403, reason)
 
-    def _misdirected(self, scope: Scope) -> str | None:
-        hosts = values(scope, "host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._names:
-            return f"The header Host has to be one of {', '.join(self._names)}."
-        # A target that names a host itself comes before the header.
-        return None if scope["path"].startswith("/") else "The target of the request has to be a path."
 
-    def _foreign(self, scope: Scope) -> str | None:
-        origins, sites = values(scope, "origin"), values(scope, "sec-fetch-site")
-        if len(origins) > 1 or not self._origins.issuperset(origins):
-            return "No page of another origin may call the local AWS."
-        if len(sites) > 1 or not OWN_SITES.issuperset(sites):
-            return "No page of another site or port may call the local AWS."
-        # An image or a form of a page needs no Origin, and browsers that are not up to date do not tell its site.
-        if (
-            not origins
-            and not sites
-            and any(agent.lower().startswith(BROWSER) for agent in values(scope, "user-agent"))
-        ):
-            return "This browser does not tell which page asks, so it may not call the local AWS."
-        return None
+def headers_of(scope: Scope) -> Headers:
+    """The headers of a request."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
 
 
-def values(scope: Scope, name: str) -> list[str]:
+def values(headers: Headers, name: str) -> list[str]:
     """The values of all headers with a name."""
-    return [value.decode("latin-1") for each, value in scope["headers"] if each.decode("latin-1").lower() == name]
+    return [value for each, value in headers if each.lower() == name]
 
 
 async def answer(send: Send, status: int, headers: Mapping[str, str | Sequence[str]], body: bytes) -> None:

@@ -19,6 +19,7 @@ import boto3
 import botocore.loaders
 import botocore.session
 
+from scripts import private
 from scripts.paths import ROOT
 
 REGION = "us-east-1"
@@ -26,6 +27,8 @@ REGION = "us-east-1"
 CREDENTIAL = "test"
 # The stack whose API is at /v1.
 LOCAL_STACK = "rollcall"
+# What it keeps below the folder of its data.
+FOLDERS = SERVICES, OBJECTS = ("services", "s3")
 START_SECONDS = 60
 STOP_SECONDS = 60
 PORTS = range(20_000, 30_000)
@@ -129,8 +132,8 @@ class MiniStack:
 
     def start(self) -> None:
         """Start MiniStack and wait until it answers; raises `MiniStackError`."""
-        self._logs.parent.mkdir(parents=True, exist_ok=True)
-        with self._logs.open("ab") as log:
+        private.make_folder(self._logs.parent)
+        with private.open_file(self._logs, "ab") as log:
             self._process = subprocess.Popen(
                 [self._python, "-m", "scripts.local.ministack"],
                 cwd=ROOT,
@@ -201,15 +204,17 @@ class MiniStack:
         if self._state is not None:
             environment |= {
                 "PERSIST_STATE": "1",
-                "STATE_DIR": str(self._state / "services"),
+                "STATE_DIR": str(self._state / SERVICES),
                 "S3_PERSIST": "1",
-                "S3_DATA_DIR": str(self._state / "s3"),
+                "S3_DATA_DIR": str(self._state / OBJECTS),
             }
         return {**environment, **self._variables}
 
 
 def run() -> None:
     """The child process: runs MiniStack until a signal stops it or the parent ends."""
+    # For its data, and for what its functions write.
+    os.umask(private.UMASK)
     # Imported here, because it takes half a second and only the child needs it.
     import ministack.app
 

@@ -10,20 +10,24 @@ import argparse
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
 
 import httpx2
+from botocore.credentials import Credentials
 from samtranslator.yaml_helper import yaml_parse
 
+from scripts import private
 from scripts.local.deploy import EMULATED, ClientFactory
-from scripts.local.ministack import CREDENTIAL, REGION
+from scripts.local.ministack import CREDENTIAL, REGION, free_port
 from scripts.local.relay import relay
 from scripts.operate import stacks
 from scripts.paths import ROOT
@@ -162,29 +166,42 @@ class Sam:
         return done.stdout
 
 
+@dataclass(frozen=True)
+class Reachable:
+    """Where containers reach the local AWS, and the credentials that they have to sign with."""
+
+    endpoint: str
+    credentials: Credentials
+
+
 @contextmanager
-def reachable(port: int) -> Iterator[str]:
-    """Within the block, the URL at which containers reach a server on a port of 127.0.0.1.
+def reachable(port: int) -> Iterator[Reachable]:
+    """Within the block, where containers reach a server on a port of 127.0.0.1, by a relay.
 
-    Docker Desktop has a host name for this machine. On Linux, connections to the address of Docker's bridge are passed
-    on. `ROLLCALL_BRIDGE` sets that address if it is not 172.17.0.1.
+    On Linux, the relay is at the address of Docker's bridge, which `ROLLCALL_BRIDGE` sets if it is not 172.17.0.1.
+    Docker Desktop has a host name for this machine, and passes on what is for it to 127.0.0.1. There the relay has a
+    port of its own.
     """
-    host = (os.environ.get("ROLLCALL_BRIDGE") or BRIDGE) if sys.platform == "linux" else "host.docker.internal"
-    with relay(host, port) if sys.platform == "linux" else nullcontext():
-        yield f"http://{host}:{port}"
+    credentials = Credentials(CREDENTIAL, secrets.token_hex(32))
+    if sys.platform == "linux":
+        host = os.environ.get("ROLLCALL_BRIDGE") or BRIDGE
+        here, at = host, port
+    else:
+        host, here, at = "host.docker.internal", "127.0.0.1", free_port()
+    with relay((here, at), port, credentials):
+        yield Reachable(f"http://{host}:{at}", credentials)
 
 
-def prepare(client: ClientFactory, outputs: Mapping[str, str], endpoint: str) -> None:
+def prepare(client: ClientFactory, outputs: Mapping[str, str], reached: Reachable) -> None:
     """Write the files that `sam local` needs: the deployed functions' variables, and a copy of the built template.
 
     SAM resolves no references to tables and queues, so the variables come from the deployed functions. SAM sets only
-    variables that the template names, so the copy names those that lead to the local AWS. `endpoint` is the URL of the
-    local AWS for containers.
+    variables that the template names, so the copy names those that lead to the local AWS.
     """
     here = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": CREDENTIAL,
-        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "AWS_ENDPOINT_URL": reached.endpoint,
+        "AWS_ACCESS_KEY_ID": reached.credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": reached.credentials.secret_key,
         "AWS_DEFAULT_REGION": REGION,
     }
     built = yaml_parse((BUILT / "template.yaml").read_text())
@@ -196,7 +213,7 @@ def prepare(client: ClientFactory, outputs: Mapping[str, str], endpoint: str) ->
         for name in functions
     }
     variables = {name: environment["Variables"] | here for name, environment in deployed.items()}
-    VARIABLES.write_text(json.dumps(variables, indent=2))
+    private.write(VARIABLES, json.dumps(variables, indent=2))
     built["Globals"]["Function"]["Environment"]["Variables"] |= dict.fromkeys(here, "")
     built["Parameters"]["Architecture"]["Default"] = architecture()
     LOCAL_TEMPLATE.write_text(json.dumps(built, indent=2))
@@ -214,8 +231,8 @@ def main() -> None:
         sam = Sam(f"http://127.0.0.1:{at}")
         print("Building", file=sys.stderr)
         sam.build()
-        with reachable(at) as endpoint:
-            prepare(stack.client, stack.outputs, endpoint)
+        with reachable(at) as reached:
+            prepare(stack.client, stack.outputs, reached)
             with sam.api(port) as process:
                 print(f"API  http://127.0.0.1:{port}")
                 print(f"Try  {VENV.relative_to(ROOT)}/bin/sam local invoke IngestFunction -e events/ingest.json")

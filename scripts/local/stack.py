@@ -22,9 +22,10 @@ from rollcall.core.events import InvalidEvent, parse_event
 from rollcall.files.rows import Row, read_rows
 from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
-from scripts import show
+from scripts import private, show
 from scripts.api import Api
 from scripts.local import deploy, sample
+from scripts.local.ministack import FOLDERS as MINISTACK_FOLDERS
 from scripts.local.ministack import LOCAL_STACK, STOP_SECONDS, MiniStack, listens
 from scripts.local.watch import LOOK_SECONDS, Watch
 from scripts.operate import stacks
@@ -40,7 +41,9 @@ EVENTS_PER_REQUEST = 500
 REQUEST_SECONDS = 60.0
 DRAIN_SECONDS = 120
 DRAIN_POLL_SECONDS = 0.1
-NOTE_OF_RUNNING = "up.json"
+NOTE_OF_RUNNING, NOTE_OF_DATA, LOG = "up.json", "sample.json", "ministack.log"
+# What this writes into the folder of the data. The folder may be one that the user has other files in.
+KEPT = (NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_FOLDERS)
 
 
 class CannotStart(Exception):
@@ -113,7 +116,7 @@ class Filled:
     def write(self, note: Path) -> None:
         """Write the note for the next start."""
         days = {"first_day": self.first_day.isoformat(), "last_day": self.last_day.isoformat()}
-        note.write_text(json.dumps({"what": self.what, **days, "complete": self.complete}))
+        private.write(note, json.dumps({"what": self.what, **days, "complete": self.complete}))
 
 
 def up(settings: LocalSettings, console: Console) -> None:
@@ -123,7 +126,7 @@ def up(settings: LocalSettings, console: Console) -> None:
     """
     _refuse_taken_port(settings.port)
     with _stoppable(), _noted_running(settings):
-        stack = MiniStack(settings.port, settings.state / "ministack.log", settings.state)
+        stack = MiniStack(settings.port, settings.state / LOG, settings.state)
         try:
             with console.status("Starting the local AWS"):
                 stack.start()
@@ -134,7 +137,7 @@ def up(settings: LocalSettings, console: Console) -> None:
             key = local.unlock(settings.state / stacks.KEY_FILE)
             console.print(f"Key  {key}", soft_wrap=True, highlight=False)
             if settings.seed or settings.sample:
-                local.show_answers(local.fill(settings.state / "sample.json", settings.seed))
+                local.show_answers(local.fill(settings.state / NOTE_OF_DATA, settings.seed))
             # Before anybody is told where to send events: what they send is new.
             watch = local.watch()
             local.show_hints(key)
@@ -184,9 +187,7 @@ class LocalStack:
         if not text or self._http.get("/keys").status_code != 200:
             keys = ApiKeys(Dynamo(self._stack.client("dynamodb")), self._outputs["AccessTableName"])
             _, text = keys.create("local", SCOPES, "http")
-            note.unlink(missing_ok=True)
-            note.touch(0o600)
-            note.write_text(text)
+            private.write(note, text)
             self._http.headers["X-API-Key"] = text
         return text
 
@@ -332,17 +333,20 @@ def _stoppable() -> Iterator[None]:
 @contextmanager
 def _noted_running(settings: LocalSettings) -> Iterator[None]:
     """Keep the process id where `down` finds it; raises `CannotStart` if another process uses the same data."""
-    settings.state.mkdir(parents=True, exist_ok=True)
-    with (settings.state / NOTE_OF_RUNNING).open("a+") as file:
+    private.make_folder(settings.state)
+    for name in KEPT:
+        # Earlier versions made them as the umask said.
+        private.tighten(settings.state / name)
+    with private.open_file(settings.state / NOTE_OF_RUNNING, "ab") as file:
         if not _locked(file):
             raise CannotStart(f"another rollcall up has the data in {settings.state}; name another ROLLCALL_STATE")
         file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "port": settings.port}))
+        file.write(json.dumps({"pid": os.getpid(), "port": settings.port}).encode())
         file.flush()
         yield
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: IO[Any]) -> bool:
     """Lock a file until it is closed; returns False if another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

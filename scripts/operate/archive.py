@@ -21,6 +21,7 @@ from rollcall.core.days import Calendar
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import ConsumerSettings
+from scripts import private
 from scripts.operate.stacks import Stack
 
 # For DuckDB, on a machine that somebody also works on.
@@ -95,7 +96,11 @@ class StackArchive:
         snapshots = Snapshots(
             self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES, attempts=ATTEMPTS
         )
-        snapshot = snapshots.take()
+        private.make_folder(self._folder)
+        # Earlier versions made what is in it as the umask said.
+        private.tighten(self._folder)
+        with private.umask():
+            snapshot = snapshots.take()
         with TemporaryDirectory() as folder, closing(connect(Path(folder), MEMORY_MEGABYTES)) as connection:
             load_snapshot(connection, snapshot)
             yield connection

@@ -172,8 +172,8 @@ def in_containers(request: pytest.FixtureRequest) -> Iterator[DeployedStack]:
     sam: Sam = request.getfixturevalue("sam")
     outputs = deploy(ministack.client, "rollcall", PARAMETERS)
     port, log = free_port(), request.getfixturevalue("tmp_path_factory").mktemp("sam") / "log"
-    with reachable(ministack.port) as endpoint, log.open("wb") as file:
-        prepare(ministack.client, outputs, endpoint)
+    with reachable(ministack.port) as reached, log.open("wb") as file:
+        prepare(ministack.client, outputs, reached)
         with sam.api(port, file):
             yield StackInContainers(outputs, ministack, sam, f"http://127.0.0.1:{port}")
     assert not SECRET.search(log.read_text(errors="replace")), "a function in a container logged a credential"

@@ -2,13 +2,19 @@
 
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+import boto3
 import httpx2
 import pytest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
-from scripts.local.ministack import MiniStack, api_url
+from scripts.local.ministack import CREDENTIAL, REGION, MiniStack, api_url
+from scripts.local.relay import relay
 from tests.e2e.conftest import DeployedStack
 from tests.support import assert_problem
 
@@ -160,3 +166,24 @@ def test_a_presigned_upload_is_for_programs_and_for_the_pages_of_the_buckets_rul
         assert put(url.partition("?")[0], page).status_code == 403
     finally:
         s3.delete_bucket_cors(Bucket=bucket)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address")
+def test_the_functions_containers_reach_the_local_aws_by_the_relay_and_others_do_not(stack: DeployedStack) -> None:
+    port, bucket = int(stack.endpoint.rpartition(":")[2]), stack.outputs["UploadBucketName"]
+    with relay(("127.0.0.2", port), port, Credentials(CREDENTIAL, "of this run")):
+
+        def client(secret: str) -> Any:
+            session = boto3.Session(CREDENTIAL, secret, region_name=REGION)
+            config = Config(signature_version="s3v4", retries={"max_attempts": 0})
+            return session.client("s3", endpoint_url=f"http://127.0.0.2:{port}", config=config)
+
+        s3 = client("of this run")
+        url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "relayed/a b.csv"})
+        assert put(url, {}).status_code == 200
+        assert put(url, {"Origin": STRANGER}).status_code == 403
+        assert s3.get_object(Bucket=bucket, Key="relayed/a b.csv")["Body"].read() == b"event_id\n"
+        s3.delete_object(Bucket=bucket, Key="relayed/a b.csv")
+        with pytest.raises(ClientError, match="403"):
+            client(CREDENTIAL).list_objects_v2(Bucket=bucket)
+        assert ask(f"http://127.0.0.2:{port}/").status_code == 403

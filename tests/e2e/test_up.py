@@ -135,7 +135,7 @@ class Killed:
 @pytest.fixture(scope="session")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     state, port = tmp_path_factory.mktemp("killed") / "state", free_port()
-    state.mkdir()
+    state.mkdir(0o755)
     (state / "sample.json").write_text('{"last_day": "2025-08-31", "complete": false}')
     with running(state, ROLLCALL_PORT=str(port)) as (process, said):
         text = wait_for(process, said, HINTS)
@@ -148,6 +148,16 @@ def test_a_sample_that_was_not_sent_to_its_end_is_sent_again(killed: Killed) -> 
     assert "6,000 sample events sent and counted" in killed.text
     assert "2025-08-31" in killed.text
     assert '"complete": true' in (killed.state / "sample.json").read_text()
+
+
+@pytest.mark.xdist_group("killed")
+def test_the_data_of_a_local_stack_is_its_owners_alone_what_an_earlier_version_left_too(killed: Killed) -> None:
+    wait_until(lambda: (killed.state / "services/dynamodb.json").exists())
+    wait_until(lambda: not listens(killed.port))
+    kept = {path.relative_to(killed.state).parts[0] for path in killed.state.rglob("*")}
+    assert {"key", "ministack.log", "s3", "sample.json", "services", "up.json"} <= kept
+    open_to_others = [path for path in (killed.state, *killed.state.rglob("*")) if path.stat().st_mode & 0o077]
+    assert open_to_others == []
 
 
 @pytest.mark.xdist_group("killed")

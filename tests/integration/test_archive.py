@@ -262,6 +262,20 @@ def test_files_that_are_not_asked_for_are_removed_beyond_the_limit(stack: Stack,
         assert [path for path in folder.rglob("*") if path.is_file()] == list(snapshot.days)
 
 
+def test_what_is_kept_of_the_archive_is_its_owners_alone(stack: Stack, tmp_path: Path) -> None:
+    stack.claims().apply(batch(event(1)))
+    stack.compact()
+    stack.claims().apply(batch(event(2)))
+    folder = tmp_path / "kept"
+    earlier = folder / "events"
+    earlier.mkdir(0o755, parents=True)
+    (earlier / "old").write_text("of an earlier version")
+    StackArchive(stack.archive, Dynamo(stack.client), stack.tables.stats, folder).figures()
+    found = [folder, *folder.rglob("*")]
+    assert {path.suffix for path in found} >= {".parquet", ".gz"}
+    assert [path for path in found if path.stat().st_mode & 0o077] == []
+
+
 def test_events_expire_so_many_days_after_they_were_received(stack: Stack) -> None:
     stack.claims(hot_days=40).apply(batch(event(1)))
     stack.claims().apply(batch(event(2)))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import boto3
+import httpx2
 import pytest
 from botocore.config import Config
 
@@ -66,3 +67,12 @@ def test_a_consumer_behind_the_proxy_counts_everything_though_tables_and_keys_th
         assert_counters_equal_recount(client, tables, UTC)
     finally:
         delete_tables(client, tables)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+def test_the_proxy_answers_no_page(ministack: MiniStack, headers: dict[str, str]) -> None:
+    asked = {"X-Amz-Target": "DynamoDB_20120810.ListTables", **headers}
+    with Proxy(ministack.port) as proxy:
+        assert httpx2.post(proxy.endpoint, content=b"{}", headers=asked, trust_env=False).status_code == 403

@@ -235,6 +235,16 @@ def test_a_run_that_reads_no_row_leaves_older_rejects_alone(
     assert sorted(path.name for path in tmp_path.iterdir()) == [rejects.name, file.name]
 
 
+def test_a_new_file_of_rejected_rows_is_its_owners_alone(rollcall: Callable[..., Any], tmp_path: Path) -> None:
+    file, rejects = file_of(tmp_path, GOOD.format(1), "no event\n"), tmp_path / "rejects.csv"
+    before = os.umask(0o022)
+    try:
+        assert rollcall("import", file, "--dry-run", "--rejects", rejects).exit_code == 0
+    finally:
+        os.umask(before)
+    assert rejects.stat().st_mode & 0o777 == 0o600
+
+
 def test_rejects_take_the_place_of_older_ones_under_the_same_name_and_rights(
     rollcall: Callable[..., Any], tmp_path: Path
 ) -> None:

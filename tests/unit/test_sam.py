@@ -1,79 +1,16 @@
 import json
 import os
 import platform
-import socket
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 from samtranslator.yaml_helper import yaml_parse
 
 from scripts.local import sam
 from scripts.local.deploy import template
-from scripts.local.ministack import api_url, free_port
-from scripts.local.relay import relay
-
-LOOPBACK, OTHER = "127.0.0.1", "127.0.0.2"
-
-
-@pytest.fixture
-def shouting() -> Iterator[int]:
-    """A server on the loopback interface that answers in capitals what it is sent, when all of it has come."""
-
-    def serve(server: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                heard = bytearray()
-                while part := connection.recv(1 << 16):
-                    heard += part
-                connection.sendall(bytes(heard).upper())
-
-    with socket.create_server((LOOPBACK, 0)) as server:
-        thread = threading.Thread(target=serve, args=(server,))
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-def ask(host: str, port: int, text: bytes) -> bytes:
-    with socket.create_connection((host, port), timeout=30) as connection:
-        connection.sendall(text)
-        with suppress(OSError):  # the other side may have hung up already
-            connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
-
-
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address, and nothing is relayed"
-)
-
-
-@on_linux
-def test_what_listens_on_the_loopback_interface_is_reached_by_another_address_while_it_is_relayed(
-    shouting: int,
-) -> None:
-    with relay(OTHER, shouting):
-        for text in (b"", b"a word", 300_000 * b"many words "):
-            assert ask(OTHER, shouting, text) == text.upper()
-    with pytest.raises(ConnectionRefusedError):
-        ask(OTHER, shouting, b"")
-
-
-@on_linux
-def test_a_relay_to_nobody_hangs_up() -> None:
-    port = free_port()
-    # By the end of the stream, or by a reset.
-    with relay(OTHER, port), suppress(ConnectionError):
-        assert ask(OTHER, port, b"anyone?") == b""
+from scripts.local.ministack import api_url
 
 
 def write_built(folder: Path) -> None:
@@ -98,12 +35,14 @@ def test_containers_get_the_variables_of_the_deployed_functions_and_the_way_to_t
     write_built(tmp_path)
     functions = [name for name, each in template()["Resources"].items() if each["Type"] == "AWS::Serverless::Function"]
     outputs = {f"{name}Name": f"stack-{name}" for name in functions}
-    sam.prepare(lambda _service: Deployed(), outputs, "http://172.17.0.1:4566")
+    reached = sam.Reachable("http://172.17.0.1:4566", Credentials("test", "a secret of this run"))
+    sam.prepare(lambda _service: Deployed(), outputs, reached)
     written = json.loads(variables.read_text())
     assert written.keys() == set(functions)
     for name in functions:
         assert written[name]["EVENTS_TABLE"] == f"table of stack-{name}"
         assert written[name]["AWS_ENDPOINT_URL"] == "http://172.17.0.1:4566"
+        assert written[name]["AWS_SECRET_ACCESS_KEY"] == "a secret of this run"
     copied = yaml_parse(local.read_text())
     # SAM sets a variable only where the template names it.
     named = copied["Globals"]["Function"]["Environment"]["Variables"]

@@ -14,6 +14,7 @@ Rows that are in several objects, or in a day's file too, are recognised by thei
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from rollcall.core.days import timestamp
 from rollcall.stack.dynamo import Dynamo
 
 ATTEMPTS = 5
+# A part of a key that may be a file's name as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9=._-]{0,99}")
 
 
 class Moving(Exception):
@@ -113,9 +116,9 @@ class Snapshots:
 
     def _path(self, stored: Stored) -> Path:
         """The local path of a version of an object, in the object's folder. The file's name begins with the version."""
-        folder, _, name = stored.key.rpartition("/")
+        *folders, name = map(_file_name, stored.key.split("/"))
         version = hashlib.sha256(stored.etag.encode()).hexdigest()[:16]
-        return self._folder / folder / f"{version}-{name}"
+        return self._folder.joinpath(*folders, f"{version}-{name}")
 
     def _trim(self, used: set[Path]) -> None:
         """Remove the least recently used files until the folder is within its size. Never removes files in `used`."""
@@ -127,3 +130,10 @@ class Snapshots:
             if path not in used:
                 path.unlink(missing_ok=True)
                 excess -= stat.st_size
+
+
+def _file_name(segment: str) -> str:
+    """The name of a file or folder for a part of a key. No key leads out of the folder, whatever stands in it."""
+    if _PLAIN.fullmatch(segment):
+        return segment
+    return hashlib.sha256(segment.encode("utf-8", "surrogatepass")).hexdigest()
