@@ -41,7 +41,7 @@ def emulator() -> Iterator[Emulator]:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
             found.asked.append((self.command, self.path, headers, body))
-            said = b"{}" if self.command != "HEAD" else b""
+            said = b"{}" if self.command == "POST" else b""
             self.send_response(200)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
