@@ -1,6 +1,7 @@
 """What stands before MiniStack, in its process: the guard against web pages, and the API at `/v1`, as on AWS."""
 
 import re
+import sys
 from collections.abc import Mapping
 from urllib.parse import parse_qs, quote
 
@@ -48,8 +49,10 @@ class Api:
 
     async def _id(self) -> str | None:
         """The id of the API. Asked for each time, because a stack may be deleted and made again."""
-        from ministack.services import cloudformation
-
+        # Whoever makes a stack, or starts with one, has it loaded, which takes seconds.
+        cloudformation = sys.modules.get("ministack.services.cloudformation")
+        if cloudformation is None:
+            return None
         asked = {"Action": ["DescribeStackResource"], "StackName": [self._stack], "LogicalResourceId": [API]}
         _, _, body = await cloudformation.handle_request("POST", "/", {}, b"", asked)
         found = re.search(r"<PhysicalResourceId>([^<]+)<", body if isinstance(body, str) else body.decode())
@@ -83,13 +86,14 @@ class Uploads:
 
     def _allowed(self, scope: Scope) -> Mapping[str, str] | None:
         """The headers of the answer, by the bucket's rules; None if they do not let the page in, or there is none."""
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        headers, path = {name.lower(): value for name, value in headers_of(scope)}, scope["path"]
+        if "X-Amz-Signature" not in query or len(values(headers_of(scope), "origin")) != 1:
+            return None
         from ministack.core.router import detect_service
         from ministack.services import s3
 
-        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        headers, path = {name.lower(): value for name, value in headers_of(scope)}, scope["path"]
-        presigned = "X-Amz-Signature" in query and detect_service(scope["method"], path, headers, query) == "s3"
-        if not presigned or len(values(headers_of(scope), "origin")) != 1:
+        if detect_service(scope["method"], path, headers, query) != "s3":
             return None
         bucket, _, key = path.removeprefix("/").partition("/")
         if scope["method"] != "OPTIONS":

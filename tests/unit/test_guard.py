@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from scripts.local.front import front
 from scripts.local.guard import Guard, Message, Part, Receive, Scope, Send
 
 PORT = 4566
@@ -163,3 +164,11 @@ def test_the_start_and_the_end_of_the_server_are_passed_on() -> None:
 
     asyncio.run(Guard(app, PORT)(scope, nothing, nothing))
     assert app.asked == [scope]
+
+
+def test_without_a_stack_the_api_says_that_there_is_none() -> None:
+    emulator = Recorded()
+    for path in ("/v1", "/v1/events"):
+        start, body = ask(front(emulator, PORT, "no-stack"), [HOST, *FOREIGN_PAGES["a form"]], path=path)
+        assert (start["status"], "no-stack" in json.loads(body["body"])["message"]) == (404, True)
+    assert emulator.asked == []
