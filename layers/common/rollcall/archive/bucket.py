@@ -124,14 +124,14 @@ class Archive:
         One GET each.
         """
 
-        def fetch(number: int, stored: Stored) -> tuple[Stored, Path] | None:
+        def fetch(stored: Stored) -> tuple[Stored, Path] | None:
             # Not by its key, which could lead out of the folder.
-            path = folder / f"{number}.json.gz"
+            path = folder / f"{hashlib.sha256(stored.key.encode()).hexdigest()}.json.gz"
             etag = self.fetch(stored.key, path)
             return (stored._replace(etag=etag), path) if etag else None
 
         with ThreadPoolExecutor(READERS, thread_name_prefix="archive") as readers:
-            return [one for one in readers.map(fetch, range(len(objects)), objects) if one]
+            return [one for one in readers.map(fetch, objects) if one]
 
     def move(self, objects: Sequence[Stored], path: Path, first_tier: int = 1) -> None:
         """Put a bundle, whose content is in a file, in place of these versions of objects; raises `ArchiveError`.
