@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from scripts.commands import accounts, archive, audit, bench, cost, dlq, events, keys, smoke, stack, stats
-from scripts.commands.common import TOLD, explain
+from scripts.commands.common import TOLD, explain, say, tell
 
 EPILOG = "Without --stack NAME the commands are about the stack that `rollcall up` runs on this machine."
 RUN, EVENTS, OPERATE = "Run it", "Events in, answers out", "Operate it"
@@ -25,7 +25,7 @@ class Commands(TyperGroup):
         except TyperException as error:
             # The message is empty if help has been printed instead.
             if error.format_message():
-                typer.echo(f"rollcall: {' '.join(error.format_message().split())}", err=True)
+                say(f"rollcall: {' '.join(error.format_message().split())}")
             status = error.exit_code
         except typer.Abort:
             status = 1
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             raise
         except TOLD as error:
-            typer.echo(f"rollcall: {explain(error)}", err=True)
+            say(f"rollcall: {explain(error)}")
             raise typer.Exit(1) from None
         return answer
 
@@ -51,7 +51,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 def show_version(wanted: bool) -> None:
     """Print the version of pyproject.toml, which is in the installed package's metadata, and end."""
     if wanted:
-        typer.echo(f"rollcall {version('rollcall')}")
+        tell(f"rollcall {version('rollcall')}")
         raise typer.Exit
 
 

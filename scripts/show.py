@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from rollcall.access.api_keys import ApiKey
@@ -13,11 +12,12 @@ from scripts.operate.audit import Drift
 from scripts.operate.cost import Estimate, Part
 from scripts.operate.dlq import Failure, Summary
 from scripts.operate.send_file import Reject, Report, Survey
+from scripts.terminal import SafeTable
 
 BAR_WIDTH = 30
 
 
-def daily_actives(answer: dict[str, Any]) -> Table:
+def daily_actives(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/dau."""
     table = _table(f"Daily active users ({answer['timezone']})", "date", "dau")
     most = max((day["dau"] for day in answer["data"]), default=0)
@@ -26,16 +26,16 @@ def daily_actives(answer: dict[str, Any]) -> Table:
     return table
 
 
-def top_events(answer: dict[str, Any]) -> Table:
+def top_events(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/top-events."""
     table = _table(f"Top events, {answer['from']} to {answer['to']}", "event type", "events")
     most = max((row["count"] for row in answer["data"]), default=0)
     for row in answer["data"]:
-        table.add_row(shown(row["event_type"]), f"{row['count']:,}", _bar(row["count"], most))
+        table.add_row(row["event_type"], f"{row['count']:,}", _bar(row["count"], most))
     return table
 
 
-def retention(answer: dict[str, Any]) -> Table:
+def retention(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/retention or /stats/cohort."""
     period = answer["period"]
     title = f"Retention of the {answer['cohort_size']:,} {answer['cohort']} users of {answer['cohort_date']}"
@@ -50,13 +50,8 @@ def retention(answer: dict[str, Any]) -> Table:
     return table
 
 
-def shown(text: str) -> Text:
-    """Any text, safe for a terminal: control characters are escaped."""
-    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
-
-
-def _table(title: str, first: str, second: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, min_width=64)
+def _table(title: str, first: str, second: str) -> SafeTable:
+    table = SafeTable(title=title, title_style="bold", box=None, pad_edge=False, min_width=64)
     table.add_column(first)
     table.add_column(second, justify="right")
     table.add_column("")
@@ -73,28 +68,28 @@ def _heat(percent: float) -> str:
     return f"rgb({round(255 * share)},{round(90 + 60 * share)},{round(220 * (1 - share))})"
 
 
-def api_keys(keys: Sequence[ApiKey]) -> Table:
+def api_keys(keys: Sequence[ApiKey]) -> SafeTable:
     """The table of `rollcall keys list`."""
-    table = Table("id", "name", "scopes", "source", "limit", "requests", "state", box=None, pad_edge=False)
+    table = SafeTable("id", "name", "scopes", "source", "limit", "requests", "state", box=None, pad_edge=False)
     for key in keys:
         limit = f"{key.limit.rate:g}/s, {key.limit.burst} at once" if key.limit else "the stack's"
         state = (
             f"revoked {key.revoked_at}" if key.revoked_at else f"until {key.expires_at}" if key.expires_at else "good"
         )
         requests = f"{sum(key.requests.values()):,}"
-        table.add_row(key.key_id, shown(key.name), " ".join(key.scopes), key.source, limit, requests, state)
+        table.add_row(key.key_id, key.name, " ".join(key.scopes), key.source, limit, requests, state)
     return table
 
 
 def account(known: KnownAccount) -> str:
     """The first line of `rollcall accounts show`."""
     state = f"disabled {known.disabled_at}" if known.disabled_at else "may log in"
-    return f"{shown(known.email)}  {known.account_id}  {' '.join(known.scopes)}  {state}"
+    return f"{known.email}  {known.account_id}  {' '.join(known.scopes)}  {state}"
 
 
-def sessions(found: Sequence[Session]) -> Table:
+def sessions(found: Sequence[Session]) -> SafeTable:
     """The sessions of `rollcall accounts show`."""
-    table = Table("session", "began", "refreshed", "good until", "at most until", box=None, pad_edge=False)
+    table = SafeTable("session", "began", "refreshed", "good until", "at most until", box=None, pad_edge=False)
     for each in found:
         table.add_row(
             each.session_id, each.began_at or "", each.refreshed_at or "", each.expires_at, each.ends_at or ""
@@ -102,7 +97,7 @@ def sessions(found: Sequence[Session]) -> Table:
     return table
 
 
-def import_report(report: Report) -> Table:
+def import_report(report: Report) -> SafeTable:
     """The table of `rollcall import`."""
     outcomes = [
         ("  inserted", report.inserted),
@@ -121,7 +116,7 @@ def import_report(report: Report) -> Table:
     )
 
 
-def survey(found: Survey) -> Table:
+def survey(found: Survey) -> SafeTable:
     """The table of `rollcall import --dry-run`."""
     table = _figures(
         [
@@ -140,25 +135,25 @@ def survey(found: Survey) -> Table:
     return table
 
 
-def rejects(rejected: Sequence[Reject], more: int) -> Table:
+def rejects(rejected: Sequence[Reject], more: int) -> SafeTable:
     """Rejected rows with their lines, and the number `more` of rows that are not shown."""
-    table = Table("line", "code", "message", title="Rejected rows", title_justify="left", box=None, pad_edge=False)
+    table = SafeTable("line", "code", "message", title="Rejected rows", box=None, pad_edge=False)
     for reject in rejected:
-        table.add_row(str(reject.line or ""), reject.code, shown(reject.message))
+        table.add_row(str(reject.line or ""), reject.code, reject.message)
     if more:
         table.add_row("...", "", f"and {more:,} more")
     return table
 
 
-def failures(found: Sequence[Summary]) -> Table:
+def failures(found: Sequence[Summary]) -> SafeTable:
     """The table of `rollcall dlq list`."""
-    table = Table("id", "queue", "since", "content", "reason", box=None, pad_edge=False)
+    table = SafeTable("id", "queue", "since", "content", "reason", box=None, pad_edge=False)
     for each in found:
-        table.add_row(each.message_id, each.queue, each.sent_at, shown(each.content), shown(each.reason))
+        table.add_row(each.message_id, each.queue, each.sent_at, each.content, each.reason)
     return table
 
 
-def failure(each: Failure) -> Table:
+def failure(each: Failure) -> SafeTable:
     """The table of `rollcall dlq show`, without the events."""
     table = _pairs()
     for name, value in (
@@ -174,19 +169,19 @@ def failure(each: Failure) -> Table:
         ("files", ", ".join(each.files)),
     ):
         if value:
-            table.add_row(name, shown(value))
+            table.add_row(name, value)
     return table
 
 
-def failed_events(each: Failure) -> Table:
+def failed_events(each: Failure) -> SafeTable:
     """The events of a dead letter, without user ids and properties, which may be personal data."""
-    table = Table("event id", "occurred at", "event type", box=None, pad_edge=False)
+    table = SafeTable("event id", "occurred at", "event type", box=None, pad_edge=False)
     for event in each.batch.events if each.batch else ():
-        table.add_row(shown(event.event_id), shown(event.occurred_at), shown(event.event_type))
+        table.add_row(event.event_id, event.occurred_at, event.event_type)
     return table
 
 
-def status(found: dict[str, Any]) -> Table:
+def status(found: dict[str, Any]) -> SafeTable:
     """The table of `rollcall status`."""
     table = _pairs()
     table.add_row("API", found["api"])
@@ -204,28 +199,28 @@ def status(found: dict[str, Any]) -> Table:
     return table
 
 
-def drifts(found: Sequence[Drift]) -> Table:
+def drifts(found: Sequence[Drift]) -> SafeTable:
     """The table of `rollcall audit`."""
-    table = Table("what", "day", "counted", "stored", title="Drift", title_justify="left", box=None, pad_edge=False)
+    table = SafeTable("what", "day", "counted", "stored", title="Drift", box=None, pad_edge=False)
     for drift in found:
-        table.add_row(shown(drift.what), drift.day, str(drift.counted), str(drift.stored))
+        table.add_row(drift.what, drift.day, str(drift.counted), str(drift.stored))
     return table
 
 
-def rows(columns: Sequence[str], found: Sequence[Sequence[object]]) -> Table:
+def rows(columns: Sequence[str], found: Sequence[Sequence[object]]) -> SafeTable:
     """The answer to a query, with numbers aligned to the right."""
-    table = Table(box=None, pad_edge=False)
+    table = SafeTable(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         numeric = bool(found) and all(isinstance(row[number], int | float) for row in found)
-        table.add_column(shown(column), justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left")
     for row in found:
-        table.add_row(*(shown("" if value is None else str(value)) for value in row))
+        table.add_row(*("" if value is None else str(value) for value in row))
     return table
 
 
-def costs(found: Estimate, title: str = "A month on AWS") -> Table:
+def costs(found: Estimate, title: str = "A month on AWS") -> SafeTable:
     """The table of `rollcall cost`."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = SafeTable(title=title, title_style="bold", box=None, pad_edge=False)
     for name in ("service", "what", "for"):
         table.add_column(name)
     table.add_column("quantity", justify="right")
@@ -247,10 +242,10 @@ def costs(found: Estimate, title: str = "A month on AWS") -> Table:
     return table
 
 
-def costs_by_batch_size(by_size: Mapping[int, Estimate]) -> Table:
+def costs_by_batch_size(by_size: Mapping[int, Estimate]) -> SafeTable:
     """The table of `rollcall cost --table`."""
     title = "Dollars to take in a million events, one new user-day for each 10"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = SafeTable(title=title, title_style="bold", box=None, pad_edge=False)
     services = list(next(iter(by_size.values())).services(Part.INTAKE))
     services = [
         name for name in services if any(found.dollars(Part.INTAKE, service=name) for found in by_size.values())
@@ -267,10 +262,10 @@ def costs_by_batch_size(by_size: Mapping[int, Estimate]) -> Table:
     return table
 
 
-def ceilings(found: Sequence[Ceiling]) -> Table:
+def ceilings(found: Sequence[Ceiling]) -> SafeTable:
     """The table of `rollcall cost --anonymous`."""
     title = "The most that requests without a good credential cost, in dollars"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = SafeTable(title=title, title_style="bold", box=None, pad_edge=False)
     table.add_column("request", no_wrap=True)
     services = list(found[0].dollars)
     for name in ("bytes", *services, "a million", "a second", "a day"):
@@ -287,15 +282,15 @@ def ceilings(found: Sequence[Ceiling]) -> Table:
     return table
 
 
-def _pairs() -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+def _pairs() -> SafeTable:
+    table = SafeTable(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     return table
 
 
-def _figures(figures: Iterable[tuple[str, int]]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+def _figures(figures: Iterable[tuple[str, int]]) -> SafeTable:
+    table = SafeTable(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in figures:

@@ -1,18 +1,20 @@
 """`rollcall compact` and `rollcall query`."""
 
-import csv
-import json
-import sys
+import re
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import duckdb
 import typer
 
 from scripts import show
-from scripts.commands.common import AsJson, Failed, StackName, output, output_json, say
+from scripts.commands.common import AsJson, Failed, Raw, StackName, output, output_json, say, tell
 from scripts.operate import stacks
 from scripts.operate.archive import StackArchive, consumer_of
+from scripts.terminal import write_csv
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def compact(
@@ -33,12 +35,13 @@ def compact(
     if as_json:
         output_json(vars(done))
         return
-    typer.echo(f"{done.batches:,} batches compacted: {done.rows:,} events, {done.days:,} files of a day written")
+    tell(f"{done.batches:,} batches compacted: {done.rows:,} events, {done.days:,} files of a day written")
 
 
 def query(
     sql: Annotated[str, typer.Argument(help="SQL of DuckDB over the views events and user_days.")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    raw: Raw = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet.")] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where fetched files are kept; the user's cache without it.")
@@ -53,6 +56,8 @@ def query(
     """
     if as_csv + as_json + (parquet is not None) > 1:
         raise typer.BadParameter("--csv, --json and --parquet exclude each other")
+    if raw and not as_csv:
+        raise typer.BadParameter("--raw is about --csv")
     archive = StackArchive.of(stacks.find(stack), cache)
     with archive.opened() as connection:
         try:
@@ -63,14 +68,19 @@ def query(
                 say(f"{count:,} rows written to {parquet}")
                 return
             answer = connection.execute(sql)
-            columns = [column[0] for column in answer.description or ()]
+            columns, types = ([column[at] for column in answer.description or ()] for at in (0, 1))
             found = answer.fetchall()
         except duckdb.Error as error:
             raise Failed(str(error).partition("\n\n")[0]) from error
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([columns, *found])
+        write_csv(columns, (map(_cell, types, row) for row in found), raw=raw)
     elif as_json:
-        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in found], indent=2, default=str))
+        output_json([dict(zip(columns, row, strict=True)) for row in found], default=str)
     else:
         output(show.rows(columns, found))
+
+
+def _cell(kind: object, value: Any) -> object:
+    """A value for CSV. DuckDB answers a number out of JSON as text."""
+    number = kind == "JSON" and isinstance(value, str) and _NUMBER.fullmatch(value)
+    return Decimal(value) if number else value

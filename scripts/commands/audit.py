@@ -6,7 +6,7 @@ import typer
 
 from rollcall.core.days import parse_day
 from scripts import show
-from scripts.commands.common import AsJson, StackName, output, output_json, say
+from scripts.commands.common import AsJson, StackName, output, output_json, say, tell
 from scripts.operate import audit as auditing
 from scripts.operate import stacks
 
@@ -50,7 +50,7 @@ def audit(
     else:
         if found.drifts:
             output(show.drifts(found.drifts))
-        typer.echo(f"{found.events:,} events on {found.days:,} days recounted: drift {len(found.drifts)}")
+        tell(f"{found.events:,} events on {found.days:,} days recounted: drift {len(found.drifts)}")
     if found.moving:
         say(f"{found.moving:,} counters changed while they were read; audit again when it is quiet.")
     if found.unfinished:

@@ -1,14 +1,13 @@
 """What the commands share: options, output and the report of failures."""
 
-import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import httpx2
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from rollcall.access.api_keys import BadKey, KeyChanged, KeyRevoked, UnknownKey
 from rollcall.access.directory import UnknownAccount, UnknownSession
@@ -22,6 +21,7 @@ from scripts.local.ministack import MiniStackError
 from scripts.operate import stacks
 from scripts.operate.audit import CannotRepair
 from scripts.operate.smoke import Wrong
+from scripts.terminal import SafeConsole, as_json, safe
 
 # For output into a pipe, which has no width of its own. Wide enough that tables are rarely cut.
 PIPE_WIDTH = 200
@@ -48,6 +48,9 @@ KeyText = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="In CSV, put no ' before a text that a spreadsheet would take for a formula.")
+]
 
 
 class Failed(Exception):
@@ -105,17 +108,22 @@ def api(stack: stacks.Stack, name: str | None, key: str | None, patience: float 
 
 
 def say(text: str) -> None:
-    """Print a message to standard error, apart from the results."""
-    typer.echo(text, err=True)
+    """Print a line to standard error, apart from the results."""
+    typer.echo(safe(text), err=True)
+
+
+def tell(text: str) -> None:
+    """Print a result of one line."""
+    typer.echo(safe(text))
 
 
 def output(*results: Any) -> None:
     """Print results for people, in colour on a terminal and plain elsewhere."""
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    console = SafeConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for result in results:
         console.print(result)
 
 
-def output_json(result: Any) -> None:
-    """Print a result as JSON, for programs."""
-    typer.echo(json.dumps(result, indent=2))
+def output_json(result: Any, default: Callable[[Any], Any] | None = None) -> None:
+    """Print a result as JSON, for programs. `default` makes JSON of what `json` does not know."""
+    typer.echo(as_json(result, indent=2, default=default))

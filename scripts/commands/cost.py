@@ -7,7 +7,7 @@ import typer
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import show
 from scripts.bench.report import Report, Target
-from scripts.commands.common import AsJson, output, output_json
+from scripts.commands.common import AsJson, output, output_json, tell
 from scripts.local.deploy import template
 from scripts.operate import cost as costing
 from scripts.operate.anonymous import ceilings
@@ -78,11 +78,12 @@ def cost(
     line = found.dearest()
     total = found.dollars()
     most = f"the most is {line.what}" if line.service == service else f"the dearest line is {line.service}, {line.what}"
-    typer.echo(
+    tell(
         f"${total:,.2f} a month: ${intake:.3f} to take a million events in, ${keeping:.3f} for each month that a "
-        f"million are kept.\n{service} is {dollars / total:.0%} of it; {most}, {line.dollars / total:.0%}."
+        "million are kept."
     )
-    typer.echo(_source(prices))
+    tell(f"{service} is {dollars / total:.0%} of it; {most}, {line.dollars / total:.0%}.")
+    tell(_source(prices))
 
 
 def comparison() -> Report:

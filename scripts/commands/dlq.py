@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from scripts import show
-from scripts.commands.common import AsJson, Failed, StackName, output, output_json, say
+from scripts.commands.common import AsJson, Failed, StackName, output, output_json, say, tell
 from scripts.operate import dlq, stacks
 
 SHOWN_CHARACTERS = 2_000
@@ -50,11 +50,11 @@ def show_one(
     output(show.failure(failure))
     if failure.batch and events:
         for event in failure.batch.events:
-            typer.echo(dlq.as_json_line(event))
+            tell(dlq.as_json_line(event))
     elif failure.batch:
         output(show.failed_events(failure))
     elif not failure.files:
-        output(show.shown(failure.body[:SHOWN_CHARACTERS]))
+        output(failure.body[:SHOWN_CHARACTERS])
 
 
 @app.command()
@@ -90,7 +90,7 @@ def redrive(
             for failure in found:
                 dlq.redrive(where, failure)
                 sent(failure)
-    typer.echo(f"{done['sent']} sent back, {done['left']} left")
+    tell(f"{done['sent']} sent back, {done['left']} left")
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from typing import IO, Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from rollcall.core.days import Calendar, parse_day
@@ -21,10 +20,11 @@ from rollcall.files.rows import read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import private, show
 from scripts.api import PATIENCE_SECONDS
-from scripts.commands.common import Failed, KeyText, StackName, api, output, say
+from scripts.commands.common import Failed, KeyText, Raw, StackName, api, output, say
 from scripts.local import sample
 from scripts.local.deploy import template
 from scripts.operate import send_file, stacks
+from scripts.terminal import SafeConsole
 
 SHOWN_REJECTS = 20
 STANDARD = "-"
@@ -78,6 +78,7 @@ def import_file(
         Way, typer.Option(help="Row by row through the API, or whole through the upload bucket.")
     ] = Way.http,
     rejects: Annotated[Path | None, typer.Option(help="Write all rejected rows to this CSV file.")] = None,
+    raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
@@ -87,13 +88,15 @@ def import_file(
     """
     if via is Way.s3 and file == STANDARD and not dry_run:
         raise typer.BadParameter("standard input goes via http only")
+    if raw and rejects is None:
+        raise typer.BadParameter("--raw is about --rejects")
     with ExitStack() as opened:
         source, size = opened.enter_context(_opened(file))
         if rejects is not None and _same_file(source, rejects):
             raise typer.BadParameter(f"--rejects {rejects} is the file to import")
         if via is Way.s3 and not dry_run and size is not None and size > send_file.MAX_UPLOAD_BYTES:
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
-        rejected = _Rejected(opened.enter_context(_rejects_file(rejects)) if rejects is not None else None)
+        rejected = _Rejected(opened.enter_context(_rejects_file(rejects, raw=raw)) if rejects is not None else None)
         if dry_run:
             taken = _survey(source, size, rejected, stack)
         elif via is Way.s3:
@@ -127,7 +130,7 @@ class _Rejected:
 
 
 @contextmanager
-def _rejects_file(path: Path) -> "Iterator[send_file.RejectFile]":
+def _rejects_file(path: Path, *, raw: bool) -> "Iterator[send_file.RejectFile]":
     """A rejects file, which replaces an older file at the end of the block.
 
     If the block fails, the new file replaces the older one only if it has rows. A path that is not a plain file, such
@@ -155,7 +158,7 @@ def _rejects_file(path: Path) -> "Iterator[send_file.RejectFile]":
         closing.enter_context(text)
         if plain and place.exists():
             shutil.copymode(place, written)
-        rejects = send_file.RejectFile(text)
+        rejects = send_file.RejectFile(text, raw=raw)
         try:
             yield rejects
             complete = True
@@ -276,7 +279,7 @@ class _Tasks(Progress):
 def _progress() -> Progress:
     """A progress bar on standard error if that is a terminal. The bar disappears at the end."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     return _Tasks(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

@@ -9,7 +9,7 @@ from rollcall.access.api_keys import ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
 from scripts import show
-from scripts.commands.common import AsJson, StackName, output, output_json, say
+from scripts.commands.common import AsJson, StackName, output, output_json, say, tell
 from scripts.operate import stacks
 
 app = typer.Typer(help="API keys: who may send events and read answers.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def create(
     limit = None if rate is None or burst is None else Limit(rate, burst)
     key, text = _api_keys(stack).create(name, scope, source, limit, timedelta(days=days) if days else None)
     say(f"key {key.key_id}, scopes {', '.join(key.scopes)}, source {key.source}, shown this once:")
-    typer.echo(text)
+    tell(text)
 
 
 @app.command("list")
@@ -55,7 +55,7 @@ def rotate(
     """Give a key a new secret and print it; the present secret works for --grace-hours more."""
     text = _api_keys(stack).rotate(key_id, timedelta(hours=grace_hours))
     say(f"the former secret works for {grace_hours:g} hours yet; the new one, shown this once:")
-    typer.echo(text)
+    tell(text)
 
 
 @app.command()

@@ -3,12 +3,10 @@
 import os
 from datetime import timedelta
 
-import typer
-
 from rollcall.access.api_keys import ApiKeys
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import PATIENCE_SECONDS
-from scripts.commands.common import KeyText, StackName, api
+from scripts.commands.common import KeyText, StackName, api, tell
 from scripts.operate import smoke as smoking
 from scripts.operate import stacks
 
@@ -24,11 +22,11 @@ def smoke(stack: StackName = None, key: KeyText = None) -> None:
     found = stacks.find(stack)
     text = key or os.environ.get("ROLLCALL_KEY")
     if text:
-        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), typer.echo)
+        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), tell)
         return
     keys = ApiKeys(Dynamo(found.client("dynamodb")), found.output("AccessTableName"))
     made, text = keys.create("smoke test", ["ingest", "read"], SOURCE, lifetime=timedelta(days=1))
     try:
-        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), typer.echo)
+        smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), tell)
     finally:
         keys.revoke(made.key_id)

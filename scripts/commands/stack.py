@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
 
 from scripts import show
 from scripts.api import Api, checked, reason
 from scripts.commands.common import AsJson, KeyText, StackName, api, output, output_json, say
 from scripts.local import stack as local
 from scripts.operate import stacks
+from scripts.terminal import SafeConsole
 
 DEPTH = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
@@ -27,7 +27,7 @@ def up(
     ROLLCALL_PORT sets the port (4566) and ROLLCALL_STATE the data folder (.local/). With ROLLCALL_SAMPLE=0, no sample
     data is sent.
     """
-    local.up(local.LocalSettings.read(os.environ, seed), Console())
+    local.up(local.LocalSettings.read(os.environ, seed), SafeConsole())
 
 
 def down() -> None:

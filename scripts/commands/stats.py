@@ -1,19 +1,17 @@
 """`rollcall stats`."""
 
-import csv
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from scripts import show
-from scripts.commands.common import AsJson, KeyText, StackName, api, output, output_json
+from scripts.commands.common import AsJson, KeyText, Raw, StackName, api, output, output_json
 from scripts.commands.events import day_option
 from scripts.operate import stacks
+from scripts.terminal import SafeTable, write_csv
 
 RANGE_DAYS = 30
 
@@ -56,12 +54,18 @@ def dau(
     segment: Segment = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
     """Show the number of users who were active on each day."""
     _answer(
-        "/stats/dau", _range(first, last) | _of(segment), show.daily_actives, "data", (as_json, as_csv), (stack, key)
+        "/stats/dau",
+        _range(first, last) | _of(segment),
+        show.daily_actives,
+        "data",
+        (as_json, as_csv, raw),
+        (stack, key),
     )
 
 
@@ -73,12 +77,13 @@ def top_events(
     segment: Segment = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
     """Show the most frequent event types."""
     asked = _range(first, last) | {"limit": limit} | _of(segment)
-    _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv), (stack, key))
+    _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key))
 
 
 @app.command()
@@ -94,6 +99,7 @@ def retention(
     segment: Segment = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
 ) -> None:
@@ -106,30 +112,31 @@ def retention(
         "cohort": cohort.value,
         **_of(segment),
     }
-    _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv), (stack, key))
+    _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv, raw), (stack, key))
 
 
 def _answer(
     path: str,
     asked: Asked,
-    table: Callable[[dict[str, Any]], Table],
+    table: Callable[[dict[str, Any]], SafeTable],
     rows: str,
-    forms: tuple[bool, bool],
+    forms: tuple[bool, bool, bool],
     where: tuple[str | None, str | None],
 ) -> None:
-    as_json, as_csv = forms
+    as_json, as_csv, raw = forms
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if raw and not as_csv:
+        raise typer.BadParameter("--raw is about --csv")
     stack, key = where
     answer = api(stacks.find(stack), stack, key).get(path, asked)
     if as_json:
         output_json(answer)
     elif as_csv:
         # The columns are those of the first row. An answer always has one, because the API takes no empty range.
-        columns = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}.get(path)
-        writer = csv.DictWriter(sys.stdout, columns or list(answer[rows][0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(answer[rows])
+        known = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}
+        columns = known.get(path) or tuple(answer[rows][0])
+        write_csv(columns, ([row[column] for column in columns] for row in answer[rows]), raw=raw)
     else:
         output(table(answer))
 

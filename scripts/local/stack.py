@@ -15,7 +15,6 @@ from typing import IO, Any
 
 import httpx2
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.events import InvalidEvent, parse_event
@@ -31,6 +30,7 @@ from scripts.local.watch import LOOK_SECONDS, Watch
 from scripts.operate import stacks
 from scripts.operate.archive import consumer_of
 from scripts.operate.send_file import HttpImport, read_chunks
+from scripts.terminal import SafeConsole
 from scripts.waiting import poll
 
 SAMPLE_ROWS = 6_000
@@ -119,7 +119,7 @@ class Filled:
         private.write(note, json.dumps({"what": self.what, **days, "complete": self.complete}))
 
 
-def up(settings: LocalSettings, console: Console) -> None:
+def up(settings: LocalSettings, console: SafeConsole) -> None:
     """Start and deploy the stack, fill it at the first start, show answers, and run until Ctrl-C or SIGTERM.
 
     Saves the state at the end. Raises `CannotStart` and `scripts.local.ministack.MiniStackError`.
@@ -133,9 +133,9 @@ def up(settings: LocalSettings, console: Console) -> None:
             with console.status("Deploying template.yaml"):
                 outputs = _deploy(stack)
             local = LocalStack(stack, outputs, console)
-            console.print(f"API  {local.url}", soft_wrap=True, highlight=False)
+            console.print(f"API  {local.url}", soft_wrap=True)
             key = local.unlock(settings.state / stacks.KEY_FILE)
-            console.print(f"Key  {key}", soft_wrap=True, highlight=False)
+            console.print(f"Key  {key}", soft_wrap=True)
             if settings.seed or settings.sample:
                 local.show_answers(local.fill(settings.state / NOTE_OF_DATA, settings.seed))
             # Before anybody is told where to send events: what they send is new.
@@ -146,7 +146,7 @@ def up(settings: LocalSettings, console: Console) -> None:
             console.print("Stopping.")
         finally:
             stack.stop()
-            console.print(f"The data is kept in {settings.state}.", soft_wrap=True, highlight=False)
+            console.print(f"The data is kept in {settings.state}.", soft_wrap=True)
 
 
 def down(settings: LocalSettings) -> None:
@@ -172,7 +172,7 @@ def down(settings: LocalSettings) -> None:
 class LocalStack:
     """A deployed local stack: fills it, and prints answers and hints for the user."""
 
-    def __init__(self, stack: MiniStack, outputs: Mapping[str, str], console: Console) -> None:
+    def __init__(self, stack: MiniStack, outputs: Mapping[str, str], console: SafeConsole) -> None:
         self.url = stack.api_url
         self._stack = stack
         self._outputs = outputs
@@ -204,7 +204,7 @@ class LocalStack:
         count, filled = self._send_file(seed) if seed else self._send_sample(note, noted)
         filled.write(note)
         seconds = time.monotonic() - started
-        self._console.print(f"{count:,} {filled.what} events sent and counted in {seconds:.1f} s.", highlight=False)
+        self._console.print(f"{count:,} {filled.what} events sent and counted in {seconds:.1f} s.")
         return filled
 
     def _send_sample(self, note: Path, noted: "Filled | None") -> "tuple[int, Filled]":
@@ -269,7 +269,7 @@ class LocalStack:
             f"Docs {self.url}/docs",
             "Ctrl-C stops it.",
         ):
-            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._console.print(line, soft_wrap=True)
 
     def watch(self) -> Watch:
         """What tells of the events that are counted from now on."""
@@ -277,7 +277,7 @@ class LocalStack:
         counters = Counters(Dynamo(self._stack.client("dynamodb")), settings.tables, settings.calendar)
 
         def tell(text: str) -> None:
-            self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", soft_wrap=True, highlight=False)
+            self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", soft_wrap=True)
 
         return Watch(self.depth, lambda: counters.totals()[0].total(), tell)
 

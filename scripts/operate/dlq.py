@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 from rollcall.core.batch import Batch, UndecodableBatch, decode
 from rollcall.core.events import Event
 from scripts.operate.stacks import Stack
+from scripts.terminal import as_json
 
 # Long enough to read a queue and send its messages on. Short enough that an interrupted run does little harm.
 HIDDEN_SECONDS = 120
@@ -244,4 +245,4 @@ def _files(notification: dict[str, Any]) -> Iterator[str]:
 
 def as_json_line(event: Event) -> str:
     """An event as a line of JSON that a client could send."""
-    return json.dumps({**event._asdict(), "properties": json.loads(event.properties)})
+    return as_json({**event._asdict(), "properties": json.loads(event.properties)})

@@ -17,6 +17,7 @@ from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.batch import cut
 from rollcall.core.days import EVER, Calendar
 from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
+from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import COLUMNS, Row
 from rollcall.intake.intake import MAX_DAYS, TOO_MANY_DAYS
@@ -335,23 +336,25 @@ def _body(raw: object) -> bytes | InvalidEvent:
 
 
 class RejectFile:
-    """Writes rejected rows in the format of the rejects files in the upload bucket."""
+    """Writes rejected rows in the format of the rejects files in the upload bucket. If `raw`, escapes no formulas."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], *, raw: bool = False) -> None:
         self.count = 0
+        self._raw = raw
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(Reject._fields)
 
     def add(self, reject: Reject) -> None:
         """Write a rejected row."""
         self.count += 1
-        self._writer.writerow(reject)
+        self._writer.writerow(reject if self._raw else map(escape_formula, reject))
 
 
 def read_rejects(lines: Iterable[str]) -> Iterator[Reject]:
-    """The rejected rows in a rejects file."""
+    """The rejected rows in a rejects file of the upload bucket."""
     for fields in csv.DictReader(lines):
-        yield Reject(int(fields["line"] or 0), fields["code"], fields["message"], fields["row"])
+        code, message, row = (unescape_formula(fields[name]) for name in ("code", "message", "row"))
+        yield Reject(int(fields["line"] or 0), code, message, row)
 
 
 class UploadImport:

@@ -314,6 +314,15 @@ def test_bytes_that_are_no_text_reach_the_rejects_as_escapes(importer: WholeImpo
     assert reject["row"] == row(2, user_id="caf\\udce9")
 
 
+def test_rejected_rows_of_an_upload_start_no_formula(importer: WholeImport, bucket: Bucket) -> None:
+    lines = [row(number, event_id=event_id, user_id="") for number, event_id in enumerate(("=x", "-1", "'=x", "plain"))]
+    bucket.put(file_of(*lines))
+
+    importer.handle(notification(KEY))
+
+    assert [reject["row"] for reject in bucket.rejects()] == [*(f"'{line}" for line in lines[:3]), lines[3]]
+
+
 def test_a_file_without_the_columns_of_events_is_rejected_as_a_whole(
     importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 from unittest.mock import MagicMock
 
+import duckdb
 import httpx2
 import pytest
 from botocore.exceptions import ClientError, WaiterError
@@ -29,6 +30,7 @@ from rollcall.stack.dynamo import Unavailable
 from scripts import show
 from scripts.api import Api, ApiError, on_this_machine
 from scripts.cli import app
+from scripts.commands import archive as archive_commands
 from scripts.commands import events, stats
 from scripts.local import deploy, sample
 from scripts.local.ministack import free_port
@@ -353,6 +355,85 @@ def test_answers_are_printed_as_json_and_csv(
     for_people = rollcall("stats", command)
     assert for_people.exit_code == 0
     assert "\x1b" not in for_people.stdout
+
+
+@pytest.mark.parametrize(("options", "first"), [((), "'=1+1"), (("--raw",), "=1+1")])
+def test_an_event_type_in_csv_starts_a_formula_only_if_raw(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], first: str
+) -> None:
+    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    answer = {**TOP, "data": [{"event_type": "=1+1", "count": -5}]}
+    transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, json=answer))
+    monkeypatch.setattr(stats, "api", lambda *_: Api("http://stack", None, transport=transport))
+    assert rollcall("stats", "top-events", "--csv", *options).stdout == f"event_type,count\n{first},-5\n"
+
+
+SQL = """SELECT '-1' AS "=id", -5 AS whole, -5.50 AS decimals, -1e3::double AS floating, INTERVAL '-1 day' AS span,
+    json('{"a": -5}') -> '$.a' AS number, json('{"a": "-5"}') -> '$.a' AS quoted, NULL AS nothing"""
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ((), "'=id,whole,decimals,floating,span,number,quoted,nothing\n'-1,-5,-5.50,-1000.0,\"'-1 day, 0:00:00\",-5,"),
+        (
+            ("--raw",),
+            '=id,whole,decimals,floating,span,number,quoted,nothing\n-1,-5,-5.50,-1000.0,"-1 day, 0:00:00",-5,',
+        ),
+    ],
+)
+def test_the_texts_of_a_query_start_no_formula_unless_raw_and_its_numbers_are_numbers(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], printed: str
+) -> None:
+    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    archive = MagicMock()
+    archive.opened.return_value.__enter__.return_value = duckdb.connect()
+    monkeypatch.setattr(archive_commands, "StackArchive", MagicMock(of=MagicMock(return_value=archive)))
+    done = rollcall("query", SQL, "--csv", *options)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(printed)
+    quoted, nothing = next(csv.reader([done.stdout.splitlines()[1]]))[-2:]
+    assert (quoted, nothing) == ('"-5"' if options else '\'"-5"', "")
+
+
+IDS = ["=x", "-1", "+380501234567", "@me", "'=x", '"""=x"""', "plain"]
+
+
+def test_rejected_rows_start_no_formula_and_raw_ones_are_the_rows_of_the_file(
+    rollcall: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [f"{event_id},2024-05-01,u,open," for event_id in IDS]
+    file, rejects = file_of(tmp_path, *(f"{row}\n" for row in rows)), tmp_path / "rejects.csv"
+
+    rollcall("import", file, "--dry-run", "--rejects", rejects)
+    kept = [row["row"] for row in csv.DictReader(io.StringIO(rejects.read_text()))]
+    assert kept == [*(f"'{row}" for row in rows[:-1]), rows[-1]]
+
+    rollcall("import", file, "--dry-run", "--rejects", rejects, "--raw")
+    raw = [row["row"] for row in csv.DictReader(io.StringIO(rejects.read_text()))]
+    assert raw == rows
+    mended = HEADER + "".join(f"{row}\n".replace("2024-05-01", "2024-05-01T10:00:00Z") for row in raw)
+    ids = [row.event["event_id"] for row in read_rows([mended.encode()]) if isinstance(row.event, dict)]
+    assert ids == ["=x", "-1", "+380501234567", "@me", "'=x", '"=x"', "plain"]
+
+
+def test_the_rejects_of_the_bucket_are_read_as_the_rows_of_the_file() -> None:
+    rejected = [Reject(line, "code", "message", f"{event_id},2024-05-01,u,open,") for line, event_id in enumerate(IDS)]
+    kept = io.StringIO(newline="")
+    in_bucket = send_file.RejectFile(kept)
+    for reject in rejected:
+        in_bucket.add(reject)
+    found = list(send_file.read_rejects(io.StringIO(kept.getvalue(), newline="")))
+    assert found == rejected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [(("import", "x.csv"), "--rejects"), (("stats", "dau", "--json"), "--csv"), (("query", "SELECT 1"), "--csv")],
+)
+def test_raw_without_csv_is_refused(rollcall: Callable[..., Any], arguments: tuple[str, ...], about: str) -> None:
+    done = rollcall(*arguments, "--raw")
+    assert (done.exit_code, done.stderr) == (2, f"rollcall: Invalid value: --raw is about {about}\n")
 
 
 @pytest.mark.parametrize(("terminal", "coloured"), [(True, True), (False, False)])

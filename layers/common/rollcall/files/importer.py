@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.core.events import InvalidEvent
+from rollcall.core.spreadsheets import escape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import Row, read_piece
@@ -158,7 +159,7 @@ def _writer(file: IO[bytes]) -> Iterator[Callable[[Row, Rejection], None]]:
 
     def write(row: Row, rejection: Rejection) -> None:
         kept = row.text[:KEPT_CHARACTERS_OF_A_REJECTED_ROW]
-        writer.writerow([row.line, rejection.code, rejection.message, kept])
+        writer.writerow(map(escape_formula, (row.line, rejection.code, rejection.message, kept)))
 
     yield write
     text.detach()
