@@ -15,7 +15,8 @@ logger = make_logger(os.environ)
 settings = PlanSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 log = ImportLog(dynamo, settings.stats_table)
-planner = Planner(clients.s3(), BatchQueue(clients.sqs(), settings.import_queue_url), log, logger)
+queue = BatchQueue(clients.sqs(), settings.import_queue_url)
+planner = Planner(clients.s3(), queue, log, logger, settings.most_bytes)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -18,7 +18,7 @@ settings = ImportSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 log = ImportLog(dynamo, settings.stats_table)
 intake = Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar)
-importer = Importer(clients.s3(), intake, log, logger, metrics)
+importer = Importer(clients.s3(), intake, log, logger, metrics, settings.most_bytes)
 
 
 @metrics.log_metrics

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from rollcall.access.buckets import Buckets
 from rollcall.access.gate import build as build_gate
 from rollcall.counting.receipts import Receipts
 from rollcall.files.progress import ImportLog
@@ -37,6 +38,7 @@ app = create_app(
         Uploads(clients.later(clients.s3), settings.upload_bucket, log),
         Receipts(dynamo, tables),
         IdempotencyKeys(dynamo, tables),
+        Buckets(dynamo, who_may.table),
     ],
 )
 answer = serve(app, who_may.cors_origins)

@@ -68,7 +68,8 @@ def query(
                 say(f"{count:,} rows written to {parquet}")
                 return
             answer = connection.execute(sql)
-            columns, types = ([column[at] for column in answer.description or ()] for at in (0, 1))
+            columns = [column[0] for column in answer.description or ()]
+            types = [column[1] for column in answer.description or ()]
             found = answer.fetchall()
         except duckdb.Error as error:
             raise Failed(str(error).partition("\n\n")[0]) from error

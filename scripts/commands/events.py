@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from rollcall.core.days import Calendar, parse_day
-from rollcall.files.rows import read_rows
+from rollcall.files.rows import MOST_BYTES, read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import private, show
 from scripts.api import PATIENCE_SECONDS
@@ -188,7 +188,7 @@ def _survey(file: IO[bytes], size: int | None, rejected: _Rejected, stack: str |
     with _progress() as progress:
         task = progress.add_task("Reading", total=size)
         chunks = send_file.read_chunks(file, lambda count: progress.advance(task, count))
-        found = send_file.survey(read_rows(chunks), datetime.now(UTC), rejected.add, calendar)
+        found = send_file.survey(read_rows(chunks, MOST_BYTES), datetime.now(UTC), rejected.add, calendar)
     rejected.show()
     output(show.survey(found))
     say("Nothing was sent.")

@@ -20,7 +20,7 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `rollcall keys list
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What people know it by.")],
-    scope: Annotated[list[str], typer.Option(help="ingest, read or admin; may come several times.")],
+    scope: Annotated[list[str], typer.Option(help="ingest, read, admin or import; may come several times.")],
     source: Annotated[str, typer.Option(help="What its events are counted under.")] = "http",
     rate: Annotated[float | None, typer.Option(help="Requests a second in the long run.")] = None,
     burst: Annotated[int | None, typer.Option(help="Requests at once.")] = None,

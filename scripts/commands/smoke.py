@@ -25,7 +25,7 @@ def smoke(stack: StackName = None, key: KeyText = None) -> None:
         smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), tell)
         return
     keys = ApiKeys(Dynamo(found.client("dynamodb")), found.output("AccessTableName"))
-    made, text = keys.create("smoke test", ["ingest", "read"], SOURCE, lifetime=timedelta(days=1))
+    made, text = keys.create("smoke test", ["ingest", "import", "read"], SOURCE, lifetime=timedelta(days=1))
     try:
         smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), tell)
     finally:

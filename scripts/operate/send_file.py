@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,9 @@ QUEUE_SECONDS = 120
 COUNT_SECONDS = 600
 UPLOAD_SECONDS = 3600.0
 UPLOAD_TRIES = 3
+PRECONDITION_FAILED = 412
+# Another PUT to the same URL is at work, or S3 failed.
+TRANSIENT_UPLOADS = frozenset({409, *range(500, 600)})
 # The limit of S3 for one PUT.
 MAX_UPLOAD_BYTES = 5 * 1024**3
 MAX_NAME_CHARACTERS = 100
@@ -369,8 +372,9 @@ class UploadImport:
         """Upload a file; returns the import's last status. Raises `scripts.api.ApiError`, `OSError`, `TimeoutError`."""
         # The API takes plain names only. The file's own name is kept as far as possible, for people to recognise.
         name = re.sub(r"[^A-Za-z0-9._-]", "-", path.name).lstrip("._-")[-MAX_NAME_CHARACTERS:].lstrip("._-") or "file"
-        made = checked(self._api.request("POST", "/imports", json={"name": name})).json()
-        self._upload(path, made["url"], on_uploaded)
+        wanted = {"name": name, "bytes": path.stat().st_size}
+        made = checked(self._api.request("POST", "/imports", json=wanted)).json()
+        self._upload(path, made["url"], made["headers"], on_uploaded)
 
         def finished() -> dict[str, Any] | None:
             status: dict[str, Any] = self._api.get(f"/imports/{made['import_id']}")
@@ -385,20 +389,23 @@ class UploadImport:
 
         return poll(finished, UPLOAD_SECONDS, f"the import {made['import_id']} is not done")
 
-    def _upload(self, path: Path, url: str, on_uploaded: Callable[[int], None]) -> None:
+    def _upload(self, path: Path, url: str, headers: Mapping[str, str], on_uploaded: Callable[[int], None]) -> None:
+        tried = False
         for left in reversed(range(UPLOAD_TRIES)):
             with path.open("rb") as file:
-                # The presigned URL is the credential. The length is sent, because S3 takes no chunked bodies.
+                # The presigned URL is the credential, and names the headers that it is good for.
                 answer = httpx2.put(
                     url,
                     content=read_chunks(file, on_uploaded),
-                    headers={"Content-Length": str(path.stat().st_size)},
+                    headers=headers,
                     timeout=UPLOAD_SECONDS,
                     trust_env=not on_this_machine(url),
                 )
-            if answer.is_success:
+            # The URL takes one file. If an earlier try failed, it may be that one that is there.
+            if answer.is_success or (tried and answer.status_code == PRECONDITION_FAILED):
                 return
-            if answer.status_code < 500 or not left:
+            tried = True
+            if answer.status_code not in TRANSIENT_UPLOADS or not left:
                 raise ApiError(f"the bucket refuses the file ({answer.status_code}): {answer.reason_phrase}")
 
 

@@ -66,7 +66,7 @@ def test_a_key_is_rotated_without_a_gap_and_revoked_at_once(stack: DeployedStack
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("keys", "create", "key", "--scope", "all"), "scopes has to name some of ingest, read, admin"),
+        (("keys", "create", "key", "--scope", "all"), "scopes has to name some of ingest, read, admin, import"),
         (("keys", "create", "key", "--scope", "read", "--source", "import"), "source may not be 'import'"),
         (("keys", "rotate", "nobody"), "there is no key nobody"),
         (("keys", "revoke", "nobody"), "there is no key nobody"),

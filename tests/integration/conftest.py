@@ -177,10 +177,11 @@ def load_handler(
         if name.startswith("AWS_ENDPOINT_URL"):
             monkeypatch.delenv(name)
     settings = settings_for(tables, access_table, queue.url) | DYNAMODB_SETTINGS
-    # Tests log in as often as they like.
+    # Tests log in and begin imports as often as they like.
     settings |= {"ADDRESS_REQUESTS_PER_MINUTE": "600", "ADDRESS_BURST": "1000"}
     settings |= {"LOGINS_PER_MINUTE": "600", "LOGIN_BURST": "1000"}
     settings |= {"ACCOUNT_LOGINS_PER_HOUR": "36000", "ACCOUNT_LOGIN_BURST": "1000"}
+    settings |= {"IMPORTS_PER_MINUTE": "600", "IMPORT_BURST": "1000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     # The default session keeps the credentials that it finds first, and a new one reads all models of AWS anew.

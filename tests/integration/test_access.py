@@ -257,6 +257,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stac
     settings |= {"ADDRESS_REQUESTS_PER_MINUTE": "60000", "ADDRESS_BURST": "10000"}
     settings |= {"LOGINS_PER_MINUTE": "60000", "LOGIN_BURST": "10000"}
     settings |= {"ACCOUNT_LOGINS_PER_HOUR": "3600000", "ACCOUNT_LOGIN_BURST": "10000"}
+    settings |= {"IMPORTS_PER_MINUTE": "60000", "IMPORT_BURST": "10000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     functions = [folder.name for folder in (ROOT / "functions").iterdir() if routes(folder.name)]

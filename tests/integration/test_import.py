@@ -323,6 +323,36 @@ def test_rejected_rows_of_an_upload_start_no_formula(importer: WholeImport, buck
     assert [reject["row"] for reject in bucket.rejects()] == [*(f"'{line}" for line in lines[:3]), lines[3]]
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_file_over_the_limit_is_planned_up_to_it_and_says_so(
+    importer: WholeImport, bucket: Bucket, queue: Queue, compress: Callable[[bytes], bytes]
+) -> None:
+    whole = file_of(*(row(number) for number in range(9))).encode()
+    importer.planner._most_bytes = len(whole) - 1
+    bucket.put(compress(whole))
+
+    assert importer.import_object(BUCKET, KEY) == Imported(rows=9, accepted=8, rejected=1, duplicates=0)
+
+    (reject,) = bucket.rejects()
+    assert (reject["code"], reject["line"]) == ("file_too_large", "10")
+    assert "MaxExpandedMegabytes" in reject["message"]
+    assert queued(queue.batches()) == [kept(number) for number in range(8)]
+
+
+def test_a_part_beyond_the_limit_is_rejected_unread(
+    importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "PIECE_BYTES", 300)
+    bucket.put(file_of(*(row(number) for number in range(9))))
+    importer.importer._most_bytes = 400
+
+    imported = importer.import_object(BUCKET, KEY)
+
+    assert {reject["code"] for reject in bucket.rejects()} == {"file_too_large"}
+    assert 0 < imported.accepted < 9
+    assert len(queued(queue.batches())) == imported.accepted
+
+
 def test_a_file_without_the_columns_of_events_is_rejected_as_a_whole(
     importer: WholeImport, bucket: Bucket, queue: Queue
 ) -> None:

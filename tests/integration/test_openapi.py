@@ -174,7 +174,7 @@ class Api:
         return service(self.app.apps["auth"], Gate).tokens.read(pair.access_token)
 
     def import_id(self) -> str:
-        begun = self.client().post("/imports", json={"name": "a.csv"}, headers=self.credential("/imports"))
+        begun = self.client().post("/imports", json={"name": "a.csv", "bytes": 1}, headers=self.credential("/imports"))
         return str(begun.json()["import_id"])
 
     def credential(self, path: str) -> dict[str, str]:

@@ -159,6 +159,20 @@ def test_requests_of_an_import_never_hold_more_days_or_values_than_the_api_takes
     assert max(most_values(body.decode()) for body in bodies) <= MAX_VALUES
 
 
+def test_a_dry_run_reads_no_more_of_a_file_than_a_stack(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "bomb.csv.gz"
+    file.write_bytes(gzip.compress((HEADER + GOOD.format(1)).encode() + b"\n" * 10_000_000))
+    monkeypatch.setattr(events, "MOST_BYTES", 2_000_000)
+    done = rollcall("import", file, "--dry-run")
+    assert done.exit_code == 0
+    said = [line.split() for line in done.stdout.splitlines()]
+    assert ["good", "1"] in said
+    assert ["file_too_large", "1"] in said
+    assert "the file has more than 2,000,000 bytes" in done.stdout
+
+
 def test_a_file_without_a_good_row_fails(rollcall: Callable[..., Any], tmp_path: Path) -> None:
     done = rollcall("import", file_of(tmp_path, "bad,2024-05-01,u,open,\n"), "--dry-run")
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, "rollcall: no row is accepted")
@@ -523,7 +537,7 @@ def upload(file: Path, *states: dict[str, Any]) -> tuple[dict[str, Any], list[by
     with bucket() as (url, put):
 
         def answer(request: httpx2.Request) -> httpx2.Response:
-            made = {"import_id": "7", "url": url}
+            made = {"import_id": "7", "url": url, "headers": {"Content-Length": str(file.stat().st_size)}}
             return httpx2.Response(200, json=made if request.method == "POST" else next(told))
 
         api = Api("http://stack", None, transport=httpx2.MockTransport(answer))
@@ -549,6 +563,45 @@ def test_a_file_is_uploaded_to_a_local_stack_past_any_proxy(monkeypatch: pytest.
     file = file_of(tmp_path, GOOD.format(1))
     status, put = upload(file, {**STATE, "done": False}, STATE)
     assert (status, put) == (STATE, [file.read_bytes()])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "message"),
+    [
+        ([503, 412], None),
+        ([409, 200], None),
+        ([503, 409, 412], None),
+        ([412], r"the bucket refuses the file \(412\)"),
+        ([403], r"the bucket refuses the file \(403\)"),
+        ([503, 503, 503], r"the bucket refuses the file \(503\)"),
+    ],
+)
+def test_an_upload_whose_answer_failed_may_be_the_one_file_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statuses: list[int], message: str | None
+) -> None:
+    put = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/file":
+            put.append((request.read(), request.headers["If-None-Match"], request.headers["Content-Length"]))
+            return httpx2.Response(statuses[len(put) - 1])
+        assert json.loads(request.content) == {"name": "some.csv", "bytes": file.stat().st_size}
+        headers = {"Content-Length": str(file.stat().st_size), "If-None-Match": "*"}
+        return httpx2.Response(201, json={"import_id": "7", "url": "http://bucket/file", "headers": headers})
+
+    transport = httpx2.MockTransport(answer)
+    monkeypatch.setattr(
+        httpx2, "put", lambda url, *, trust_env, **rest: httpx2.Client(transport=transport).put(url, **rest)
+    )
+    file = file_of(tmp_path, GOOD.format(1))
+    importing = UploadImport(Api("http://stack", None, transport=transport))
+    monkeypatch.setattr(send_file, "poll", lambda *_: STATE)
+    if message:
+        with pytest.raises(ApiError, match=message):
+            importing.run(file, lambda _bytes: None, lambda _status: None)
+    else:
+        assert importing.run(file, lambda _bytes: None, lambda _status: None) == STATE
+    assert put == [(file.read_bytes(), "*", str(file.stat().st_size))] * len(statuses)
 
 
 def test_every_row_of_an_upload_is_accounted_for() -> None:

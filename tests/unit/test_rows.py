@@ -3,6 +3,7 @@ import gzip
 import io
 import itertools
 import json
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.events import InvalidEvent, parse_event
-from rollcall.files.rows import Piece, Row, cut_file, read_piece, read_rows
+from rollcall.files.rows import MOST_BYTES, Piece, Row, cut_file, read_piece, read_rows
+from scripts.local.deploy import template
 
 MB = 1024 * 1024
 NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)
@@ -571,3 +573,54 @@ def test_cutting_a_file_takes_memory_for_a_piece_and_not_for_the_file() -> None:
     assert pieces > 15
     assert tracemalloc.get_traced_memory()[1] < 4 * MB
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("jsonl", [False, True])
+def test_a_file_over_the_limit_is_read_up_to_it_and_says_so(compress: Callable[[bytes], bytes], jsonl: bool) -> None:
+    line = b'{"event_id":"1"}\n' if jsonl else b"1,2025-08-01T10:00:00Z,u,login\n"
+    header = b"" if jsonl else b"event_id,occurred_at,user_id,event_type\n"
+    whole = compress(header + line * 10)
+    size = len(header + line * 10)
+
+    assert len(list(read_rows([whole], size))) == 10
+    *rows, last = read_rows([whole], size - 1)
+    assert len(rows) == 9
+    assert isinstance(last.event, InvalidEvent)
+    assert last.event.code == "file_too_large"
+    assert f"{size - 1:,} bytes" in last.event.message
+
+    *pieces, said = cut_file([whole], 1, size - 1)
+    assert isinstance(said, Row)
+    assert repr(said.event) == repr(last.event)
+    assert sum(piece.end - piece.start for piece in pieces if isinstance(piece, Piece)) == 9 * len(line)
+
+
+def test_no_more_of_a_file_is_expanded_than_the_limit() -> None:
+    bomb = gzip.compress(b"event_id,occurred_at,user_id,event_type\n" + b"x" * 30_000_000)
+    taken = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal taken
+        for start in range(0, len(bomb), 1_000):
+            taken += 1_000
+            yield bomb[start : start + 1_000]
+
+    *_, last = read_rows(chunks(), 1_000_000)
+
+    assert isinstance(last.event, InvalidEvent)
+    assert last.event.code == "file_too_large"
+    assert taken < len(bomb) / 5
+
+
+def test_the_limit_by_default_is_that_of_the_template() -> None:
+    default = template()["Parameters"]["MaxExpandedMegabytes"]["Default"]
+    assert int(default) * 1_000_000 == MOST_BYTES
+
+
+def test_a_file_of_nothing_but_ends_of_gzip_is_read_in_time_that_grows_with_it() -> None:
+    ends = gzip.compress(b"") * 100_000
+    began = time.process_time()
+    assert list(read_rows([ends])) == []
+    # Copying the rest at each end would take a hundred times as long.
+    assert time.process_time() - began < 5

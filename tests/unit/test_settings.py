@@ -55,6 +55,10 @@ ENVIRONMENT = {
     "SEGMENTS_FUNCTION": "segments",
     "MEMORY_MEGABYTES": "1769",
     "STORAGE_MEGABYTES": "2048",
+    "IMPORTS_PER_MINUTE": "6",
+    "IMPORT_BURST": "5",
+    "MAX_UPLOAD_MEGABYTES": "10",
+    "MAX_EXPANDED_MEGABYTES": "20",
 }
 TABLES = Tables("events", "stats", 16, 4)
 OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
@@ -62,9 +66,21 @@ OF_ARCHIVE = ("ARCHIVE_BUCKET", "STATS_TABLE", "MEMORY_MEGABYTES")
 
 Read = Callable[[Mapping[str, str]], object]
 NEEDED: list[tuple[Read, tuple[str, ...]]] = [
-    (IngestSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "FIRST_DAY", "UPLOAD_BUCKET", "HOT_DAYS")),
-    (PlanSettings.read, ("IMPORT_QUEUE_URL", "STATS_TABLE")),
-    (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "FIRST_DAY", "STATS_TABLE")),
+    (
+        IngestSettings.read,
+        (
+            "QUEUE_URL",
+            "REPORTING_TIMEZONE",
+            "FIRST_DAY",
+            "UPLOAD_BUCKET",
+            "HOT_DAYS",
+            "IMPORTS_PER_MINUTE",
+            "IMPORT_BURST",
+            "MAX_UPLOAD_MEGABYTES",
+        ),
+    ),
+    (PlanSettings.read, ("IMPORT_QUEUE_URL", "STATS_TABLE", "MAX_EXPANDED_MEGABYTES")),
+    (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "FIRST_DAY", "STATS_TABLE", "MAX_EXPANDED_MEGABYTES")),
     (
         ConsumerSettings.read,
         (
@@ -116,13 +132,15 @@ def test_the_doors_read_their_settings() -> None:
     read = IngestSettings.read(ENVIRONMENT)
     assert (read.queue_url, read.calendar.name, read.upload_bucket) == ("http://queue", "Europe/Kyiv", "uploads")
     assert read.calendar.first_day == "2020-02-29"
+    assert (read.import_limit, read.max_upload_bytes) == (Limit(0.1, 5), 10_000_000)
 
 
 def test_the_import_functions_read_their_settings() -> None:
-    assert PlanSettings.read(ENVIRONMENT) == PlanSettings("http://parts", "stats")
+    assert PlanSettings.read(ENVIRONMENT) == PlanSettings("http://parts", "stats", 20_000_000)
     read = ImportSettings.read(ENVIRONMENT)
     assert (read.queue_url, read.calendar.name, read.stats_table) == ("http://queue", "Europe/Kyiv", "stats")
     assert read.calendar.first_day == "2020-02-29"
+    assert read.most_bytes == 20_000_000
 
 
 def test_the_consumer_reads_its_settings() -> None:

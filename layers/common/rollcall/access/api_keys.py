@@ -14,7 +14,7 @@ from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import API_KEYS_KEY, api_key_key
 
-SCOPES = ("ingest", "read", "admin")
+SCOPES = ("ingest", "read", "admin", "import")
 LABEL = r"[a-z0-9][a-z0-9_.-]{0,31}"
 # The sources of uploaded files and of accounts. No key may count its events under them.
 RESERVED_SOURCES = frozenset({"account", "import"})

@@ -17,7 +17,7 @@ from rollcall.core.events import InvalidEvent
 from rollcall.core.spreadsheets import escape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.progress import FilePart, ImportLog, Progress
-from rollcall.files.rows import Row, read_piece
+from rollcall.files.rows import MOST_BYTES, Row, read_piece, too_large
 from rollcall.files.task import (
     KEPT_CHARACTERS_OF_A_REJECTED_ROW,
     REJECTS_PREFIX,
@@ -44,12 +44,21 @@ _REJECTS_HEADER = ["line", "code", "message", "row"]
 class Importer:
     """Takes in the parts of files that the planner queued."""
 
-    def __init__(self, s3: "S3Client", intake: Intake, log: ImportLog, logger: Logger, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        s3: "S3Client",
+        intake: Intake,
+        log: ImportLog,
+        logger: Logger,
+        metrics: Metrics,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._s3 = s3
         self._intake = intake
         self._log = log
         self._logger = logger
         self._metrics = metrics
+        self._most_bytes = most_bytes
 
     def handle(self, event: dict[str, Any]) -> None:
         """Take in the parts in an SQS event; raises the errors of `take_in`."""
@@ -86,6 +95,9 @@ class Importer:
     def _rows(self, task: Task) -> Iterator[Row]:
         if task.read_from is None:
             return (Row(line, text, InvalidEvent(code, message)) for line, text, code, message in task.broken)
+        if task.start >= self._most_bytes:
+            # Planned before the limit was lowered.
+            return iter([Row(task.first_line, "", too_large(self._most_bytes))])
         if task.read_from == task.key:
             reading = read_object(
                 self._s3, task.bucket, task.key, start=task.start, end=task.end, etag=f'"{task.etag}"'

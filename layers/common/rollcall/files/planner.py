@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger
 
 from rollcall.core.events import InvalidEvent
 from rollcall.files.progress import ImportLog
-from rollcall.files.rows import Piece, Row, cut_file
+from rollcall.files.rows import MOST_BYTES, Piece, Row, cut_file
 from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, QueueUnavailable, Task
 from rollcall.stack.keys import import_id_of
 from rollcall.stack.objects import Gone, Reading, read_object
@@ -25,11 +25,14 @@ BROKEN_ROWS_A_TASK = 4
 class Planner:
     """Cuts uploaded files into parts and queues a task for each part."""
 
-    def __init__(self, s3: "S3Client", queue: BatchQueue, log: ImportLog, logger: Logger) -> None:
+    def __init__(
+        self, s3: "S3Client", queue: BatchQueue, log: ImportLog, logger: Logger, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._s3 = s3
         self._queue = queue
         self._log = log
         self._logger = logger
+        self._most_bytes = most_bytes
 
     def handle(self, event: dict[str, Any]) -> None:
         """Cut the objects in an S3 notification; raises the errors of `plan`."""
@@ -37,7 +40,7 @@ class Planner:
             self.plan(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
 
     def plan(self, bucket: str, key: str) -> None:
-        """Cut one object and queue its parts. Stops if the object is gone.
+        """Cut one object and queue its parts. Stops if the object is gone, and after `most_bytes` of it.
 
         Holds at most two pieces of `PIECE_BYTES` in memory, whatever the size of the file. Raises
         `rollcall.files.task.QueueUnavailable` and botocore's errors.
@@ -60,7 +63,7 @@ class Planner:
     def _cut(self, first: Task, reading: Reading) -> int:
         """Cut an object and queue its parts; returns their number."""
         last = first
-        for number, part in enumerate(_gathered(cut_file(reading.chunks, PIECE_BYTES))):
+        for number, part in enumerate(_gathered(cut_file(reading.chunks, PIECE_BYTES, self._most_bytes))):
             if number:
                 self._send(last)
             last = self._task(first._replace(number=number), part)

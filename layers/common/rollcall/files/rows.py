@@ -18,6 +18,8 @@ MAX_LINE_BYTES = 2 * 1024 * 1024
 # No event has more, since each takes two bytes of its text.
 MAX_ROW_VALUES = MAX_EVENT_BYTES // 2
 EXPANDED_CHUNK_BYTES = 1024 * 1024
+# The default of the parameter MaxExpandedMegabytes: as much as the plan function reads in its 15 minutes.
+MOST_BYTES = 40_000_000_000
 
 _GZIP = b"\x1f\x8b"
 
@@ -45,13 +47,23 @@ class Piece(NamedTuple):
     """The expanded bytes of the piece if the file is gzip, else None."""
 
 
-def read_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
+def too_large(most_bytes: int) -> InvalidEvent:
+    """Why a file is not read beyond `most_bytes`."""
+    return InvalidEvent(
+        "file_too_large",
+        f"the file has more than {most_bytes:,} bytes, a gzip file once it is expanded; the rows up to there are taken "
+        "in. Cut the file, or raise MaxExpandedMegabytes",
+    )
+
+
+def read_rows(chunks: Iterable[bytes], most_bytes: int | None = None) -> Iterator[Row]:
     """The rows of a file, which is given in chunks: CSV with a header, or JSONL; in UTF-8; plain or gzip.
 
     The bytes of the file tell its format. A row that cannot be read has an `InvalidEvent`, and the reader goes on with
-    the next row. Empty lines are left out. Sets the `csv` module's field limit, which is shared by the whole process.
+    the next row. After `most_bytes`, counted expanded, comes a row that says so, and none after it. Empty lines are
+    left out. Sets the `csv` module's field limit, which is shared by the whole process.
     """
-    file = _File(chunks)
+    file = _File(chunks, most_bytes)
     if file.is_json:
         yield from _json_rows(file.lines)
     elif file.is_json is not None:
@@ -65,13 +77,13 @@ def read_piece(chunks: Iterable[bytes], header: Sequence[str] | None, first_line
     yield from _json_rows(lines) if header is None else _csv_rows(lines, header)
 
 
-def cut_file(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[Piece | Row]:
+def cut_file(chunks: Iterable[bytes], piece_bytes: int, most_bytes: int | None = None) -> Iterator[Piece | Row]:
     """Cut a file, which is given in chunks, into pieces of at least `piece_bytes`; the last piece may be smaller.
 
     Never cuts within a row, even if quotes in the row hold line breaks. Rows that are in no piece, because the header
-    or the gzip stream is broken, are yielded as rows.
+    or the gzip stream is broken, are yielded as rows. Reads and expands no more than `most_bytes`, as `read_rows` does.
     """
-    file = _File(chunks)
+    file = _File(chunks, most_bytes)
     lines = file.lines
     header: list[str] | None = None
     start, first_line = 0, 1
@@ -99,11 +111,13 @@ def cut_file(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[Piece | Row]
 class _File:
     """A file's lines, its format, and the damage in it."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], most_bytes: int | None) -> None:
         self._damage: list[InvalidEvent] = []
         head, chunks = _peek(iter(chunks))
         self.compressed = head.startswith(_GZIP)
         expanded = _expanded(chunks, self._damage.append) if self.compressed else chunks
+        if most_bytes is not None:
+            expanded = _bounded(expanded, most_bytes, self._damage.append)
         self.lines = _Lines(_split(expanded, self._damage), keep=self.compressed)
         first = next((line for line in self.lines if line.strip()), None)
         self.is_json: bool | None = None
@@ -300,6 +314,18 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
         if len(head) >= len(_GZIP):
             break
     return head, chain([head], chunks)
+
+
+def _bounded(chunks: Iterator[bytes], most: int, report: Callable[[InvalidEvent], None]) -> Iterator[bytes]:
+    """The first `most` bytes. Reports if there are more, and reads no further."""
+    left = most
+    for chunk in chunks:
+        if len(chunk) > left:
+            report(too_large(most))
+            yield chunk[:left]
+            return
+        left -= len(chunk)
+        yield chunk
 
 
 def _expanded(chunks: Iterator[bytes], report: Callable[[InvalidEvent], None]) -> Iterator[bytes]:

@@ -1,12 +1,23 @@
 """Presigned URLs for the files that clients want to import."""
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rollcall.files.progress import ImportLog
+from rollcall.stack.keys import invited_key
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+
+class Upload(NamedTuple):
+    """A URL that takes one PUT of one file."""
+
+    import_id: str
+    key: str
+    url: str
+    headers: dict[str, str]
+    """Headers that the PUT has to have. They are signed: S3 refuses a request with others."""
 
 
 class Uploads:
@@ -17,10 +28,13 @@ class Uploads:
         self._bucket = bucket
         self._log = log
 
-    def invite(self, name: str, seconds: int) -> tuple[str, str, str]:
-        """Prepare an upload; returns the import's id, the object's key, and a URL that takes a PUT for `seconds`."""
-        key = f"uploads/{secrets.token_hex(8)}/{name}"
+    def invite(self, name: str, size: int, seconds: int) -> Upload:
+        """Prepare the upload of a file of `size` bytes. The URL is good for `seconds`, and for one PUT."""
+        key = invited_key(secrets.token_hex(16), name)
         url = self._s3.generate_presigned_url(
-            "put_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
+            "put_object",
+            # S3 takes the object if there is none, and no other length than the one that is signed.
+            Params={"Bucket": self._bucket, "Key": key, "ContentLength": size, "IfNoneMatch": "*"},
+            ExpiresIn=seconds,
         )
-        return self._log.expect(key), key, url
+        return Upload(self._log.expect(key), key, url, {"Content-Length": str(size), "If-None-Match": "*"})

@@ -14,7 +14,7 @@ from rollcall.http.problems import Refused
 
 MAX_BYTES = 16 * 1024
 
-Scope = Literal["ingest", "read", "admin"]
+Scope = Literal["ingest", "read", "admin", "import"]
 
 _M = TypeVar("_M", bound=BaseModel)
 

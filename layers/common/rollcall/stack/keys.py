@@ -50,6 +50,8 @@ _ESCAPE = "~"
 _ESCAPED = re.compile("~(?!d[89a-f]..;)(0|[1-9a-f][0-9a-f]{0,4}|10[0-9a-f]{4});")
 # Of the escape characters, those alone that would be read as the beginning of an escaped character.
 _TO_ESCAPE = re.compile(f"[^{_PRINTABLE}]|(?={_ESCAPED.pattern})~")
+# Random in 64 bits by earlier versions, in 128 now.
+_INVITED_KEY = re.compile(r"uploads/([0-9a-f]{16}){1,2}/[^/]+")
 
 
 class Tables(NamedTuple):
@@ -114,6 +116,16 @@ def session_key(session_id: str) -> str:
 def familiar_key(digest: str) -> str:
     """Sort key of an address that an account has logged in from, by its hash."""
     return f"address#{digest}"
+
+
+def invited_key(secret: str, name: str) -> str:
+    """Key of an object that a client was invited to upload. `secret` is random, so nobody guesses the import's id."""
+    return f"uploads/{secret}/{name}"
+
+
+def is_invited_key(key: str) -> bool:
+    """Whether `invited_key` made a key, or could have."""
+    return _INVITED_KEY.fullmatch(key) is not None
 
 
 def bucket_key(kind: str, digest: str) -> str:

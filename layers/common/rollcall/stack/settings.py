@@ -22,6 +22,10 @@ class IngestSettings:
     upload_bucket: str
     hot_days: int
     """Days during which an event id is known as taken; 0 means for ever."""
+    import_limit: Limit
+    """For all requests of one key or account that begin an import."""
+    max_upload_bytes: int
+    """Of one file."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "IngestSettings":
@@ -31,6 +35,8 @@ class IngestSettings:
             calendar=_calendar(environment, first_day=True),
             upload_bucket=_text(environment, "UPLOAD_BUCKET"),
             hot_days=_hot_days(environment),
+            import_limit=_limit(environment, "IMPORTS_PER_MINUTE", "IMPORT_BURST", seconds=60),
+            max_upload_bytes=_megabytes(environment, "MAX_UPLOAD_MEGABYTES"),
         )
 
 
@@ -40,12 +46,16 @@ class PlanSettings:
 
     import_queue_url: str
     stats_table: str
+    most_bytes: int
+    """Of a file once it is expanded."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "PlanSettings":
         """Raises `BadSetting`."""
         return cls(
-            import_queue_url=_text(environment, "IMPORT_QUEUE_URL"), stats_table=_text(environment, "STATS_TABLE")
+            import_queue_url=_text(environment, "IMPORT_QUEUE_URL"),
+            stats_table=_text(environment, "STATS_TABLE"),
+            most_bytes=_megabytes(environment, "MAX_EXPANDED_MEGABYTES"),
         )
 
 
@@ -56,6 +66,8 @@ class ImportSettings:
     queue_url: str
     calendar: Calendar
     stats_table: str
+    most_bytes: int
+    """Of a file once it is expanded."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "ImportSettings":
@@ -64,6 +76,7 @@ class ImportSettings:
             queue_url=_text(environment, "QUEUE_URL"),
             calendar=_calendar(environment, first_day=True),
             stats_table=_text(environment, "STATS_TABLE"),
+            most_bytes=_megabytes(environment, "MAX_EXPANDED_MEGABYTES"),
         )
 
 
@@ -297,6 +310,10 @@ def _positive(environment: Mapping[str, str], name: str) -> float:
 def _limit(environment: Mapping[str, str], rate: str, burst: str, seconds: int) -> Limit:
     """A bucket to which the setting `rate` says how many tokens are added in so many seconds."""
     return Limit(_positive(environment, rate) / seconds, _integer(environment, burst, least=1))
+
+
+def _megabytes(environment: Mapping[str, str], name: str) -> int:
+    return _integer(environment, name, least=1) * 1_000_000
 
 
 def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, bool]) -> bool:

@@ -5,19 +5,24 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Request, Security
 from pydantic import BaseModel, Field
 
+from rollcall.access.buckets import Buckets
+from rollcall.access.gate import Principal
+from rollcall.core.limits import TooFast
 from rollcall.files.progress import ImportLog, Progress, UnknownImport
 from rollcall.files.task import REJECTS_PREFIX
 from rollcall.files.uploads import Uploads
 from rollcall.http.json_bodies import Body, described, json_body
 from rollcall.http.problems import Refused, problem_responses
-from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.security import REFUSALS, admitted, too_fast
 from rollcall.http.services import service
+from rollcall.stack.keys import bucket_key, is_invited_key
+from rollcall.stack.settings import IngestSettings
 
 INVITATION_SECONDS = 3600
 
-router = APIRouter(
-    prefix="/imports", tags=["imports"], dependencies=[Security(admitted, scopes=["ingest"])], responses=REFUSALS
-)
+router = APIRouter(prefix="/imports", tags=["imports"], responses=REFUSALS)
+
+Importing = Annotated[Principal, Security(admitted, scopes=["import"])]
 
 
 class NewImport(Body):
@@ -30,14 +35,17 @@ class NewImport(Body):
             description="Of the file; what it holds is told by its bytes",
         ),
     ]
+    bytes: Annotated[int, Field(ge=0, description="Size of the file. A file of another size is refused")]
 
 
 class Invitation(BaseModel):
-    """A PUT of the file's bytes to `url` uploads it, within `expires_in` seconds and without a credential."""
+    """A PUT of the file's bytes to `url` with `headers` uploads it, within `expires_in` seconds and without a
+    credential. The URL takes one file."""
 
     import_id: str
     key: str
     url: str
+    headers: dict[str, str]
     expires_in: int
 
 
@@ -81,22 +89,38 @@ class ImportState(BaseModel):
     status_code=201,
     summary="Begin an import",
     responses=problem_responses(400, 413, 422),
-    openapi_extra=described(NewImport, {"name": "august.csv"}),
+    openapi_extra=described(NewImport, {"name": "august.csv", "bytes": 1_204_331}),
 )
-def create(request: Request, wanted: Annotated[NewImport, Depends(json_body(NewImport))]) -> Invitation:
-    """The answer has a URL to upload a CSV or JSONL file to, plain or gzip. The file is imported when it lands."""
-    import_id, key, url = service(request, Uploads).invite(wanted.name, INVITATION_SECONDS)
-    return Invitation(import_id=import_id, key=key, url=url, expires_in=INVITATION_SECONDS)
+def create(
+    request: Request, principal: Importing, wanted: Annotated[NewImport, Depends(json_body(NewImport))]
+) -> Invitation:
+    """The answer has a URL to upload a CSV or JSONL file to, plain or gzip. The file is imported when it lands. Each
+    key and each account has a rate of imports of its own."""
+    settings = service(request, IngestSettings)
+    most = settings.max_upload_bytes
+    if wanted.bytes > most:
+        raise Refused(422, "invalid_field", f"bytes: is {wanted.bytes}, and {most} are allowed", parameter="bytes")
+    try:
+        service(request, Buckets).take_for(bucket_key("imports", principal.name), settings.import_limit)
+    except TooFast as error:
+        raise too_fast(request, error) from None
+    upload = service(request, Uploads).invite(wanted.name, wanted.bytes, INVITATION_SECONDS)
+    return Invitation(**upload._asdict(), expires_in=INVITATION_SECONDS)
 
 
 @router.get("/{import_id}", summary="How far an import has come", responses=problem_responses(404))
-def state(request: Request, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]) -> ImportState:
+def state(
+    request: Request, principal: Importing, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]
+) -> ImportState:
     """A row is `accepted` when it is queued, and in `counted` once its batch is counted. `counted` is null for an
     import of more than 5,000 batches. The status is `gone` where the file was deleted or replaced before it was
-    imported."""
+    imported. The id of an import that did not begin with `POST /imports` follows from the object's name, so the scope
+    `admin` is needed for it too."""
     log = service(request, ImportLog)
     try:
         progress = log.read(import_id)
+        if not (is_invited_key(progress.key) or "admin" in principal.scopes):
+            raise UnknownImport(import_id)
     except UnknownImport:
         raise Refused(404, "unknown_import", "There is no such import.", parameter="import_id") from None
     rejected = sum(part.rejected for part in progress.parts)
