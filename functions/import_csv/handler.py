@@ -21,6 +21,6 @@ planner = Planner(clients.s3(), queue, log, logger, settings.most_bytes)
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Cut the files that an S3 notification names."""
+    """Cut the files that S3 notifications name, which come from a queue."""
     with dynamo.patient(context.get_remaining_time_in_millis):
         planner.handle(event)

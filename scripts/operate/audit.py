@@ -207,6 +207,7 @@ def of_stack(stack: Stack) -> Auditor:
 def refuse_deliverable(stack: Stack) -> None:
     """Raise `CannotRepair` if a queue holds messages, because those may finish batches."""
     for queue, hint in (
+        ("UploadQueueUrl", "wait until it is empty"),
         ("ImportQueueUrl", "wait until it is empty"),
         ("FailedImportsQueueUrl", "redrive it first"),
         ("BatchQueueUrl", "wait until it is empty"),

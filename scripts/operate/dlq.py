@@ -42,7 +42,7 @@ class Failure(NamedTuple):
     files: tuple[str, ...]
     """The files of a failed import, as bucket/key."""
     payload: dict[str, Any] | None
-    """The event of the failed invocation; None if the message came from the import queue."""
+    """The notification of S3 about files that could not be read; None if the message came from the import queue."""
     body: str
     handle: str
 
@@ -125,18 +125,13 @@ def redrive(stack: Stack, failure: Failure) -> None:
     An interruption in between leaves the message in both queues. That does no harm: a batch is counted only once.
     """
     sqs = stack.client("sqs")
+    body, origin = failure.body, "BatchQueueUrl" if failure.queue == DEAD_LETTERS else "ImportQueueUrl"
     if failure.payload is not None:
-        stack.client("lambda").invoke(
-            FunctionName=stack.output("PlanFunctionName"),
-            InvocationType="Event",
-            Payload=json.dumps(failure.payload),
-        )
-    else:
-        origin = "BatchQueueUrl" if failure.queue == DEAD_LETTERS else "ImportQueueUrl"
-        attributes = {}
-        if failure.correlation_id:
-            attributes["correlation_id"] = {"DataType": "String", "StringValue": failure.correlation_id}
-        sqs.send_message(QueueUrl=stack.output(origin), MessageBody=failure.body, MessageAttributes=attributes)
+        body, origin = json.dumps(failure.payload), "UploadQueueUrl"
+    attributes = {}
+    if failure.correlation_id:
+        attributes["correlation_id"] = {"DataType": "String", "StringValue": failure.correlation_id}
+    sqs.send_message(QueueUrl=stack.output(origin), MessageBody=body, MessageAttributes=attributes)
     sqs.delete_message(QueueUrl=stack.output(QUEUES[failure.queue]), ReceiptHandle=failure.handle)
 
 
@@ -227,6 +222,9 @@ def _failed_import(body: str) -> tuple[str, dict[str, Any]]:
         return unknown, {}
     if not isinstance(record, dict):
         return unknown, {}
+    if "Records" in record:
+        return unknown, {"payload": record, "files": tuple(_files(record))}
+    # As Lambda kept it in earlier versions, when S3 invoked the function.
     payload = record.get("requestPayload")
     if not isinstance(payload, dict):
         named = "bucket" in record and "key" in record

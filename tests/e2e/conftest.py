@@ -83,6 +83,7 @@ class DeployedStack:
 
     def drain(self) -> None:
         """Wait until every batch is counted, those of uploads that are being read included."""
+        wait_until(lambda: self.messages("UploadQueueUrl") == 0)
         wait_until(lambda: self.messages("ImportQueueUrl") == 0)
         wait_until(lambda: self.messages() == 0)
 

@@ -339,17 +339,22 @@ def test_a_batch_is_counted_once_however_often_it_is_redriven(
     assert broken_id in listed(rollcall)
 
 
-def test_a_failed_import_is_redriven(stack: DeployedStack, rollcall: Rollcall, dead_letter: Callable[..., str]) -> None:
+# As S3 tells of a file, and as Lambda kept that in versions in which S3 invoked the function.
+@pytest.mark.parametrize("form", ["notification", "invocation"])
+def test_a_failed_import_is_redriven(
+    stack: DeployedStack, rollcall: Rollcall, dead_letter: Callable[..., str], form: str
+) -> None:
     bucket = stack.outputs["UploadBucketName"]
+    day = {"notification": "2010-12-02", "invocation": "2010-12-01"}[form]
     # Not under uploads/, so that nothing but the redrive imports it.
-    stack.client("s3").put_object(
-        Bucket=bucket, Key="failed/again.csv", Body=HEADER.encode() + b"again,2010-12-01T00:00:00Z,again,open,\n"
-    )
-    record = {
-        "requestPayload": {"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": "failed/again.csv"}}}]}
-    }
+    key = f"failed/{form}.csv"
+    content = f"{HEADER}{form},{day}T00:00:00Z,again,open,\n"
+    stack.client("s3").put_object(Bucket=bucket, Key=key, Body=content.encode())
+    told = {"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]}
+    record = told if form == "notification" else {"requestPayload": told}
     message_id = dead_letter(json.dumps(record), queue="FailedImportsQueueUrl")
+    assert listed(rollcall)[message_id]["files"] == [f"{bucket}/{key}"]
     done = rollcall("dlq", "redrive", message_id)
     assert (done.returncode, done.stdout) == (0, "1 sent back, 0 left\n")
-    wait_until(lambda: dau(stack, "2010-12-01", "2010-12-01") == [1])
+    wait_until(lambda: dau(stack, day, day) == [1])
     assert message_id not in listed(rollcall)

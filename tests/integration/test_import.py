@@ -236,6 +236,19 @@ def test_a_row_before_the_first_day_is_rejected(bucket: Bucket, queue: Queue, im
     assert [(reject["line"], reject["code"]) for reject in bucket.rejects()] == [("2", "too_old")]
 
 
+def test_notifications_come_from_a_queue_and_the_first_one_names_no_file(
+    importer: WholeImport, bucket: Bucket, queue: Queue
+) -> None:
+    bucket.put(file_of(row(1)), "uploads/1.csv")
+    bucket.put(file_of(row(2)), "uploads/2.csv")
+    test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET}
+
+    bodies = [test, notification("uploads/1.csv"), notification("uploads/2.csv")]
+    importer.handle({"Records": [{"body": json.dumps(body)} for body in bodies]})
+
+    assert queued(queue.batches()) == [kept(1), kept(2)]
+
+
 def test_every_object_of_a_notification_is_imported(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
     bucket.put(file_of(row(1)), "uploads/1.csv")
     bucket.put(file_of(row(2)), "uploads/2.csv")

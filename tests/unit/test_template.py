@@ -236,28 +236,35 @@ def test_the_queue_gives_up_on_a_message_to_a_queue_that_keeps_it_longer() -> No
     assert "RedrivePolicy" not in QUEUES[name]
 
 
-UPLOADS = [
-    name
-    for name, properties in FUNCTIONS.items()
-    if any(event["Type"] == "S3" for event in properties.get("Events", {}).values())
-]
+def test_uploads_wait_in_a_queue_for_as_many_planners_as_their_parameter_says() -> None:
+    (notified,) = BUCKETS["UploadBucket"]["NotificationConfiguration"]["QueueConfigurations"]
+    event = FUNCTIONS["PlanFunction"]["Events"]["Uploads"]
+    mapping, name, parameter = event["Properties"]["ScalingConfig"]["MaximumConcurrency"]["Fn::FindInMap"]
+
+    assert notified["Queue"] == event["Properties"]["Queue"] == {"Fn::GetAtt": ["UploadQueue", "Arn"]}
+    assert notified["Event"] == "s3:ObjectCreated:*"
+    assert notified["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "uploads/"}]
+    assert (event["Type"], event["Properties"]["BatchSize"]) == ("SQS", 1)
+    assert parameter == {"Ref": "PlanConcurrency"}
+    # Reserved functions would be taken from the account's other functions, and a new account has none to reserve.
+    assert "ReservedConcurrentExecutions" not in FUNCTIONS["PlanFunction"]
+    assert set(PARAMETERS["PlanConcurrency"]["AllowedValues"]) == set(TEMPLATE["Mappings"][mapping][name])
+    assert PARAMETERS["PlanConcurrency"]["Default"] == "2"
+    assert QUEUES["UploadQueue"]["VisibilityTimeout"] > FUNCTIONS["PlanFunction"]["Timeout"]
 
 
-def test_uploads_invoke_the_import() -> None:
-    assert UPLOADS == ["PlanFunction"]
+def test_only_the_bucket_of_uploads_may_send_to_their_queue() -> None:
+    statements = RESOURCES["UploadQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (allowing,) = [statement for statement in statements if statement["Effect"] == "Allow"]
+    bucket = BUCKETS["UploadBucket"]["BucketName"]["Fn::Sub"]
 
-
-@pytest.mark.parametrize("function", UPLOADS)
-def test_a_function_that_nobody_waits_for_hands_what_failed_to_a_queue_that_its_role_may_send_to(
-    function: str,
-) -> None:
-    destination = FUNCTIONS[function]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
-    role = FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]
-    queue, attribute = destination["Destination"]["Fn::GetAtt"]
-
-    assert (destination["Type"], attribute) == ("SQS", "Arn")
-    assert queue in QUEUES
-    assert destination["Destination"] in allowed(role, "sqs:SendMessage")
+    assert allowing["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert allowing["Action"] == "sqs:SendMessage"
+    assert allowing["Condition"]["ArnEquals"] == {
+        "aws:SourceArn": {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}"}
+    }
+    assert allowing["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    assert RESOURCES["UploadBucket"]["DependsOn"] == "UploadQueuePolicy"
 
 
 def test_an_import_may_tell_an_object_that_is_gone_from_one_that_is_forbidden() -> None:
@@ -269,9 +276,6 @@ def test_an_import_may_tell_an_object_that_is_gone_from_one_that_is_forbidden() 
 def failure_queues() -> set[str]:
     """The queues that hold what was given up."""
     targets = [queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in QUEUES.values() if "RedrivePolicy" in queue]
-    for function in FUNCTIONS.values():
-        destinations = function.get("EventInvokeConfig", {}).get("DestinationConfig", {})
-        targets += [destination["Destination"] for destination in destinations.values()]
     return {target["Fn::GetAtt"][0] for target in targets}
 
 

@@ -1,5 +1,6 @@
 """Cuts uploaded files into parts, between their rows, and queues a task for each part."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -35,9 +36,12 @@ class Planner:
         self._most_bytes = most_bytes
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Cut the objects in an S3 notification; raises the errors of `plan`."""
+        """Cut the objects that S3 tells of, in an SQS event or directly; raises the errors of `plan`."""
         for record in event["Records"]:
-            self.plan(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
+            told = json.loads(record["body"]) if "body" in record else {"Records": [record]}
+            # S3 sends a notification without records when it is told of the queue.
+            for each in told.get("Records", ()):
+                self.plan(each["s3"]["bucket"]["name"], unquote_plus(each["s3"]["object"]["key"]))
 
     def plan(self, bucket: str, key: str) -> None:
         """Cut one object and queue its parts. Stops if the object is gone, and after `most_bytes` of it.
