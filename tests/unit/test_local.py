@@ -1,9 +1,14 @@
 from datetime import date
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import httpx2
 import pytest
 
+from rollcall.access.api_keys import SCOPES
+from scripts.local import stack as local
 from scripts.local.stack import SAMPLE_DAYS, Filled
+from scripts.terminal import SafeConsole
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -27,3 +32,25 @@ def test_a_note_that_cannot_be_read_is_passed_over(tmp_path: Path, text: str) ->
     (tmp_path / "note").write_text(text)
     assert Filled.read(tmp_path / "note") is None
     assert Filled.read(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("scopes", "status", "kept"),
+    [(SCOPES, 200, True), (SCOPES[:-1], 200, False), ((), 200, False), (SCOPES, 401, False)],
+)
+def test_a_key_that_lacks_a_scope_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scopes: tuple[str, ...], status: int, kept: bool
+) -> None:
+    text, note = f"rc_{'1' * 16}_{'2' * 48}", tmp_path / "key"
+    note.write_text(text)
+    ministack = MagicMock()
+    ministack.api_url.return_value = "http://127.0.0.1:1"
+    keys = MagicMock()
+    keys.return_value.create.return_value = (None, "another")
+    monkeypatch.setattr(local, "ApiKeys", keys)
+    stack = local.LocalStack(ministack, MagicMock(), SafeConsole())
+    listed = [{"key_id": "0" * 16, "scopes": list(SCOPES)}, {"key_id": "1" * 16, "scopes": list(scopes)}]
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, json={"keys": listed}))
+    stack._http = httpx2.Client(base_url="http://127.0.0.1:1", transport=transport)
+
+    assert stack.unlock(note) == note.read_text() == (text if kept else "another")
