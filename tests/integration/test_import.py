@@ -357,7 +357,7 @@ def test_a_part_beyond_the_limit_is_rejected_unread(
 ) -> None:
     monkeypatch.setattr(planner, "PIECE_BYTES", 300)
     bucket.put(file_of(*(row(number) for number in range(9))))
-    importer.importer._most_bytes = 400
+    importer.importer._most_bytes = 300
 
     imported = importer.import_object(BUCKET, KEY)
 
