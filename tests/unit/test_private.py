@@ -6,9 +6,8 @@ from typing import cast
 import pytest
 from typer.testing import CliRunner
 
-from rollcall.archive import snapshots
+from rollcall.archive import bucket
 from rollcall.archive.bucket import Archive, Stored
-from rollcall.archive.compaction import Compactor
 from rollcall.archive.snapshots import Snapshots
 from rollcall.stack.dynamo import Dynamo
 from scripts import private
@@ -105,8 +104,8 @@ class OfKeys(Archive):
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
         return {}
 
-    def batches(self) -> Iterator[Stored]:
-        return (Stored(key, "etag", 1) for key in self._keys)
+    def tiers(self) -> Iterator[Iterator[Stored]]:
+        yield (Stored(key, "etag", 1) for key in self._keys)
 
     def fetch(self, key: str, path: Path, etag: str = "") -> str:
         path.write_text(ascii(key))
@@ -117,10 +116,10 @@ class OfKeys(Archive):
 def test_no_key_of_an_object_leads_out_of_the_folder_that_it_is_kept_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr(snapshots, "finished", lambda _dynamo, _table, batches: set(batches))
+    monkeypatch.setattr(bucket, "finished", lambda _dynamo, _table, batches: set(batches))
     folder = tmp_path / "above/folder"
     taken = Snapshots(OfKeys([key, "batches/good.json.gz"]), cast(Dynamo, None), "stats", folder, 1).take()
-    compacted = Compactor(OfKeys([key]), cast(Dynamo, None), "stats", 1)._fetch([Stored(key, "etag", 1)], folder)
+    compacted = OfKeys([key]).fetch_all([Stored(key, "etag", 1)], folder)
     files = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {*taken.pending, *(path for _, path in compacted)}
     assert len(files) == 3

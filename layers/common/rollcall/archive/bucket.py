@@ -126,7 +126,7 @@ class Archive:
 
         def fetch(stored: Stored) -> tuple[Stored, Path] | None:
             # Not by its key, which could lead out of the folder.
-            path = folder / f"{hashlib.sha256(stored.key.encode()).hexdigest()}.json.gz"
+            path = folder / f"{hashlib.sha256(ascii(stored.key).encode()).hexdigest()}.json.gz"
             etag = self.fetch(stored.key, path)
             return (stored._replace(etag=etag), path) if etag else None
 
