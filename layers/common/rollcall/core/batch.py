@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import chain, pairwise
+from itertools import chain
 from typing import NamedTuple
 
 import msgpack
@@ -68,11 +68,20 @@ def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tup
     if len(body) <= MAX_ENCODED_BYTES or len(events) == 1:
         yield batch, body
         return
-    # As many parts as would fit, were all events of one size. Halves would have to be compressed time and again.
-    count = min(len(events), 1 + len(body) // (MAX_ENCODED_BYTES * 3 // 4))
-    edges = [len(events) * number // count for number in range(count + 1)]
-    for start, end in pairwise(edges):
-        yield from _fit(events[start:end], source, received_at)
+    # Halved until each part would fit, were the events of one size: to compress all of them after each halving takes
+    # several times as long.
+    halvings = (-(-len(body) // MAX_ENCODED_BYTES) - 1).bit_length()
+    for part in _halved(events, halvings):
+        yield from _fit(part, source, received_at)
+
+
+def _halved(events: Sequence[Event], halvings: int) -> Iterator[Sequence[Event]]:
+    if not halvings or len(events) == 1:
+        yield events
+        return
+    middle = len(events) // 2
+    yield from _halved(events[:middle], halvings - 1)
+    yield from _halved(events[middle:], halvings - 1)
 
 
 def encode(batch: Batch) -> str:
