@@ -9,7 +9,6 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from rollcall.archive import bundling
 from rollcall.archive.bucket import Archive
 from rollcall.core.batch import make_batch
 from rollcall.core.events import Event
@@ -123,12 +122,13 @@ class EmptyAnswer:
         yield b"{}"
 
 
-def ask_for_update(function: str, pk: str, update: str, **more: Any) -> set[tuple[str, str]]:
+def ask_for_update(function: str, pk: str, update: str, **more: str) -> set[tuple[str, str]]:
     """What of an update is denied."""
-    watch, dynamodb = Watch(function, SETTINGS), cast(Any, boto3.client("dynamodb"))
+    watch = Watch(function, SETTINGS)
+    dynamodb: Any = boto3.client("dynamodb")
     watch.register(dynamodb.meta.events)
     # What a request of DynamoDB asks for is read when it is about to be signed, which comes before this.
-    answer = AWSResponse("https://dynamodb", 200, cast(Any, {}), cast(Any, EmptyAnswer()))
+    answer = AWSResponse("https://dynamodb", 200, {}, cast(Any, EmptyAnswer()))
     dynamodb.meta.events.register("before-send.dynamodb", lambda **_: answer)
     names = {
         name: full
@@ -248,12 +248,6 @@ def test_queues_parameters_functions_and_metrics_are_those_of_the_template(aws: 
             ("lambda:InvokeFunction", "SegmentsFunction"),
         ),
         (
-            "consumer",
-            clients.background_functions,
-            lambda client: client.invoke(FunctionName=SETTINGS["COMPACT_FUNCTION"], InvocationType="Event"),
-            ("lambda:InvokeFunction", "CompactFunction"),
-        ),
-        (
             "stats",
             clients.cloudwatch,
             lambda client: client.get_metric_data(MetricDataQueries=[], StartTime=0, EndTime=1),
@@ -267,19 +261,12 @@ def test_queues_parameters_functions_and_metrics_are_those_of_the_template(aws: 
 
 
 def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
-    load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]
 ) -> None:
     create_buckets(aws_clients["s3"])
     compact, segments = load_handler("compact"), load_handler("segments")
-    monkeypatch.setattr(bundling, "LEAST_BATCHES", 2)
-    in_time = SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000})
     event = Event("e1", "2025-08-01T12:00:00Z", "u", "open", "{}")
-
-    def keys() -> list[str]:
-        found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
-        return [one["Key"] for one in found]
-
-    for number in range(3):
+    for number in range(2):
         batch = make_batch([event._replace(event_id=f"e{number}")], "test", RECEIVED_AT)
         Archive(aws_clients["s3"], SETTINGS["ARCHIVE_BUCKET"]).keep(batch, batch.events, ["2025-08-01"])
         numbers = {"received": 1, "inserted": 1, "applied": 1, "total": 1} | dict.fromkeys(Receipt._fields[2:], 0)
@@ -287,10 +274,7 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
         key = {"pk": {"S": receipt_key(batch.batch_id)}, "sk": {"S": "0"}}
         aws_clients["dynamodb"].put_item(TableName=compact.settings.stats_table, Item=key | receipt)
         question = {"question": "daily_actives", "asked": {"first": "2025-08-01", "last": "2025-08-01"}, "segment": []}
-        # Of one batch nothing is bundled.
-        compact.handler({"bundle": True}, in_time)
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]
-        assert ("bundles/" in "".join(keys())) is (number == 2)
-        if number != 1:
-            compact.handler({}, in_time)
-    assert keys() == ["events/day=2025-08-01/events.parquet"]
+        compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000}))
+    found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
+    assert [one["Key"] for one in found] == ["events/day=2025-08-01/events.parquet"]
