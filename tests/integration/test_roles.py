@@ -128,7 +128,7 @@ def ask_for_update(function: str, pk: str, update: str, **more: str) -> set[tupl
     dynamodb: Any = boto3.client("dynamodb")
     watch.register(dynamodb.meta.events)
     # What a request of DynamoDB asks for is read when it is about to be signed, which comes before this.
-    answer = AWSResponse("https://dynamodb", 200, {}, cast(Any, EmptyAnswer()))
+    answer = AWSResponse("https://dynamodb", 200, cast(Any, {}), cast(Any, EmptyAnswer()))
     dynamodb.meta.events.register("before-send.dynamodb", lambda **_: answer)
     names = {
         name: full
