@@ -165,7 +165,8 @@ def presigned(port: int, seconds: int = 60) -> str:
     s3 = client("s3", port)
     url = s3.generate_presigned_url("put_object", Params={"Bucket": "uploads", "Key": "a b.csv"}, ExpiresIn=seconds)
     s3.close()
-    return str(urlsplit(url)._replace(scheme="", netloc="").geturl())
+    target: str = urlsplit(url)._replace(scheme="", netloc="").geturl()
+    return target
 
 
 def test_a_presigned_upload_is_passed_on_without_what_nobody_signed(relayed: Emulator) -> None:
