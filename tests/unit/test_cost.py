@@ -248,7 +248,7 @@ def test_the_stack_is_read_from_the_template() -> None:
     stack = cost.stack_of_this_version()
     assert stack.memory["ConsumerFunction"] == 512
     assert stack.memory["IngestFunction"] == 1024
-    assert (stack.polled_queues, stack.dashboards, stack.upload_days) == (2, 1, 30)
+    assert (stack.polled_queues, stack.dashboards, stack.upload_days) == (3, 1, 30)
     # Five alarms on a metric, one on the throttles of nine functions, one on a share.
     assert stack.alarm_metrics == 5 + 9 + 2
     assert not stack.lambda_lines
