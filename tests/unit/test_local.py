@@ -44,7 +44,7 @@ def test_a_key_that_lacks_a_scope_is_made_anew(
     text, note = f"rc_{'1' * 16}_{'2' * 48}", tmp_path / "key"
     note.write_text(text)
     ministack = MagicMock()
-    ministack.api_url.return_value = "http://127.0.0.1:1"
+    ministack.api_url = "http://127.0.0.1:1"
     keys = MagicMock()
     keys.return_value.create.return_value = (None, "another")
     monkeypatch.setattr(local, "ApiKeys", keys)

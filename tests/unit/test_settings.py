@@ -59,6 +59,7 @@ ENVIRONMENT = {
     "IMPORT_BURST": "5",
     "MAX_UPLOAD_MEGABYTES": "10",
     "MAX_EXPANDED_MEGABYTES": "20",
+    "COMPACT_FUNCTION": "compact",
 }
 TABLES = Tables("events", "stats", 16, 4)
 OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
@@ -90,6 +91,7 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
             "REMEMBERED_USER_DAYS",
             "ARCHIVE",
             "ARCHIVE_BUCKET",
+            "COMPACT_FUNCTION",
             "HOT_DAYS",
         ),
     ),

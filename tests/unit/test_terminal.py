@@ -197,7 +197,7 @@ def test_a_line_of_the_watch_hands_no_control_character_on(monkeypatch: pytest.M
     monkeypatch.setattr("scripts.local.stack.consumer_of", MagicMock(return_value=(MagicMock(), 60)))
     monkeypatch.setattr("scripts.local.stack.Watch", lambda _depth, _counted, tell: told.append(tell))
     ministack = MagicMock()
-    ministack.api_url.return_value = "http://127.0.0.1:1"
+    ministack.api_url = "http://127.0.0.1:1"
     LocalStack(ministack, MagicMock(), console).watch()
     told[0](EVIL)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
