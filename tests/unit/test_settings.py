@@ -51,6 +51,7 @@ ENVIRONMENT = {
     "SESSION_DAYS": "90",
     "ARCHIVE": "true",
     "ARCHIVE_BUCKET": "archive",
+    "COMPACT_FUNCTION": "compact",
     "HOT_DAYS": "0",
     "SEGMENTS_FUNCTION": "segments",
     "MEMORY_MEGABYTES": "1769",
@@ -59,7 +60,6 @@ ENVIRONMENT = {
     "IMPORT_BURST": "5",
     "MAX_UPLOAD_MEGABYTES": "10",
     "MAX_EXPANDED_MEGABYTES": "20",
-    "COMPACT_FUNCTION": "compact",
 }
 TABLES = Tables("events", "stats", 16, 4)
 OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
@@ -154,8 +154,10 @@ def test_the_consumer_reads_its_settings() -> None:
 
 
 def test_the_consumer_archives_unless_told_otherwise() -> None:
-    assert ConsumerSettings.read(ENVIRONMENT).archive_bucket == "archive"
-    assert ConsumerSettings.read({**ENVIRONMENT, "ARCHIVE": "false", "ARCHIVE_BUCKET": ""}).archive_bucket is None
+    settings = ConsumerSettings.read(ENVIRONMENT)
+    assert (settings.archive_bucket, settings.compact_function) == ("archive", "compact")
+    settings = ConsumerSettings.read({**ENVIRONMENT, "ARCHIVE": "false", "ARCHIVE_BUCKET": "", "COMPACT_FUNCTION": ""})
+    assert (settings.archive_bucket, settings.compact_function) == (None, None)
 
 
 @pytest.mark.parametrize(("value", "days"), [("0", 0), ("40", 40), ("400", 400)])

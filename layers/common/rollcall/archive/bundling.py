@@ -62,32 +62,38 @@ class Bundler:
         """
         done = Bundled()
         run = uuid.uuid4().hex
-        # While this run held the lease, those that were asked for ended. So it looks once more for what has come.
-        while self._is_backlog() and self._lease(run, LEASE_SECONDS):
-            before = done.bundles
-            self._bundle_tiers(run, milliseconds_left, done)
+        if self._is_backlog() and self._lease(run, LEASE_SECONDS):
+            # While this run holds the lease, those that are asked for end at once. So it looks again for what has come.
+            while self._bundle_tiers(run, milliseconds_left, done) and self._is_backlog():
+                pass
             self._lease(run, 0)
-            if done.bundles == before or milliseconds_left() < LEAST_MILLISECONDS:
-                break
         return done
 
     def _is_backlog(self) -> bool:
         return len(list(islice(self._archive.batches(), LEAST_BATCHES))) == LEAST_BATCHES
 
-    def _bundle_tiers(self, run: str, milliseconds_left: Callable[[], int], done: Bundled) -> None:
+    def _bundle_tiers(self, run: str, milliseconds_left: Callable[[], int], done: Bundled) -> bool:
+        """Bundle the batches, and one group of bundles; returns whether there was anything, and the run may go on.
+
+        No more of the bundles, because batches come meanwhile.
+        """
+        before = done.bundles
         for tier in self._archive.tiers():
             small = (one for one in tier if one.size < BUNDLE_BYTES)
             for group in groups(small, BUNDLE_OBJECTS, BUNDLE_BYTES):
                 if tier_of_object(group[0].key) >= FIRST_TIER_OF_RESTS:
-                    return
+                    return done.bundles > before
                 least = LEAST_BUNDLES if tier_of_object(group[0].key) else LEAST_BATCHES
                 if len(group) < least and sum(one.size for one in group) < BUNDLE_BYTES:
                     continue
                 if milliseconds_left() < LEAST_MILLISECONDS:
-                    return
+                    return False
                 self._bundle(counted(self._dynamo, self._stats_table, group), done)
                 if not self._lease(run, LEASE_SECONDS):
-                    return
+                    return False
+                if tier_of_object(group[0].key):
+                    return done.bundles > before
+        return done.bundles > before
 
     def _bundle(self, group: list[Stored], done: Bundled) -> None:
         with TemporaryDirectory() as name:
