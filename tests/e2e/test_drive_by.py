@@ -20,6 +20,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 pytestmark = [
+    pytest.mark.xdist_group("stack"),
     pytest.mark.targets("direct", reason="of the local AWS of `rollcall up`"),
     pytest.mark.skipif(browser is None, reason=f"there is no browser: none of {', '.join(BROWSERS)} is on the PATH"),
 ]

@@ -18,7 +18,10 @@ from scripts.local.relay import relay
 from tests.e2e.conftest import DeployedStack
 from tests.support import assert_problem
 
-pytestmark = pytest.mark.targets("direct", "sam", reason="of the local AWS of `rollcall up`")
+pytestmark = [
+    pytest.mark.xdist_group("stack"),
+    pytest.mark.targets("direct", "sam", reason="of the local AWS of `rollcall up`"),
+]
 
 STRANGER = "https://evil.example"
 APP = "https://app.example"
@@ -143,23 +146,27 @@ def put(url: str, headers: Mapping[str, str]) -> httpx2.Response:
 
 def test_a_presigned_upload_is_for_programs_and_for_the_pages_of_the_buckets_rules(stack: DeployedStack) -> None:
     page = {"Origin": APP, "Sec-Fetch-Site": "cross-site"}
-    url, bucket = (
-        stack.http.post("/imports", json={"name": "rows.csv"}).json()["url"],
-        stack.outputs["UploadBucketName"],
-    )
-    assert put(url, {}).status_code == 200
+
+    def begin() -> tuple[str, dict[str, str]]:
+        """A URL, which is good for one file, and the headers that it asks for besides the length."""
+        begun = stack.http.post("/imports", json={"name": "rows.csv", "bytes": len(b"event_id\n")}).json()
+        return begun["url"], {name: value for name, value in begun["headers"].items() if name != "Content-Length"}
+
+    url, needed = begin()
+    assert put(url, needed).status_code == 200
     # The bucket has no rules.
-    assert put(url, page).status_code == 403
+    url, needed = begin()
+    assert put(url, page | needed).status_code == 403
     s3, bucket = stack.client("s3"), stack.outputs["UploadBucketName"]
-    rules: Any = [{"AllowedMethods": ["PUT"], "AllowedOrigins": [APP], "AllowedHeaders": ["content-type"]}]
+    rules: Any = [{"AllowedMethods": ["PUT"], "AllowedOrigins": [APP], "AllowedHeaders": [*needed]}]
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
     try:
-        asking = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
-        for origin, status, allowed in ((APP, 200, APP), (STRANGER, 403, None)):
+        asking = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": ",".join(needed).lower()}
+        for origin, status, allowed in ((STRANGER, 403, None), (APP, 200, APP)):
             headers = {**page, "Origin": origin}
             preflight = ask(url, "OPTIONS", {**headers, **asking})
             assert (preflight.status_code, preflight.headers.get("access-control-allow-origin")) == (status, allowed)
-            sent = put(url, headers)
+            sent = put(url, headers | needed)
             assert (sent.status_code, sent.headers.get("access-control-allow-origin")) == (status, allowed)
         # The rules are about the methods that they name, and about what is signed.
         assert ask(url, "POST", page).status_code == 403

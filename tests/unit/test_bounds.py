@@ -1,5 +1,5 @@
-"""What a body within the limits may take. These are the only tests that assert a duration: seconds of the processor,
-which do not depend on what else the machine does, and of the best of a few tries.
+"""What a body within the limits may take. These are the only tests that assert a duration: seconds of the processor, of
+the best of a few tries, longer on a machine that is slow at the moment.
 """
 
 import base64
@@ -42,6 +42,8 @@ BYTES = 200 * 1024 * 1024
 ROW_SECONDS = 50e-6
 TRIES = 3
 NOW = datetime(2025, 9, 1, tzinfo=UTC)
+KNOWN = json.dumps([{"a": number, "b": f"text {number}", "c": [1.5, None, True]} for number in range(20_000)])
+KNOWN_SECONDS = 0.02
 EMOJI = "🎉"  # makes Python keep each character of a text in four bytes
 
 
@@ -52,20 +54,29 @@ class Queue:
         return {}
 
 
-def assert_bounded(work: Callable[[], object], seconds: float = SECONDS) -> None:
+def slowness() -> float:
+    """How many times longer than on a quiet core of 2.6 GHz something known takes at the moment, and at least 1."""
+    began = time.process_time()
+    json.loads(KNOWN)
+    return max(1.0, (time.process_time() - began) / KNOWN_SECONDS)
+
+
+def assert_bounded(work: Callable[[], object], seconds: float = SECONDS, *, traced: bool = True) -> None:
     for left in reversed(range(TRIES)):
+        slow = slowness()
         began = time.process_time()
         work()
         took = time.process_time() - began
-        if took < seconds:
+        if took < seconds * max(slow, slowness()):
             break
         assert left, f"{took:.1f} s"
-    tracemalloc.start()
-    try:
-        work()
-        assert tracemalloc.get_traced_memory()[1] < BYTES
-    finally:
-        tracemalloc.stop()
+    if traced:
+        tracemalloc.start()
+        try:
+            work()
+            assert tracemalloc.get_traced_memory()[1] < BYTES
+        finally:
+            tracemalloc.stop()
 
 
 def intake() -> Intake:
@@ -203,8 +214,11 @@ def test_any_body_of_events_takes_bounded_time_and_memory(make: Callable[[], byt
 
 @pytest.mark.parametrize("member", [gzip.compress(b""), gzip.compress(b" ")], ids=["empty", "of a byte"])
 def test_a_body_of_as_many_members_as_fit_takes_bounded_time(member: bytes) -> None:
-    body = member * ((MAX_SENT_BYTES - 100) // len(member)) + gzip.compress(b"[]")
-    assert_bounded(lambda: read_events(body))
+    most = (MAX_SENT_BYTES - 100) // len(member)
+    body, smaller = (member * count + gzip.compress(b"[]") for count in (most, most // 20))
+    # To trace the making of each member takes far longer than to make them.
+    assert_bounded(lambda: read_events(body), traced=False)
+    assert_bounded(lambda: read_events(smaller))
 
 
 def message(packed: bytes) -> str:
@@ -286,12 +300,12 @@ def test_a_message_over_the_bounds_goes_to_the_dead_letter_queue_as_it_is(name: 
 
 
 ROWS: dict[str, Callable[[], bytes]] = {
-    "properties of arrays": lambda: _csv(filled("[]", 5_000).decode(), 150),
+    "properties of arrays": lambda: _csv(filled("[]", 5_000).decode(), 60),
     "properties of more values than an event has": lambda: _csv(filled("[]", 100_000).decode(), 26),
-    "properties that nest": lambda: _csv('{"":' * 500 + "1" + "}" * 500, 1_000),
-    "JSONL of arrays": lambda: b"\n".join([b'{"a":' + filled("[]", 5_000) + b"}"] * 150),
+    "properties that nest": lambda: _csv('{"":' * 500 + "1" + "}" * 500, 300),
+    "JSONL of arrays": lambda: b"\n".join([b'{"a":' + filled("[]", 5_000) + b"}"] * 60),
     "JSONL of more values than an event has": lambda: b"\n".join([b'{"a":' + filled("[]", 600_000) + b"}"] * 4),
-    "JSONL of objects that repeat a field": lambda: b"\n".join([b'{"a":' + filled('{"a":1,"a":2}', 4_000) + b"}"] * 50),
+    "JSONL of objects that repeat a field": lambda: b"\n".join([b'{"a":' + filled('{"a":1,"a":2}', 4_000) + b"}"] * 15),
     "a row that does not end": lambda: b"event_id,occurred_at,user_id,event_type\n" + b'"a' + b'\n","' * 540_000,
     "commas": lambda: b"event_id,occurred_at,user_id,event_type\n" + b"," * 8_000_000,
     "members of gzip": lambda: (
@@ -322,7 +336,8 @@ def test_any_file_takes_time_for_its_rows_and_bytes_alone_and_bounded_memory(mak
             intake().take((row.event for row in window), "import", "-")
 
     assert_bounded(take_in, seconds)
-    assert_bounded(lambda: sum(1 for _ in cut_file(chunks(data), 8 * 1024 * 1024)), seconds)
+    # What memory that takes, tests of rows say.
+    assert_bounded(lambda: sum(1 for _ in cut_file(chunks(data), 8 * 1024 * 1024)), seconds, traced=False)
 
 
 @pytest.mark.parametrize("unit", ["[]", "{}", '{"a":1,"a":2}', '""', "7" * 4_000, '"\\ud83d"', "0.1"])

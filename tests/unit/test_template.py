@@ -159,8 +159,9 @@ def test_compaction_writes_nothing_to_the_tables_but_the_lease_of_bundling() -> 
         if {"dynamodb:UpdateItem", "dynamodb:PutItem"} & set(listed(statement.get("Action", [])))
     ]
 
+    only = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [BUNDLING_KEY]}}
     assert [(statement["Action"], statement["Condition"]) for statement in writes] == [
-        ("dynamodb:UpdateItem", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [BUNDLING_KEY]}})
+        ("dynamodb:UpdateItem", {**only, "Null": {"dynamodb:LeadingKeys": "false"}})
     ]
 
 
