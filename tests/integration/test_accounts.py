@@ -1004,8 +1004,9 @@ def text_of(**fields: str) -> bytes:
         (text_of(password='{"green bottles":1,"green bottles":2}'), 422, "invalid_field", "password"),
         (text_of(password=f'["{PASSWORD}"]'), 422, "invalid_field", "password"),
         (text_of(email=f'"{"a" * 20 * 1024}"'), 413, "too_large", None),
+        (text_of(**{"a" * 129: "1"}), 422, "invalid_field", "a" * 128 + "… (129 characters)"),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_a_body_that_is_no_login_is_refused_with_the_reason(
     api: Api, body: bytes, status: int, code: str, parameter: str | None

@@ -52,6 +52,17 @@ def as_wrapped_message_pack(events: list[Any]) -> bytes:
     return packed
 
 
+def as_text(name: str) -> bytes:
+    """JSON of one event that has a field twice."""
+    return f"[{{{json.dumps(name)}: 1, {json.dumps(name)}: 2}}]".encode()
+
+
+def as_packed(name: str) -> bytes:
+    """MessagePack of one event that has a field twice."""
+    field: bytes = msgpack.packb(name) + b"\x01"
+    return b"\x91\x82" + field + field
+
+
 ENCODERS: list[Encoder] = [
     as_json,
     as_pretty_json,
@@ -397,3 +408,25 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory() -> None:
 def test_5000_events_may_be_sent_at_once(encode: Encoder, compress: Callable[[bytes], bytes]) -> None:
     assert len(read_events(compress(encode([{}] * 5_000)))) == 5_000
     assert "5000" in too_large(compress(encode([{}] * 5_001)))
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("user_id", "user_id is"),
+        ("u" * 128, "u" * 128 + " is"),
+        ("u" * 129, "u" * 128 + "… (129 characters) is"),
+        ("it's", "it's is"),
+        ("größe", "größe is"),
+        ("a\x00\u2028b", r"a\x00\u2028b is"),
+        ("", " is"),
+    ],
+)
+@pytest.mark.parametrize("encode", [as_text, as_packed])
+def test_a_repeated_field_is_named_whole_and_a_longer_name_is_cut_where_one_sees_it(
+    encode: Callable[[str], bytes], name: str, start: str
+) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        parse_event(read_events(encode(name))[0], NOW)
+    assert caught.value.code == "repeated_field"
+    assert caught.value.message == f"{start} named twice in one object"

@@ -5,6 +5,7 @@ import math
 import re
 from typing import Any
 
+from rollcall.core.characters import shown
 from rollcall.core.events import InvalidEvent
 
 MAX_VALUES = 200_000
@@ -59,7 +60,7 @@ def unrepeated(pairs: list[tuple[Any, Any]]) -> object:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            return InvalidEvent("repeated_field", f"{ascii(name[:32])[1:33]} is named twice in one object")
+            return InvalidEvent("repeated_field", f"{shown(name)} is named twice in one object")
         seen.add(name)
     raise AssertionError("the names were found to repeat")
 

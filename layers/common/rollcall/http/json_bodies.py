@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from rollcall.core.characters import shown
 from rollcall.core.events import InvalidEvent
 from rollcall.core.strict_json import parse_json
 from rollcall.http.problems import Refused
@@ -46,7 +47,7 @@ def json_body(model: type[_M]) -> Callable[[bytes], _M]:
             return model.model_validate(document)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            field = str(first["loc"][0]) if first["loc"] else "body"
+            field = shown(str(first["loc"][0])) if first["loc"] else "body"
             raise Refused(422, "invalid_field", f"{field}: {first['msg'].lower()}", parameter=field) from None
 
     return read

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from rollcall.core.batch import Batch, cut
+from rollcall.core.characters import readable
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, InvalidEvent, parse_event
 from rollcall.stack.queues import BatchQueue
 
-SHOWN_ID_CHARACTERS = 64
 MAX_DAYS = 400
 TOO_MANY_DAYS = "too_many_days"
 
@@ -115,8 +115,6 @@ class Intake:
 
 
 def _readable_id(raw: object) -> str | None:
-    """The start of a rejected event's id, with `?` for characters that cannot be printed; None if it has no id."""
+    """A rejected event's id as answers and logs can hold it; None if it has no id."""
     event_id = raw.get("event_id") if isinstance(raw, dict) else None
-    if not isinstance(event_id, str):
-        return None
-    return "".join(c if c.isprintable() else "?" for c in event_id[:SHOWN_ID_CHARACTERS])
+    return readable(event_id) if isinstance(event_id, str) else None
