@@ -84,7 +84,7 @@ class Stack:
     def apply(self, message: Batch) -> None:
         Claims(self.dynamo, self.tables, Calendar("UTC"), KeptDeadLetters()).apply(message)
 
-    def post(self, *events: object, headers: dict[str, str] | None = None, query: str = "") -> Any:
+    def post(self, *events: object, headers: dict[str, Any] | None = None, query: str = "") -> Any:
         return self.http.post(f"/events{query}", content=json.dumps(events), headers=headers)
 
 
@@ -195,18 +195,49 @@ def test_a_request_that_waits_is_answered_with_what_became_of_its_events(stack: 
         ({"Prefer": "respond-async, wait=3"}, "", 3),
         ({"Prefer": "wait=600"}, "", 10),
         ({}, "?wait=4", 4),
+        ({"Prefer": "wait=0010"}, "", 10),
+        ({"Prefer": f"wait={'9' * 5_000}"}, "", 10),
+        ({"Prefer": 'Wait = "2"'}, "", 2),
+        ({"Prefer": "wait=2"}, "?wait=4", 4),
         ({"Prefer": "wait=soon"}, "", 0),
+        ({"Prefer": "wait=-1"}, "", 0),
+        ({"Prefer": "wait=\u0665".encode()}, "", 0),
         ({"Prefer": "await=9"}, "", 0),
         ({}, "?wait=0", 0),
         ({}, "", 0),
     ],
 )
 def test_a_request_whose_time_runs_out_is_accepted_all_the_same(
-    stack: Stack, headers: dict[str, str], query: str, seconds: int
+    stack: Stack, headers: dict[str, Any], query: str, seconds: int
 ) -> None:
     answer = stack.post(ONE, headers=headers, query=query)
     assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
     assert stack.now == pytest.approx(1_000_000 + seconds)
+
+
+def test_the_preferences_of_several_lines_are_read_together(stack: Stack) -> None:
+    body = json.dumps([ONE])
+    answer = stack.http.post("/events", content=body, headers=[("Prefer", "respond-async"), ("Prefer", "wait=3")])
+    assert answer.status_code == 202
+    assert stack.now == pytest.approx(1_000_003)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "applied"),
+    [
+        ({"Prefer": 'respond-async, WAIT="3"'}, "", "wait=3"),
+        ({"Prefer": "wait=600"}, "", "wait=10"),
+        ({"Prefer": "wait=3"}, "?wait=5", None),
+        ({}, "?wait=5", None),
+    ],
+)
+def test_an_answer_names_the_preference_that_it_followed(
+    stack: Stack, headers: dict[str, Any], query: str, applied: str | None
+) -> None:
+    stack.on_sleep = stack.consume
+    answer = stack.post(ONE, headers=headers, query=query)
+    assert answer.status_code == 200
+    assert answer.headers.get("Preference-Applied") == applied
 
 
 @pytest.mark.parametrize("wait", ["11", "-1", "x", str(10**23)])

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +15,7 @@ from rollcall.core.events import MAX_EVENT_BYTES
 from rollcall.core.strict_json import MAX_VALUES
 from rollcall.counting.receipts import Outcome, Receipts
 from rollcall.http.json_bodies import body_bytes
+from rollcall.http.preferences import preferences
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
@@ -87,15 +88,25 @@ class EventsStored(EventsTaken):
     conflicts: list[str]
 
 
-async def _wait_seconds(
-    prefer: Annotated[str | None, Header(description="`wait=N`: answer when the events are counted")] = None,
+class Waiting(NamedTuple):
+    """For how long a request waits, and whether its header Prefer says so."""
+
+    seconds: int
+    preferred: bool
+
+
+async def _waiting(
+    prefer: Annotated[list[str] | None, Header(description="`wait=N`: answer when the events are counted")] = None,
     wait: Annotated[int | None, Query(ge=0, le=MAX_WAIT_SECONDS, description="The same as `Prefer: wait=N`")] = None,
-) -> int:
+) -> Waiting:
     if wait is not None:
-        return wait
+        return Waiting(wait, preferred=False)
+    asked = preferences(", ".join(prefer)).get("wait", "") if prefer else ""
     # A preference may be honoured in part (RFC 7240), so that a longer one is cut and a broken one passed over.
-    asked = re.search(r"(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])", prefer or "")
-    return min(MAX_WAIT_SECONDS, int(asked[1])) if asked else 0
+    if not re.fullmatch("[0-9]+", asked):
+        return Waiting(0, preferred=False)
+    digits = asked.lstrip("0") or "0"
+    return Waiting(MAX_WAIT_SECONDS if len(digits) > 3 else min(MAX_WAIT_SECONDS, int(digits)), preferred=True)
 
 
 @router.post(
@@ -145,7 +156,7 @@ async def post_events(
     request: Request,
     principal: Annotated[Principal, Security(admitted, scopes=["ingest"])],
     body: Annotated[bytes, Depends(body_bytes)],
-    wait_seconds: Annotated[int, Depends(_wait_seconds)],
+    waiting: Annotated[Waiting, Depends(_waiting)],
     idempotency_key: Annotated[
         str | None,
         Header(min_length=1, max_length=MAX_KEY_CHARACTERS, description="May come again with the same body only"),
@@ -184,14 +195,15 @@ async def post_events(
         **({"dedupe_days": hot_days} if hot_days else {}),
     ).model_dump(exclude_unset=True)
     try:
-        outcome = _outcome(request, principal, taken, wait_seconds)
+        outcome = _outcome(request, principal, taken, waiting.seconds)
     except (BotoCoreError, ClientError, Unavailable):
         # The events are queued and will be counted, whether or not this can be told now.
         service(request, Logger).exception("the receipts cannot be reached")
         outcome = None
     if outcome is None:
         return JSONResponse(answer, _status(taken))
-    return JSONResponse({**answer, **outcome._asdict()}, headers={"Preference-Applied": f"wait={wait_seconds}"})
+    applied = {"Preference-Applied": f"wait={waiting.seconds}"} if waiting.preferred else None
+    return JSONResponse({**answer, **outcome._asdict()}, headers=applied)
 
 
 def _outcome(request: Request, principal: Principal, taken: Taken, wait_seconds: int) -> Outcome | None:
