@@ -344,12 +344,30 @@ def test_half_a_character_as_event_id_is_rejected_in_its_place(
 
 
 def test_an_unreadable_line_of_ndjson_is_rejected_in_its_place(client: TestClient, queue: Queue) -> None:
-    response = client.post("/events", content=b'{"event_id": \n' + MANY["ndjson"])
+    response = client.post("/events", content=MANY["ndjson"] + b'{"event_id": \n')
 
     answer = response.json()
     assert response.status_code == 202
-    assert [(rejection["index"], rejection["code"]) for rejection in answer["rejected"]] == [(0, "invalid_json")]
+    assert [(rejection["index"], rejection["code"]) for rejection in answer["rejected"]] == [(3, "invalid_json")]
     assert queued(queue.batches()) == [kept(event) for event in THREE]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[\n" + b",\n".join(map(as_json, THREE)) + b"\n",
+        as_json(THREE[0]) + b",\n" + as_json(THREE[1]),
+        b'{"events": [\n' + b"\n".join(map(as_json, THREE)),
+        json.dumps(THREE, indent=2).encode()[:-2],
+        b'{"event_id": \n' + b"\n".join(map(as_json, THREE)),
+    ],
+    ids=["array", "no array", "wrapped", "pretty", "first line"],
+)
+def test_json_that_was_cut_is_a_400_of_which_nothing_is_queued(
+    client: TestClient, queue: Queue, body: bytes
+) -> None:
+    assert_problem(client.post("/events", content=body), 400, "invalid_json")
+    assert queue.messages() == []
 
 
 def test_bad_events_are_listed_in_the_order_of_the_request(client: TestClient) -> None:

@@ -155,7 +155,7 @@ def test_the_lines_of_ndjson_may_end_in_any_way_and_be_empty(body: str) -> None:
         pytest.param('{"event_id": "a\tb"}', id="control character"),
     ],
 )
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", [1, 2])
 def test_a_bad_line_of_ndjson_is_refused_in_its_place(bad: str, place: int) -> None:
     lines = [GOOD, GOOD]
     lines.insert(place, bad)
@@ -164,6 +164,13 @@ def test_a_bad_line_of_ndjson_is_refused_in_its_place(bad: str, place: int) -> N
     assert isinstance(refused, InvalidEvent)
     assert refused.code == "invalid_json"
     assert events == [ONE, ONE]
+
+
+def test_a_first_line_that_is_whole_makes_ndjson_whatever_it_holds() -> None:
+    bad, good = read_events(f'{{"a": 1, "a": 2}}\n{GOOD}'.encode())
+    assert isinstance(bad, InvalidEvent)
+    assert (bad.code, good) == ("repeated_field", ONE)
+    assert read_events(f"7\n{GOOD}".encode()) == [7, ONE]
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\xa0", "\x7f"])
@@ -196,6 +203,13 @@ def test_an_integer_is_read_exactly(number: int) -> None:
         pytest.param(b"event_id,user_id\ne1,u\n", id="CSV"),
         pytest.param(f"[{GOOD}".encode(), id="cut short"),
         pytest.param(f"[{GOOD},]".encode(), id="comma after"),
+        pytest.param(f"[\n{GOOD}\n,{GOOD}\n".encode(), id="array never closed"),
+        pytest.param(f"[\n{GOOD},\n{GOOD}\n".encode(), id="array never closed, commas after"),
+        pytest.param(f"[\n{GOOD}\n{GOOD}\n]".encode(), id="array without commas"),
+        pytest.param(f'{{"events": [\n{GOOD}\n'.encode(), id="object never closed"),
+        pytest.param(as_pretty_json([ONE, TWO])[:-2], id="indented and cut"),
+        pytest.param(f"{GOOD},\n{GOOD}".encode(), id="lines with commas"),
+        pytest.param(f"{GOOD[2:]}\n{GOOD}\n".encode(), id="first line cut"),
         pytest.param(f"[{GOOD}][{GOOD}]".encode(), id="two documents"),
         pytest.param(b"['e1']", id="single quotes"),
         pytest.param(b'[{"event_id": NaN}]', id="NaN"),

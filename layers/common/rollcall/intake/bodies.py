@@ -97,21 +97,27 @@ def _events(body: bytes) -> list[object]:
     except ValueError as error:
         # Without the error, so that what was read of the body is not kept while its lines are.
         reason = str(error)
-    lines = _lines(text)
-    if any(not isinstance(line, InvalidEvent) for line in lines):
-        return lines
-    raise UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
+    if (lines := _lines(text)) is None:
+        raise UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
+    return lines
 
 
 def _too_many(error: TooManyValues) -> BodyTooLarge:
     return BodyTooLarge(f"the body {error}; {MAX_REQUEST_EVENTS} events are allowed")
 
 
-def _lines(text: str) -> list[object]:
-    """The lines of NDJSON, each read by itself. Stops at one more than `MAX_REQUEST_EVENTS`: the caller refuses it."""
+def _lines(text: str) -> list[object] | None:
+    """The lines of NDJSON, each read by itself, or None where the first one is no whole value: JSON that was cut.
+
+    Stops at one more than `MAX_REQUEST_EVENTS`: the caller refuses it.
+    """
     # Only \n ends a line. JSON strings may hold other line breaks, such as U+2028.
     lines = (line for line in io.StringIO(text, newline="\n") if line.strip())
-    return [_line(line) for line in islice(lines, MAX_REQUEST_EVENTS + 1)]
+    try:
+        found = [parse_json(next(lines, ""))]
+    except ValueError:
+        return None
+    return found + [_line(line) for line in islice(lines, MAX_REQUEST_EVENTS)]
 
 
 def _is_message_pack(body: bytes) -> bool:
