@@ -388,6 +388,48 @@ def test_a_bomb_of_1_gb_is_not_expanded(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ([("Content-Encoding", "zstd")], b"{}"),
+        ([("Content-Encoding", "BR")], b"\x8b\x02\x80"),
+        ([("Content-Encoding", "gzip"), ("Content-Encoding", "br")], b"{}"),
+        ([("Content-Encoding", "deflate")], zlib.compress(b"{}")),
+        ([("Content-Encoding", "x-compress")], b"{}"),
+        ([], zlib.compress(b"{}")),
+        ([], b"\x28\xb5\x2f\xfd\x00"),
+    ],
+    ids=["zstd", "br", "two lines", "deflate", "compress", "zlib's header", "zstd's frame"],
+)
+def test_a_coding_that_no_route_reads_is_a_415_that_names_what_is_taken(
+    api: Api, path: str, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    credential = list(api.credential(path).items())
+
+    answer = api.client().post(path.format(key_id="0"), content=body, headers=headers + credential)
+
+    problem = assert_problem(answer, 415, "invalid_encoding")
+    assert "plain or gzip" in problem["message"]
+    assert problem["parameter"] == "Content-Encoding"
+    assert answer.headers["Accept-Encoding"] == "gzip, identity"
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_a_body_that_a_gateway_expanded_is_read_although_the_header_is_left(api: Api, path: str) -> None:
+    for coding in ("gzip", "x-gzip", "deflate", "identity"):
+        headers = {**api.credential(path), "Content-Encoding": coding}
+        answer = api.client().post(path.format(key_id="0"), content=b'{"a": 1}', headers=headers)
+        assert answer.status_code == 422, coding
+
+
+@pytest.mark.parametrize("path", sorted(BODIES.keys() - {"/events"}))
+def test_gzip_that_is_named_is_a_415_where_a_plain_object_is_taken(api: Api, path: str) -> None:
+    headers = {**api.credential(path), "Content-Encoding": "gzip"}
+    answer = api.client().post(path.format(key_id="0"), content=gzip.compress(b"{}"), headers=headers)
+    assert "has to be plain" in assert_problem(answer, 415, "invalid_encoding")["message"]
+
+
+@pytest.mark.parametrize("path", BODIES)
 def test_a_hostile_value_of_any_field_is_refused(api: Api, path: str) -> None:
     client = api.client()
     content = BODIES[path]["content"]["application/json"]

@@ -12,6 +12,8 @@ from rollcall.core.characters import shown
 from rollcall.core.events import InvalidEvent
 from rollcall.core.strict_json import parse_json
 from rollcall.http.problems import Refused
+from rollcall.intake.bodies import GZIP
+from rollcall.intake.codings import unread_coding
 
 MAX_BYTES = 16 * 1024
 
@@ -27,14 +29,28 @@ class Body(BaseModel):
 
 
 async def body_bytes(request: Request) -> bytes:
-    """The body as it was sent."""
-    return await request.body()
+    """The body as it was sent; raises `Refused` for one in a coding that no route reads."""
+    body = await request.body()
+    if coding := unread_coding(", ".join(request.headers.getlist("content-encoding")), body):
+        raise _not_read(coding, "plain or gzip", "gzip, identity")
+    return body
+
+
+async def _plain_body(request: Request, body: Annotated[bytes, Depends(body_bytes)]) -> bytes:
+    if body.startswith(GZIP) and "content-encoding" in request.headers:
+        raise _not_read("gzip", "plain", "identity")
+    return body
+
+
+def _not_read(coding: str, taken: str, codings: str) -> Refused:
+    message = f"the body is in the encoding {shown(coding)}; it has to be {taken}"
+    return Refused(415, "invalid_encoding", message, parameter="Content-Encoding", codings=codings)
 
 
 def json_body(model: type[_M]) -> Callable[[bytes], _M]:
     """A dependency that reads the body as a model; raises `Refused` with the field and the reason."""
 
-    def read(body: Annotated[bytes, Depends(body_bytes)]) -> _M:
+    def read(body: Annotated[bytes, Depends(_plain_body)]) -> _M:
         if len(body) > MAX_BYTES:
             raise Refused(413, "too_large", f"the body has {len(body)} bytes, {MAX_BYTES} are allowed")
         try:

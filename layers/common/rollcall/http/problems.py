@@ -33,7 +33,7 @@ class Problem(BaseModel):
 class Refused(Exception):
     """A request that is answered with a problem.
 
-    `retry_after` is in seconds. `challenge` is the value of `WWW-Authenticate`.
+    `retry_after` is in seconds. `challenge` is the value of `WWW-Authenticate`, and `codings` of `Accept-Encoding`.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Refused(Exception):
         parameter: str | None = None,
         retry_after: int | None = None,
         challenge: str | None = None,
+        codings: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -53,7 +54,11 @@ class Refused(Exception):
         self.parameter = parameter
         self.headers = {
             name: str(value)
-            for name, value in (("Retry-After", retry_after), ("WWW-Authenticate", challenge))
+            for name, value in (
+                ("Retry-After", retry_after),
+                ("WWW-Authenticate", challenge),
+                ("Accept-Encoding", codings),
+            )
             if value is not None
         }
 

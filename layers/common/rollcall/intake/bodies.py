@@ -15,7 +15,7 @@ MAX_REQUEST_EVENTS = 5_000
 
 EXPANDED_PIECE_BYTES = 1024 * 1024
 
-_GZIP = b"\x1f\x8b\x08"
+GZIP = b"\x1f\x8b\x08"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -54,7 +54,7 @@ def expand(body: bytes) -> bytes:
     """The body, expanded if it is gzip; raises `UnreadableBody` or `BodyTooLarge`."""
     if len(body) > MAX_SENT_BYTES:
         raise BodyTooLarge(f"the body has {len(body)} bytes, {MAX_SENT_BYTES} are allowed")
-    if not body.startswith(_GZIP):
+    if not body.startswith(GZIP):
         return body
     expanded, size = [], 0
     try:

@@ -38,7 +38,7 @@ router = APIRouter(prefix="/auth", tags=["accounts"])
 OPEN_SCOPES: list[Scope] = ["read"]
 
 _EXAMPLE = {"email": "ada@example.com", "password": "nine green bottles"}
-_BODY = problem_responses(400, 413, 422)
+_BODY = problem_responses(400, 413, 415, 422)
 _ANONYMOUS = problem_responses(401, 429, 503)
 
 

@@ -117,7 +117,7 @@ async def _waiting(
     responses={
         200: {"model": EventsStored, "description": "Every event is counted, and the request waited for it"},
         **REFUSALS,
-        **problem_responses(400),
+        **problem_responses(400, 415),
         # Where all that is wrong is the events, they are listed one by one.
         **{status: {**problem, "model": EventsTaken} for status, problem in problem_responses(413, 422).items()},
     },

@@ -88,7 +88,7 @@ class ImportState(BaseModel):
     "",
     status_code=201,
     summary="Begin an import",
-    responses=problem_responses(400, 413, 422),
+    responses=problem_responses(400, 413, 415, 422),
     openapi_extra=described(NewImport, {"name": "august.csv", "bytes": 1_204_331}),
 )
 def create(

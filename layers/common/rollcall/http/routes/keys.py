@@ -29,7 +29,7 @@ router = APIRouter(
     prefix="/keys", tags=["keys"], dependencies=[Security(admitted, scopes=["admin"])], responses=REFUSALS
 )
 
-_BODY = problem_responses(400, 413, 422)
+_BODY = problem_responses(400, 413, 415, 422)
 KeyId = Annotated[str, Path(description="`key_id` of the key")]
 
 
