@@ -166,7 +166,8 @@ def _occurred_at(value: str, now: datetime) -> str:
     try:
         moment = _moment(parts) if parts else datetime.fromisoformat(value)
     except (ValueError, OverflowError):
-        raise InvalidEvent("invalid_occurred_at", "occurred_at is not a time that exists") from None
+        why = "; second 60 is at 23:59 UTC on June 30 and December 31 alone" if parts and parts[3] == "60" else ""
+        raise InvalidEvent("invalid_occurred_at", f"occurred_at is not a time that exists{why}") from None
     if moment < EARLIEST:
         raise InvalidEvent("invalid_occurred_at", f"occurred_at is before {EARLIEST.date()}")
     if moment > now + CLOCK_SKEW:
@@ -178,11 +179,14 @@ def _occurred_at(value: str, now: datetime) -> str:
 def _moment(parts: re.Match[str]) -> datetime:
     """The time of an `_RFC_3339` match, in UTC; raises `ValueError` or `OverflowError` if it does not exist."""
     date, minute, second, fraction, offset = parts.groups()
-    if second == "60":
-        # POSIX time has no leap seconds. This one stays in its own minute, and so in its own day.
-        second = "59"
-    moment = datetime.fromisoformat(f"{date}T{minute}:{second}{(fraction or '')[:7]}{offset.upper()}")
-    return moment.astimezone(UTC)
+    # POSIX time has no leap seconds. A leap second stays in its own minute, and so in its own day.
+    shown_second = "59" if second == "60" else second
+    moment = datetime.fromisoformat(f"{date}T{minute}:{shown_second}{(fraction or '')[:7]}{offset.upper()}")
+    moment = moment.astimezone(UTC)
+    # Where RFC 3339 section 5.7 has one: at the end of a June or a December, by UTC.
+    if second == "60" and f"{moment:%m-%dT%H:%M}" not in ("06-30T23:59", "12-31T23:59"):
+        raise ValueError("there is no leap second")
+    return moment
 
 
 def _user_id(raw: Mapping[Any, Any]) -> str:
