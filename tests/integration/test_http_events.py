@@ -363,9 +363,7 @@ def test_an_unreadable_line_of_ndjson_is_rejected_in_its_place(client: TestClien
     ],
     ids=["array", "no array", "wrapped", "pretty", "first line"],
 )
-def test_json_that_was_cut_is_a_400_of_which_nothing_is_queued(
-    client: TestClient, queue: Queue, body: bytes
-) -> None:
+def test_json_that_was_cut_is_a_400_of_which_nothing_is_queued(client: TestClient, queue: Queue, body: bytes) -> None:
     assert_problem(client.post("/events", content=body), 400, "invalid_json")
     assert queue.messages() == []
 

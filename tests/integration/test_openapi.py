@@ -46,7 +46,7 @@ from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import receipt_key
 from rollcall.stack.settings import StatsSettings
 from tests.integration.conftest import Queue, WholeApi
-from tests.support import queued
+from tests.support import assert_problem, queued
 
 CHECKS = [
     not_a_server_error,

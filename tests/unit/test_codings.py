@@ -18,7 +18,9 @@ def deflated(window_bits: int) -> bytes:
 
 
 @pytest.mark.parametrize("body", [PLAIN, PACKED, b"", b"x", b"HTTP", b"hello", b"8", b"PKZ", b"garbage"])
-@pytest.mark.parametrize("named", ["", "identity", "gzip", "GZip", "x-gzip", "X-GZIP", " gzip ", "identity, gzip", "deflate", ","])
+@pytest.mark.parametrize(
+    "named", ["", "identity", "gzip", "GZip", "x-gzip", "X-GZIP", " gzip ", "identity, gzip", "deflate", ","]
+)
 def test_a_plain_body_is_read_where_a_gateway_may_have_expanded_it(named: str, body: bytes) -> None:
     assert unread_coding(named, body) is None
 

@@ -39,7 +39,7 @@ def preferences(header: str) -> dict[str, str]:
 
 
 def _pair(parts: list[tuple[str, str]]) -> tuple[str, str] | None:
-    """A name and its value, empty if there is none. The RFC has blanks around the equals sign read, so they are gone."""
+    """A name and its value, empty if there is none. Blanks, which may stand around the equals sign, are gone."""
     match parts:
         case [("token", name)] | [("token", name), ("mark", "=")]:
             return name, ""
