@@ -49,6 +49,8 @@ ODD = {
     "fraction": 118.64,
     "large": 1e22,
     "small": 1e-7,
+    "hundred": 100.0,
+    "zero": -0.0,
     "digits": "7",
     "empty": "",
 }
@@ -76,7 +78,13 @@ SEGMENTS = [
     ["properties.long:12345678901234567890124"],
     ["properties.fraction:118.640"],
     ["properties.large:1e+22"],
+    ["properties.large:10000000000000000000000"],
     ["properties.small:1e-07"],
+    ["properties.small:1.0E-7"],
+    ["properties.hundred:100"],
+    ["properties.hundred:100.0"],
+    ["properties.hundred:1e2"],
+    ["properties.zero:0"],
     ["properties.digits:7"],
     ["properties.empty:"],
     ["properties.absent:"],
@@ -89,7 +97,6 @@ NOWHERE = (
     "list:",
     "object:",
     "object.country:",
-    "whole:7.0",
     "124",
     "absent:",
 )
@@ -136,12 +143,13 @@ def has(properties: dict[str, Any], name: str, text: str) -> bool:
     value = properties.get(name)
     if isinstance(value, str):
         return value == text
-    if isinstance(value, bool | int):
+    if isinstance(value, bool):
         return json.dumps(value) == text
-    if isinstance(value, float):
-        return (
-            text.replace(".", "").replace("e", "").replace("+", "").replace("-", "").isdigit() and float(text) == value
-        )
+    if isinstance(value, int | float):
+        try:
+            return bool(json.loads(text) == value)
+        except ValueError:
+            return False
     return False
 
 

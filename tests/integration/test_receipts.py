@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 from unittest import mock
 
+import msgpack
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
@@ -168,6 +169,32 @@ def test_the_outcome_tells_inserted_duplicates_and_conflicts_apart(stack: Stack)
     message = batch(event(1), event(2, properties='{"a":1}'), event(3))
     stack.apply(message)
     assert stack.receipts.outcome([message]) == Outcome(inserted=["e3"], duplicates=["e1"], conflicts=["e2"])
+
+
+def test_an_event_that_was_stored_before_equal_numbers_were_one_is_a_duplicate_when_it_comes_again(
+    stack: Stack,
+) -> None:
+    before = '{"a":"1.0","price":100.0}'
+    stack.apply(batch(event(1, properties=before), event(2, properties=before), event(3, properties='{"a":"x"}')))
+    changed = (
+        event(1, properties='{"a":"1.0","price":100}'),
+        event(2, properties='{"a":"1","price":100}'),
+        event(3, properties='{"a":"y"}'),
+    )
+    message = batch(*changed)
+    stack.apply(message)
+    assert stack.receipts.outcome([message]) == Outcome(inserted=[], duplicates=["e1"], conflicts=["e2", "e3"])
+    assert stack.receipts.find(message.batch_id) == Receipt(3, 0, 1, 2, 0)
+
+
+def test_equal_numbers_are_one_event_however_they_are_sent(stack: Stack) -> None:
+    stack.on_sleep = stack.consume
+    prices = ["100", "100.0", "1e2"]
+    bodies = [json.dumps([ONE])[:-2] + f', "properties": {{"price": {price}}}}}]' for price in prices]
+    packed = msgpack.packb([{**ONE, "properties": {"price": 100.0}}])
+    answers = [stack.http.post("/events?wait=5", content=body).json() for body in (*bodies, packed)]
+    assert len({answer["batch_ids"][0] for answer in answers}) == 1
+    assert [answer["conflicts"] for answer in answers] == [[]] * 4
 
 
 def test_a_request_that_waits_is_answered_with_what_became_of_its_events(stack: Stack) -> None:

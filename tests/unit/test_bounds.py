@@ -358,8 +358,8 @@ def test_any_condition_of_a_segment_takes_bounded_time_and_memory(value: str) ->
     def parse() -> None:
         with suppress(BadSegment):
             condition = parse_segment(f"properties.{value}:{value}")
-            assert condition.literals()
-            condition.number()
+            assert condition.literal()
+            condition.numbers()
             condition.pointer()
 
     assert_bounded(parse)

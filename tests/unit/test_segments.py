@@ -32,25 +32,37 @@ def test_a_property_is_a_json_pointer(name: str, pointer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"),
-    [("1.5", 1.5), ("1e3", 1000.0), ("1", None), ("true", None), ("UA", None), ("NaN", None), ("[1.5]", None)],
-)
-def test_a_value_with_a_fraction_or_an_exponent_is_a_number(value: str, number: float | None) -> None:
-    assert Condition("p", value).number() == number
-
-
-@pytest.mark.parametrize(
-    ("value", "literals"),
+    ("value", "texts", "as_float"),
     [
-        ("UA", ['"UA"']),
-        ('a"\0', ['"a\\"\\u0000"']),
-        ("true", ['"true"', "true"]),
-        ("-7", ['"-7"', "-7"]),
-        ("007", ['"007"']),
-        ("1.5", ['"1.5"']),
-        ("null", ['"null"']),
-        ("[1]", ['"[1]"']),
+        ("1.5", ["1.5"], 1.5),
+        ("1.50", ["1.5"], 1.5),
+        ("100", ["100", "100.0"], 100.0),
+        ("100.0", ["100", "100.0"], 100.0),
+        ("1e2", ["100", "100.0"], 100.0),
+        ("-7", ["-7", "-7.0"], -7.0),
+        ("-0.0", ["0", "-0.0", "0.0"], 0.0),
+        ("0", ["0", "0.0", "-0.0"], 0.0),
+        ("1e16", ["10000000000000000", "1e+16"], 1e16),
+        ("1e22", ["1e+22", "10000000000000000000000"], 1e22),
+        ("9007199254740993", ["9007199254740993"], None),
+        ("9" * 400, ["9" * 400], None),
+        ("1e400", [], None),
+        ("007", [], None),
+        ("+1", [], None),
+        ("true", [], None),
+        ("UA", [], None),
+        ("NaN", [], None),
+        ("[1.5]", [], None),
+        ("\u0661", [], None),
     ],
 )
-def test_a_value_is_looked_for_as_json_writes_it(value: str, literals: list[str]) -> None:
-    assert Condition("p", value).literals() == literals
+def test_a_number_is_looked_for_in_each_way_that_it_may_be_stored(
+    value: str, texts: list[str], as_float: float | None
+) -> None:
+    found, number = Condition("p", value).numbers()
+    assert (set(found), number) == (set(texts), as_float)
+
+
+@pytest.mark.parametrize(("value", "literal"), [("UA", '"UA"'), ('a"\0', '"a\\"\\u0000"'), ("1.5", '"1.5"')])
+def test_a_string_is_looked_for_as_properties_write_it(value: str, literal: str) -> None:
+    assert Condition("p", value).literal() == literal

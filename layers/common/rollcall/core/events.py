@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from rollcall.core.days import Calendar
+from rollcall.core.numbers import may_differ, with_canonical_numbers
 
 MAX_EVENT_BYTES = 32 * 1024
 MAX_EVENT_ID_CHARACTERS = 128
@@ -55,7 +56,7 @@ class Event(NamedTuple):
     user_id: str
     event_type: str
     properties: str
-    """A JSON object as text, with sorted keys and no spaces."""
+    """A JSON object as text, with sorted keys, no spaces and one form of equal numbers."""
 
     def fingerprint(self) -> str:
         """The first 8 bytes, in hex, of the SHA-256 of all fields but the id. Tells a duplicate from a conflict."""
@@ -234,7 +235,7 @@ def _properties(value: object) -> str:
     # Text that is too long is refused for its length.
     if len(text) <= MAX_EVENT_BYTES and _is_deeper(text, MAX_DEPTH):
         raise InvalidEvent("invalid_properties", f"properties nests deeper than {MAX_DEPTH} levels")
-    return text
+    return with_canonical_numbers(text) if may_differ(value) else text
 
 
 def _is_deeper(text: str, most: int) -> bool:

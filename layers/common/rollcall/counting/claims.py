@@ -17,7 +17,7 @@ from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw
 from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
-from rollcall.counting.receipts import Receipt, is_last, read_owners
+from rollcall.counting.receipts import Receipt, is_last, read_owners, told_otherwise
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import (
     REFUSED,
@@ -175,7 +175,8 @@ class Claims:
             [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events],
         )
         standing = read_owners(self._dynamo, self._tables, (events[position].event_id for position in unmet))
-        owned, duplicates, conflicts = [], 0, 0
+        owned, duplicates = [], 0
+        others: list[Event] = []
         for position, event in enumerate(events):
             if position in refused:
                 continue
@@ -188,8 +189,10 @@ class Claims:
             elif fingerprint == event.fingerprint():
                 duplicates += 1
             else:
-                conflicts += 1
-        return owned, duplicates, conflicts, [(events[position], reason) for position, reason in refused.items()]
+                others.append(event)
+        same = len(told_otherwise(self._dynamo, self._tables, others))
+        flawed = [(events[position], reason) for position, reason in refused.items()]
+        return owned, duplicates + same, len(others) - same, flawed
 
     def _expires_at(self, batch: Batch) -> int:
         """When the events of a batch expire: seconds since the epoch."""

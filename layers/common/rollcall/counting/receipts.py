@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from rollcall.core.batch import Batch
 from rollcall.core.days import LONGEST_WAY_DAYS
+from rollcall.core.events import Event
+from rollcall.core.numbers import with_canonical_numbers
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import PENDING, REFUSED, Tables, receipt_key
 
@@ -14,6 +16,7 @@ PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 
+_DIGIT = re.compile("[0-9]")
 _BATCH_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -49,6 +52,23 @@ def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dic
         consistent=True,
     )
     return {item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"]) for item in items}
+
+
+def told_otherwise(dynamo: Dynamo, tables: Tables, events: Iterable[Event]) -> set[str]:
+    """The ids of those of some events that are stored with equal numbers in another form, and else the same content.
+
+    Events that were stored before equal numbers were one text may have 100.0 where an event has 100 now. One read unit
+    for each 4 KB of each event whose properties hold a digit. The events differ from the stored ones in fingerprint.
+    """
+    suspects = {event.event_id: event for event in events if _DIGIT.search(event.properties)}
+    keys = [{"event_id": {"S": event_id}} for event_id in suspects]
+    items = dynamo.get(tables.events, keys, Event._fields, consistent=True)
+    stored = (Event(*(item[field]["S"] for field in Event._fields)) for item in items)
+    return {each.event_id for each in stored if _in_one_form(each) == _in_one_form(suspects[each.event_id])}
+
+
+def _in_one_form(event: Event) -> Event:
+    return event._replace(properties=with_canonical_numbers(event.properties))
 
 
 class UnknownBatch(LookupError):
@@ -129,6 +149,7 @@ class Receipts:
         event_ids = (event.event_id for batch in batches for event in batch.events)
         standing = read_owners(self._dynamo, self._tables, event_ids)
         found = Outcome([], [], [])
+        others: list[Event] = []
         for batch in batches:
             for event in batch.events:
                 # An event that is not stored was refused, and is in the dead-letter queue.
@@ -138,7 +159,10 @@ class Receipts:
                 elif fingerprint == event.fingerprint():
                     found.duplicates.append(event.event_id)
                 elif owner:
-                    found.conflicts.append(event.event_id)
+                    others.append(event)
+        same = told_otherwise(self._dynamo, self._tables, others)
+        for event in others:
+            (found.duplicates if event.event_id in same else found.conflicts).append(event.event_id)
         return found
 
 

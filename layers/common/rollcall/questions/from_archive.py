@@ -50,18 +50,29 @@ def _where(conditions: Sequence[Condition]) -> tuple[str, dict[str, object]]:
         if condition.property is None:
             terms.append(f"event_type = {value}")
             continue
-        path, literals, member = f"$path{number}", condition.literals(), condition.member()
-        values |= {f"path{number}": condition.pointer(), f"value{number}": literals}
-        term = f"list_contains({value}, CAST(properties -> {path} AS VARCHAR))"
-        texts = [member + literal for literal in literals]
-        if (fraction := condition.number()) is not None:
-            values[f"number{number}"] = fraction
-            is_equal = f"CAST(properties ->> {path} AS DOUBLE) = $number{number}"
-            term = f"({term} OR (json_type(properties, {path}) = 'DOUBLE' AND {is_equal}))"
-            texts = [member]
+        path, member = f"$path{number}", condition.member()
+        values[f"path{number}"] = condition.pointer()
+        # A string's own text, since DuckDB escapes some characters otherwise than the stored JSON.
+        kind, found = f"json_type(properties, {path})", f"(properties ->> {path})"
+        term = f"({kind} = 'VARCHAR' AND {found} = {value})"
+        texts = [condition.literal()]
+        if condition.value in ("true", "false"):
+            term += f" OR ({kind} = 'BOOLEAN' AND {found} = {value})"
+            texts.append(condition.value)
+        digits, as_float = condition.numbers()
+        if digits:
+            values[f"digits{number}"] = digits
+            term += f" OR ({kind} IN ('BIGINT', 'UBIGINT', 'DOUBLE') AND list_contains($digits{number}, {found}))"
+            texts += digits
+        if as_float is not None:
+            # DuckDB calls an integer of more than 64 bits DOUBLE too, but leaves its digits. They are compared above.
+            values[f"float{number}"] = as_float
+            is_float = f"{kind} = 'DOUBLE' AND regexp_matches({found}, '[.eE]')"
+            term += f" OR ({is_float} AND TRY_CAST({found} AS DOUBLE) = $float{number})"
+        texts = [member + text for text in texts]
         # To look for a text takes a tenth of the time of reading JSON, and most events are without it.
         for place, text in enumerate(texts):
             values[f"text{number}_{place}"] = text
         near = " OR ".join(f"contains(properties, $text{number}_{place})" for place in range(len(texts)))
-        terms.append(f"({near}) AND {term}")
+        terms.append(f"({near}) AND ({term})")
     return "".join(f" AND {term}" for term in terms), values

@@ -2,11 +2,15 @@
 
 import json
 import re
+from math import isinf
 from typing import NamedTuple
+
+from rollcall.core.numbers import canonical_number
+from rollcall.core.strict_json import MAX_INTEGER_DIGITS
 
 MAX_CONDITIONS = 5
 _PROPERTIES = "properties."
-_PLAIN = re.compile(r"true|false|-?(?:0|[1-9]\d*)", re.ASCII)
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -25,31 +29,43 @@ class Condition(NamedTuple):
         """The property as a JSON pointer (RFC 6901)."""
         return "/" + (self.property or "").replace("~", "~0").replace("/", "~1")
 
-    def literals(self) -> list[str]:
-        """The value as JSON writes it: as a string, and where it is one, as a whole number, `true` or `false`."""
-        texts = [_to_json(self.value)]
-        if _PLAIN.fullmatch(self.value):
-            texts.append(self.value)
-        return texts
+    def literal(self) -> str:
+        """The value as the text that `properties` have where it is a string."""
+        return _to_json(self.value)
 
     def member(self) -> str:
         """The text that `properties` have where they have the property. Properties are stored as canonical JSON."""
         return f"{_to_json(self.property or '')}:"
 
-    def number(self) -> float | None:
-        """The value as a number with a fraction or an exponent, or None where it is none: 118.640 is 118.64."""
+    def numbers(self) -> tuple[list[str], float | None]:
+        """The number that the value is: each way in which it may be stored, and the float that equals it.
+
+        Events that were stored before equal numbers were one text have others than the canonical one: 100.0 and 1e+16.
+        """
+        if not _NUMBER.fullmatch(self.value) or len(self.value) > MAX_INTEGER_DIGITS:
+            return [], None
+        number = json.loads(self.value)
         try:
-            number = json.loads(self.value, parse_constant=lambda _: None)
-        except (ValueError, RecursionError):
-            return None
-        return number if isinstance(number, float) else None
+            as_float = float(number) + 0.0  # -0.0 becomes 0.0.
+        except OverflowError:
+            return [str(number)], None
+        if isinf(as_float):
+            return [], None
+        if as_float != number:
+            return [str(number)], None
+        texts = [canonical_number(repr(as_float)), repr(as_float)]
+        if as_float.is_integer():
+            texts.append(str(int(as_float)))
+        if not as_float:
+            texts.append("-0.0")
+        return list(dict.fromkeys(texts)), as_float
 
 
 def parse_segment(text: str) -> Condition:
     """Read `event_type:VALUE` or `properties.NAME:VALUE`; raises `BadSegment`.
 
-    A name goes up to the first colon. A property has a value as its text: a string as it is, a whole number, `true` and
-    `false` as JSON writes them, any other number by its value. Objects, arrays and null have none.
+    A name goes up to the first colon. A property has a value as its text: a string as it is, `true` and `false` as JSON
+    writes them, a number by its value: 100, 100.0 and 1e2 are one. Objects, arrays and null have none.
     """
     name, colon, value = text.partition(":")
     if not colon:
