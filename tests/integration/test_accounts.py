@@ -329,6 +329,8 @@ def test_an_email_has_one_account_however_it_is_written(api: Api, email: str) ->
         ({"email": "ada@"}, "email"),
         ({"email": "ada@one@example.com"}, "email"),
         ({"email": "ada lovelace@example.com"}, "email"),
+        ({"email": "a\u200bda@example.com"}, "email"),
+        ({"email": "ada@example.com\u202e"}, "email"),
         ({"email": "ada@example.com\nBcc: bob@example.com"}, "email"),
         ({"email": "ada\0@example.com"}, "email"),
         ({"email": f"{'a' * 65}@example.com"}, "email"),

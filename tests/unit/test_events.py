@@ -166,6 +166,13 @@ def test_an_id_that_is_no_uuid_is_kept_as_it_is(event_id: str) -> None:
         "a\u202eb",
         "\x7f",
         "a\u200bb",
+        "a\x85b",
+        "a\xadb",
+        "a\u2028b",
+        "a\u2029b",
+        "a\u2060b",
+        "a\u2066b",
+        "\ufeffa",
         7,
         7.0,
         True,
@@ -174,10 +181,30 @@ def test_an_id_that_is_no_uuid_is_kept_as_it_is(event_id: str) -> None:
         b"a",
     ],
 )
-def test_an_id_that_is_not_1_to_128_printable_characters_is_rejected(event_id: object) -> None:
+def test_an_id_that_is_not_1_to_128_characters_that_can_be_seen_is_rejected(event_id: object) -> None:
     error = refusal(raw(event_id=event_id))
     assert error.code == "invalid_event_id"
     assert error.message.startswith("event_id ")
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        "👩\u200d👩\u200d👧",
+        "❤\ufe0f",
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "می\u200cخواهم",
+        "a\xa0b",
+        "a\u3000b",
+        "\ue000",
+        # Not assigned in the Unicode of any Python yet, or in that of some alone.
+        "\u0378",
+        "\U00010d40",
+        "\U0001fae9",
+    ],
+)
+def test_an_id_with_a_joined_emoji_or_a_character_that_a_python_may_not_know_is_taken(event_id: str) -> None:
+    assert parse_event(raw(event_id=event_id), NOW).event_id == event_id
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from rollcall.access.api_keys import SCOPES
 from rollcall.access.buckets import Buckets
 from rollcall.access.directory import DISABLED, Directory
 from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
+from rollcall.core.characters import holds_hidden
 from rollcall.core.limits import Limit, TooFast
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import account_key, bucket_key, familiar_key, session_key
@@ -328,7 +329,7 @@ def _normal(email: str) -> str:
 
 def _checked_email(email: str) -> str:
     email = _normal(email)
-    if len(email) > MAX_EMAIL_CHARACTERS or not _EMAIL.fullmatch(email):
+    if len(email) > MAX_EMAIL_CHARACTERS or not _EMAIL.fullmatch(email) or holds_hidden(email):
         raise BadAccount("email", "has to be an email address")
     return email
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
+from rollcall.core.characters import holds_hidden
 from rollcall.core.days import timestamp
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo, Item
@@ -201,8 +202,8 @@ def limit_of(item: Item) -> Limit | None:
 
 
 def _check(name: str, wanted: tuple[str, ...], asked: set[str], source: str, limit: Limit | None) -> None:
-    if not 1 <= len(name) <= 100 or not name.isprintable():
-        raise BadKey("name", "has to have 1 to 100 printable characters")
+    if not 1 <= len(name) <= 100 or holds_hidden(name):
+        raise BadKey("name", "has to have 1 to 100 characters that can be seen")
     if not wanted or len(wanted) != len(asked):
         raise BadKey("scopes", f"has to name some of {', '.join(SCOPES)}")
     if not re.fullmatch(LABEL, source):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from rollcall.core.characters import holds_hidden
 from rollcall.core.days import Calendar
 from rollcall.core.numbers import may_differ, with_canonical_numbers
 
@@ -152,8 +153,8 @@ def _event_id(value: str) -> str:
         )
     if _UUID_SPELLINGS.fullmatch(value):
         return str(uuid.UUID(value.lower()))
-    if not value.isprintable() and not _has_surrogates(value):
-        raise InvalidEvent("invalid_event_id", "event_id holds characters that cannot be printed")
+    if holds_hidden(value) and not _has_surrogates(value):
+        raise InvalidEvent("invalid_event_id", "event_id holds control characters or others that cannot be seen")
     return value
 
 
