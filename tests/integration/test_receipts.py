@@ -25,6 +25,7 @@ from rollcall.http.routes import events as ingest
 from rollcall.intake.idempotency import IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import receipt_key
 from rollcall.stack.queues import BatchQueue
 from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, ingest_settings, scan
 
@@ -213,6 +214,27 @@ def test_a_request_that_waits_is_answered_with_what_became_of_its_events(stack: 
     }
     assert [rejection["index"] for rejection in found["rejected"]] == [2]
     assert stack.post(TWO, {**ONE}, query="?wait=5").json()["duplicates"] == ["e2", "e1"]
+
+
+def test_the_same_body_sent_again_is_answered_with_duplicates(stack: Stack) -> None:
+    stack.on_sleep = stack.consume
+    first, again, third = (stack.post(ONE, TWO, query="?wait=5").json() for _ in range(3))
+    assert (first["inserted"], first["duplicates"]) == (["e1", "e2"], [])
+    assert first["batch_ids"] == again["batch_ids"] == third["batch_ids"]
+    for answer in (again, third):
+        assert (answer["inserted"], answer["duplicates"], answer["conflicts"]) == ([], ["e1", "e2"], [])
+
+
+def test_of_two_equal_bodies_at_once_the_one_whose_events_were_stored_says_inserted(stack: Stack) -> None:
+    one, two = (batch(event(1), event(2))._replace(received_at=f"2025-09-01T00:00:00.00{n}Z") for n in (1, 2))
+    # The first delivery dies half-way, and the second request's one stores the rest.
+    stack.apply(batch(event(1))._replace(batch_id=one.batch_id, received_at=one.received_at))
+    stack.client.delete_item(
+        TableName=stack.tables.stats, Key={"pk": {"S": receipt_key(one.batch_id)}, "sk": {"S": "0"}}
+    )
+    stack.apply(two)
+    assert stack.receipts.outcome([one]) == Outcome(inserted=["e1"], duplicates=["e2"], conflicts=[])
+    assert stack.receipts.outcome([two]) == Outcome(inserted=["e2"], duplicates=["e1"], conflicts=[])
 
 
 @pytest.mark.parametrize(

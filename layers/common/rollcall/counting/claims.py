@@ -17,7 +17,7 @@ from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw
 from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
-from rollcall.counting.receipts import Receipt, is_last, read_owners, told_otherwise
+from rollcall.counting.receipts import Receipt, is_last, read_standing, told_otherwise
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import (
     REFUSED,
@@ -174,7 +174,7 @@ class Claims:
             f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}',
             [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events],
         )
-        standing = read_owners(self._dynamo, self._tables, (events[position].event_id for position in unmet))
+        standing = read_standing(self._dynamo, self._tables, (events[position].event_id for position in unmet))
         owned, duplicates = [], 0
         others: list[Event] = []
         for position, event in enumerate(events):
@@ -183,10 +183,10 @@ class Claims:
             if position not in unmet:
                 owned.append(event)
                 continue
-            owner, fingerprint = standing[event.event_id]
-            if owner == batch.batch_id:
+            stored = standing[event.event_id]
+            if stored.batch == batch.batch_id:
                 owned.append(event)
-            elif fingerprint == event.fingerprint():
+            elif stored.fingerprint == event.fingerprint():
                 duplicates += 1
             else:
                 others.append(event)

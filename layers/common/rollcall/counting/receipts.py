@@ -43,15 +43,23 @@ def is_last(part: Item) -> bool:
     return "applied" in part and part["applied"] == part["total"]
 
 
-def read_owners(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """The owning batch and the fingerprint of each stored event, by id; one read unit for each 4 KB of an event."""
+class Standing(NamedTuple):
+    """What is stored of an event: the batch that owns it, its fingerprint, and when that batch was received."""
+
+    batch: str
+    fingerprint: str
+    received_at: str
+
+
+def read_standing(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dict[str, Standing]:
+    """What is stored of each event that is, by id; one read unit for each 4 KB of an event."""
     items = dynamo.get(
         tables.events,
         [{"event_id": {"S": event_id}} for event_id in event_ids],
-        ["event_id", "batch", "fingerprint"],
+        ["event_id", *Standing._fields],
         consistent=True,
     )
-    return {item["event_id"]["S"]: (item["batch"]["S"], item["fingerprint"]["S"]) for item in items}
+    return {item["event_id"]["S"]: Standing(*(item[field]["S"] for field in Standing._fields)) for item in items}
 
 
 def told_otherwise(dynamo: Dynamo, tables: Tables, events: Iterable[Event]) -> set[str]:
@@ -145,20 +153,26 @@ class Receipts:
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 
     def outcome(self, batches: Sequence[Batch]) -> Outcome:
-        """The outcome of each event of batches that have receipts; one read unit for each 4 KB of an event."""
+        """The outcome of each event of batches that have receipts; one read unit for each 4 KB of an event.
+
+        An event that an earlier request had stored is a duplicate, also where that request made the same batch.
+        """
         event_ids = (event.event_id for batch in batches for event in batch.events)
-        standing = read_owners(self._dynamo, self._tables, event_ids)
+        standing = read_standing(self._dynamo, self._tables, event_ids)
         found = Outcome([], [], [])
         others: list[Event] = []
         for batch in batches:
             for event in batch.events:
                 # An event that is not stored was refused, and is in the dead-letter queue.
-                owner, fingerprint = standing.get(event.event_id, ("", ""))
-                if owner == batch.batch_id:
+                stored = standing.get(event.event_id)
+                if stored is None:
+                    continue
+                if stored.batch == batch.batch_id and stored.received_at == batch.received_at:
                     found.inserted.append(event.event_id)
-                elif fingerprint == event.fingerprint():
+                elif stored.batch == batch.batch_id or stored.fingerprint == event.fingerprint():
+                    # A body that is sent again makes the same batch. The event has the time of the one that stored it.
                     found.duplicates.append(event.event_id)
-                elif owner:
+                else:
                     others.append(event)
         same = told_otherwise(self._dynamo, self._tables, others)
         for event in others:
