@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import tracemalloc
 import zlib
 from collections import Counter
@@ -385,6 +386,56 @@ def test_a_bomb_of_1_gb_is_not_expanded(api: Api) -> None:
     tracemalloc.stop()
 
     assert peak < 40 * 1024**2
+
+
+PARAMETERS = [(method, path) for method, path in OPERATIONS if path not in ("/health", "/healthz")]
+
+
+@pytest.mark.parametrize(("method", "path"), PARAMETERS)
+def test_a_parameter_that_a_route_does_not_have_is_a_422_that_names_it(api: Api, method: str, path: str) -> None:
+    place = re.sub(r"\{\w+\}", "0", path)
+    answer = api.client().request(method, f"{place}?nothing=1", headers=api.credential(path))
+    assert assert_problem(answer, 422, "invalid_parameter")["parameter"] == "nothing"
+    assert "422" in OPERATIONS[method, path]["responses"]
+
+
+def test_each_parameter_but_segment_comes_once(api: Api) -> None:
+    found = 0
+    for (method, path), operation in OPERATIONS.items():
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] != "query" or path in ("/health", "/healthz"):
+                continue
+            found += 1
+            name = parameter["name"]
+            answer = api.client().request(method, f"{path}?{name}=1&{name}=1", headers=api.credential(path))
+            problem = assert_problem(answer, 422, "invalid_parameter")
+            assert ("comes 2 times" in problem["message"]) == (name != "segment"), (path, problem)
+    assert found > 10
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "hint"),
+    [
+        ("segments=event_type:purchase", "segments", "segment is one"),
+        ("From=2025-08-01", "From", "from is one"),
+        ("=1", "an empty name", "no parameter"),
+        ("%00=1", r"\x00", "no parameter"),
+        (f"{'a' * 200}=1", f"{'a' * 128}… (200 characters)", "no parameter"),
+    ],
+)
+def test_a_misspelt_parameter_is_named_beside_the_one_that_is_meant(
+    api: Api, query: str, parameter: str, hint: str
+) -> None:
+    path = "/stats/dau"
+    answer = api.client().get(f"{path}?from=2025-08-01&to=2025-08-02&{query}", headers=api.credential(path))
+    problem = assert_problem(answer, 422, "invalid_parameter")
+    assert problem["parameter"] == parameter
+    assert hint in problem["message"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz"])
+def test_health_checks_pass_over_parameters(api: Api, path: str) -> None:
+    assert api.client().get(f"{path}?t=1&t=2").status_code == api.client().get(path).status_code
 
 
 @pytest.mark.parametrize("path", BODIES)

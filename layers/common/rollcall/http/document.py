@@ -5,8 +5,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
-from rollcall.http.problems import Problem
+from rollcall.http.parameters import takes_any
+from rollcall.http.problems import Problem, problem_responses
 from rollcall.http.routes import accounts, auth, batches, events, health, imports, keys, metrics, retention, stats
 
 
@@ -44,5 +46,11 @@ def describe() -> dict[str, Any]:
                 impossible = operation["responses"]["422"]["content"]["application/json"]["schema"]
                 if impossible.get("$ref", "").endswith("/HTTPValidationError"):
                     del operation["responses"]["422"]
+    # Each route refuses parameters that it does not have, unless it takes any.
+    for route in (route for part in routers for route in part.routes):
+        if isinstance(route, APIRoute) and not takes_any(route):
+            for method in route.methods:
+                responses = document["paths"][route.path][method.lower()]["responses"]
+                responses.setdefault("422", problem_responses(422)[422])
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     return document

@@ -1,0 +1,51 @@
+"""Query parameters that a route does not have, or has once only. They are refused, not passed over."""
+
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from rollcall.core.characters import shown
+from rollcall.http.ranges import refuse
+
+# What asks for these may add parameters of its own, such as one that gets around a cache.
+_ANY_PARAMETERS = frozenset({"/health", "/healthz"})
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse a query with a parameter that the route does not have, or that comes more often than it may."""
+    sent = request.query_params
+    if not sent:
+        return
+    route: APIRoute = request.scope["route"]
+    if takes_any(route):
+        return
+    known = dict(_parameters(route.dependant))
+    for name, times in Counter(name for name, _ in sent.multi_items()).items():
+        if name not in known:
+            alike = get_close_matches(name[:100], known, 1)
+            hint = f"; {alike[0]} is one" if alike else ""
+            raise refuse(shown(name) or "an empty name", f"is no parameter of this route{hint}")
+        if times > 1 and not known[name]:
+            raise refuse(name, f"comes {times} times, 1 is allowed")
+
+
+def takes_any(route: APIRoute) -> bool:
+    """Whether a route passes over parameters that it does not have: health checks, and what the document leaves out."""
+    return not route.include_in_schema or route.path in _ANY_PARAMETERS
+
+
+def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """The names of a route's query parameters, each with whether it may come several times."""
+    for field in dependant.query_params:
+        yield field.alias, _is_list(field.field_info.annotation)
+    for each in dependant.dependencies:
+        yield from _parameters(each)
+
+
+def _is_list(annotation: Any) -> bool:
+    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
