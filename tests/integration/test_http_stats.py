@@ -211,6 +211,8 @@ RANGE_REFUSALS: list[tuple[dict[str, str], str]] = [
     ({"from": "2024-01-01", "to_date": "2025-01-01"}, "to_date"),
     # The short names go before the long ones.
     ({"from": "today", "from_date": GOOD_DAY, "to": GOOD_DAY}, "from"),
+    ({"from": GOOD_DAY, "from_date": GOOD_DAY, "to": GOOD_DAY}, "from_date"),
+    ({"from": GOOD_DAY, "to": GOOD_DAY, "to_date": GOOD_DAY}, "to_date"),
     ({"from": GOOD_DAY, "to": "today", "to_date": GOOD_DAY}, "to"),
     *(({"from": day, "to": GOOD_DAY}, "from") for day in BAD_DAYS),
     *(({"from": GOOD_DAY, "to": day}, "to") for day in BAD_DAYS),

@@ -49,6 +49,9 @@ def day_range(
     from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)
     to_name, to_text = ("to_date", to_date) if last is None and to_date is not None else ("to", last)
     start, end = read_day(from_name, from_text), read_day(to_name, to_text)
+    for name, one, other in (("from_date", first, from_date), ("to_date", last, to_date)):
+        if one is not None and other is not None:
+            raise refuse(name, f"is another name of {name.removesuffix('_date')}, which comes too")
     if start > end:
         raise refuse(from_name, f"is {start}, after {to_name}, which is {end}")
     if day_count(start, end) > MAX_DAYS:
