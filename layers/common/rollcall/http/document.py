@@ -49,7 +49,7 @@ def describe() -> dict[str, Any]:
     # Each route refuses parameters that it does not have, unless it takes any.
     for route in (route for part in routers for route in part.routes):
         if isinstance(route, APIRoute) and not takes_any(route):
-            for method in route.methods:
+            for method in route.methods or ():
                 responses = document["paths"][route.path][method.lower()]["responses"]
                 responses.setdefault("422", problem_responses(422)[422])
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
