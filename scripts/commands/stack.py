@@ -24,14 +24,14 @@ def up(
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
-    ROLLCALL_PORT sets the port (4566) and ROLLCALL_STATE the data folder (.local/). With ROLLCALL_SAMPLE=0, no sample
-    data is sent.
+    ROLLCALL_STATE sets the data folder (.local/) and ROLLCALL_PORT the port (that of the folder's last start, at first
+    4566). With ROLLCALL_SAMPLE=0, no sample data is sent.
     """
     local.up(local.LocalSettings.read(os.environ, seed), SafeConsole())
 
 
 def down() -> None:
-    """Stop the `rollcall up` on this port and wait until its data is saved."""
+    """Stop the `rollcall up` of this state folder and wait until its data is saved."""
     local.down(local.LocalSettings.read(os.environ))
     say("It is stopped, and its data is saved.")
 

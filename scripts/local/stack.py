@@ -41,9 +41,9 @@ EVENTS_PER_REQUEST = 500
 REQUEST_SECONDS = 60.0
 DRAIN_SECONDS = 120
 DRAIN_POLL_SECONDS = 0.1
-NOTE_OF_RUNNING, NOTE_OF_DATA, LOG = "up.json", "sample.json", "ministack.log"
+NOTE_OF_DATA, LOG = "sample.json", "ministack.log"
 # What this writes into the folder of the data. The folder may be one that the user has other files in.
-KEPT = (NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_FOLDERS)
+KEPT = (stacks.NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_FOLDERS)
 
 
 class CannotStart(Exception):
@@ -124,7 +124,6 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
 
     Saves the state at the end. Raises `CannotStart` and `scripts.local.ministack.MiniStackError`.
     """
-    _refuse_taken_port(settings.port)
     with _stoppable(), _noted_running(settings):
         stack = MiniStack(settings.port, settings.state / LOG, settings.state)
         try:
@@ -156,7 +155,7 @@ def down(settings: LocalSettings) -> None:
     """
     missing = NotRunning(f"no rollcall up runs with the data in {settings.state}")
     try:
-        file = (settings.state / NOTE_OF_RUNNING).open()
+        file = (settings.state / stacks.NOTE_OF_RUNNING).open()
     except FileNotFoundError:
         raise missing from None
     with file:
@@ -338,14 +337,19 @@ def _stoppable() -> Iterator[None]:
 
 @contextmanager
 def _noted_running(settings: LocalSettings) -> Iterator[None]:
-    """Keep the process id where `down` finds it; raises `CannotStart` if another process uses the same data."""
+    """Keep the process id and the port where `down` and all other commands find them.
+
+    Raises `CannotStart` if another process has the same data, or the same port.
+    """
     private.make_folder(settings.state)
     for name in KEPT:
         # Earlier versions made them as the umask said.
         private.tighten(settings.state / name)
-    with private.open_file(settings.state / NOTE_OF_RUNNING, "ab") as file:
+    with private.open_file(settings.state / stacks.NOTE_OF_RUNNING, "ab") as file:
         if not _locked(file):
             raise CannotStart(f"another rollcall up has the data in {settings.state}; name another ROLLCALL_STATE")
+        # Refused before it is noted, so that the next start does not take it for the port of this data.
+        _refuse_taken_port(settings.port)
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "port": settings.port}).encode())
         file.flush()

@@ -1,5 +1,6 @@
 """Finds a stack: a deployed one by its name, with boto3's configuration, or the local one."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from scripts.local import deploy
 from scripts.local.ministack import LOCAL_STACK, api_url, listens, local_api_url, local_client
 from scripts.paths import ROOT
 
-DEFAULT_PORT = "4566"
+DEFAULT_PORT = 4566
 KEY_FILE = "key"
+# In the folder of the data: the process and the port of the `rollcall up` that has it, or had it last.
+NOTE_OF_RUNNING = "up.json"
 
 
 class NoStack(Exception):
@@ -60,7 +63,7 @@ def find(name: str | None) -> Stack:
     wanted = name or LOCAL_STACK
     if not name and not listens(port):
         # A user who forgot to start the stack should not wait for boto3's retries.
-        raise NoStack(_not_running(port))
+        raise NoStack(_not_running(port, os.environ))
     try:
         if not deploy.exists(client, wanted):
             raise NoStack(f"there is no stack {wanted}")
@@ -68,7 +71,7 @@ def find(name: str | None) -> Stack:
     except (BotoCoreError, ClientError) as error:
         if name:
             raise NoStack(f"the stack {name} cannot be asked for: {error}") from error
-        raise NoStack(_not_running(port)) from error
+        raise NoStack(_not_running(port, os.environ)) from error
     return Stack(
         wanted,
         client,
@@ -78,7 +81,11 @@ def find(name: str | None) -> Stack:
     )
 
 
-def _not_running(port: int) -> str:
+def _not_running(port: int, environment: Mapping[str, str]) -> str:
+    state = state_of(environment)
+    noted = noted_port(state)
+    if noted not in (None, port) and listens(noted):
+        return f"no local stack answers on port {port}, which ROLLCALL_PORT names; that of {state} is on port {noted}"
     return f"no local stack answers on port {port}; start it with rollcall up, or name one with --stack"
 
 
@@ -97,8 +104,27 @@ def state_of(environment: Mapping[str, str]) -> Path:
 
 
 def port_of(environment: Mapping[str, str]) -> int:
-    """The port of the local stack; raises `NoStack`, which names the setting, if it is unusable."""
-    port = environment.get("ROLLCALL_PORT") or DEFAULT_PORT
-    if not port.isdecimal() or not 1 <= int(port) <= 65_535:
+    """The port of the local stack: `ROLLCALL_PORT`, else the one that the state folder's stack has or had last.
+
+    Raises `NoStack`, which names the setting, if it is unusable.
+    """
+    port = environment.get("ROLLCALL_PORT")
+    if not port:
+        return noted_port(state_of(environment)) or DEFAULT_PORT
+    if not port.isdecimal() or not _is_port(int(port)):
         raise NoStack(f"ROLLCALL_PORT has to be a port from 1 to 65535, not {port!r}")
     return int(port)
+
+
+def noted_port(state: Path) -> int | None:
+    """The port that `rollcall up` noted in the folder of its data; None where there is no readable note."""
+    try:
+        port = json.loads((state / NOTE_OF_RUNNING).read_bytes())["port"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        # A start writes the note anew. A folder from before there were notes is that of the default port.
+        return None
+    return port if isinstance(port, int) and _is_port(port) else None
+
+
+def _is_port(number: int) -> bool:
+    return 1 <= number <= 65_535

@@ -170,21 +170,25 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
     file = tmp_path / "own.csv"
     header = "event_id,occurred_at,user_id,event_type,properties_json\n"
     file.write_text(header + "own-1,2010-10-01T00:00:00Z,own,open,\n" + "own-2,2010-10-02,own,open,\n")
-    state, settings = tmp_path / "state", {"ROLLCALL_PORT": str(free_port()), "ROLLCALL_SEED": str(file)}
-    environment = os.environ | settings | {"ROLLCALL_STATE": str(state)}
-    for start in ("first", "second"):
+    state, port, seed = tmp_path / "state", str(free_port()), {"ROLLCALL_SEED": str(file)}
+    # All but the first start know the port from the state folder.
+    environment = {name: value for name, value in os.environ.items() if name != "ROLLCALL_PORT"}
+    environment |= seed | {"ROLLCALL_STATE": str(state)}
+    for start, settings in (("first", seed | {"ROLLCALL_PORT": port}), ("second", seed)):
         with running(state, **settings) as (process, said):
             text = wait_for(process, said, HINTS)
+            assert api(text) == f"http://127.0.0.1:{port}/v1"
             assert ("1 own.csv events sent and counted" in text) == (start == "first")
             assert ("1 of 2 rows are rejected" in text) == (start == "first")
             assert ("own.csv data is there from an earlier start" in text) == (start == "second")
             assert "Retention of the 1 active users of 2010-10-01" in text
             answer = rollcall_here(("stats", "dau", "--from", "2010-10-01", "--to", "2010-10-01", "--csv"), environment)
             assert answer.stdout == "date,dau\n2010-10-01,1\n"
-            other = rollcall_process(("up",), environment | {"ROLLCALL_PORT": str(free_port())})
-            assert (other.returncode, "another rollcall up has the data" in other.stderr) == (1, True)
+            for its_port in ({}, {"ROLLCALL_PORT": str(free_port())}):
+                other = rollcall_process(("up",), environment | its_port)
+                assert (other.returncode, "another rollcall up has the data" in other.stderr) == (1, True)
             wrong = rollcall_process(("down",), environment | {"ROLLCALL_PORT": str(free_port())})
-            assert (wrong.returncode, f"port {settings['ROLLCALL_PORT']}" in wrong.stderr) == (1, True)
+            assert (wrong.returncode, f"port {port}" in wrong.stderr) == (1, True)
             assert rollcall_process(("down",), environment).returncode == 0
             assert process.wait(60) == 0
     stopped = rollcall_process(("down",), environment)
