@@ -126,7 +126,7 @@ def survey(found: Survey) -> SafeTable:
             ("bad", found.bad.total()),
             *((f"  {code}", count) for code, count in sorted(found.bad.items())),
             ("users", len(found.users)),
-            ("days (UTC)", len(found.days)),
+            (f"days ({found.timezone})", len(found.days)),
         ]
     )
     if found.days:

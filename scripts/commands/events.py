@@ -178,7 +178,7 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
 
 def _survey(file: IO[bytes], size: int | None, rejected: _Rejected, stack: str | None) -> int:
     try:
-        calendar = send_file.calendar_of(stacks.find(stack))
+        calendar = stacks.find(stack).calendar
     except stacks.NoStack:
         if stack:
             raise

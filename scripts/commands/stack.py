@@ -21,13 +21,19 @@ def up(
     seed: Annotated[
         Path | None, typer.Option(help="CSV or JSONL to begin with instead of the sample; also ROLLCALL_SEED.")
     ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="IANA timezone whose days are counted, fixed with the first event; ROLLCALL_TIMEZONE."
+        ),
+    ] = None,
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
     ROLLCALL_STATE sets the data folder (.local/) and ROLLCALL_PORT the port (that of the folder's last start, at first
     4566). With ROLLCALL_SAMPLE=0, no sample data is sent.
     """
-    local.up(local.LocalSettings.read(os.environ, seed), SafeConsole())
+    local.up(local.LocalSettings.read(os.environ, seed, timezone), SafeConsole())
 
 
 def down() -> None:

@@ -24,7 +24,7 @@ First = Annotated[
     typer.Option("--from", parser=day_option, metavar="DAY", help="First day; 30 days up to the last one without it."),
 ]
 Last = Annotated[
-    date | None, typer.Option("--to", parser=day_option, metavar="DAY", help="Last day; today (UTC) without it.")
+    date | None, typer.Option("--to", parser=day_option, metavar="DAY", help="Last day; the stack's today without it.")
 ]
 Segment = Annotated[
     list[str] | None,
@@ -61,7 +61,7 @@ def dau(
     """Show the number of users who were active on each day."""
     _answer(
         "/stats/dau",
-        _range(first, last) | _of(segment),
+        lambda today: _range(first, last or today) | _of(segment),
         show.daily_actives,
         "data",
         (as_json, as_csv, raw),
@@ -82,7 +82,10 @@ def top_events(
     key: KeyText = None,
 ) -> None:
     """Show the most frequent event types."""
-    asked = _range(first, last) | {"limit": limit} | _of(segment)
+
+    def asked(today: date) -> Asked:
+        return _range(first, last or today) | {"limit": limit} | _of(segment)
+
     _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key))
 
 
@@ -104,32 +107,37 @@ def retention(
     key: KeyText = None,
 ) -> None:
     """Show how many users of a day came back later, and when."""
-    start = start_date or _today() - timedelta(days=RANGE_DAYS - 1)
-    asked: Asked = {
-        "start_date": start.isoformat(),
-        "windows": windows,
-        "period": period.value,
-        "cohort": cohort.value,
-        **_of(segment),
-    }
+
+    def asked(today: date) -> Asked:
+        return {
+            "start_date": (start_date or today - timedelta(days=RANGE_DAYS - 1)).isoformat(),
+            "windows": windows,
+            "period": period.value,
+            "cohort": cohort.value,
+            **_of(segment),
+        }
+
     _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv, raw), (stack, key))
 
 
 def _answer(
     path: str,
-    asked: Asked,
+    asked: Callable[[date], Asked],
     table: Callable[[dict[str, Any]], SafeTable],
     rows: str,
     forms: tuple[bool, bool, bool],
     where: tuple[str | None, str | None],
 ) -> None:
+    """Ask for what `asked` makes of the stack's today, and print the answer."""
     as_json, as_csv, raw = forms
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if raw and not as_csv:
         raise typer.BadParameter("--raw is about --csv")
     stack, key = where
-    answer = api(stacks.find(stack), stack, key).get(path, asked)
+    found = stacks.find(stack)
+    today = date.fromisoformat(found.calendar.today(datetime.now(UTC)))
+    answer = api(found, stack, key).get(path, asked(today))
     if as_json:
         output_json(answer)
     elif as_csv:
@@ -145,11 +153,6 @@ def _of(segment: list[str] | None) -> Asked:
     return {"segment": segment} if segment else {}
 
 
-def _range(first: date | None, last: date | None) -> Asked:
-    end = last or _today()
-    start = first or end - timedelta(days=RANGE_DAYS - 1)
-    return {"from": start.isoformat(), "to": end.isoformat()}
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
+def _range(first: date | None, last: date) -> Asked:
+    start = first or last - timedelta(days=RANGE_DAYS - 1)
+    return {"from": start.isoformat(), "to": last.isoformat()}

@@ -7,10 +7,12 @@ import random
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from io import TextIOWrapper
 from itertools import accumulate, pairwise
 from typing import IO, Any
+
+from rollcall.core.days import Calendar
 
 COUNTRIES = ("UA", "PL", "DE", "SE", "NL", "US", "BR")
 # The relative frequency of each event type.
@@ -30,22 +32,27 @@ _TYPE_WEIGHTS = list(accumulate(EVENT_TYPES.values()))
 FIRST_DAY_ACTIVITY = 0.9
 LASTING_ACTIVITY = 0.15
 HALVING_DAYS = 3.0
+UTC_DAYS = Calendar("UTC")
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type", "properties_json")
 
 
-def generate(rows: int, users: int, days: int, last_day: date, seed: int) -> list[dict[str, Any]]:
+def generate(
+    rows: int, users: int, days: int, last_day: date, seed: int, calendar: Calendar = UTC_DAYS
+) -> list[dict[str, Any]]:
     """All events of `stream` in a list."""
-    return list(stream(rows, users, days, last_day, seed))
+    return list(stream(rows, users, days, last_day, seed, calendar))
 
 
-def stream(rows: int, users: int, days: int, last_day: date, seed: int) -> Iterator[dict[str, Any]]:
-    """`rows` raw events of at most `users` users, over the `days` days that end with `last_day` (UTC), in time order.
+def stream(
+    rows: int, users: int, days: int, last_day: date, seed: int, calendar: Calendar = UTC_DAYS
+) -> Iterator[dict[str, Any]]:
+    """`rows` raw events of at most `users` users, over the `days` days that end with `last_day`, in time order.
 
     The same arguments always make the same events. Memory grows with `users`, not with `rows`.
     """
     first_day = last_day - timedelta(days=days - 1)
     # Different arguments make different ids. Else different events with the same id would be conflicts.
-    name = f"{seed} {rows} {users} {days} {last_day}"
+    name = f"{seed} {rows} {users} {days} {last_day}" + (calendar.name != "UTC") * f" {calendar.name}"
     # Most users were there before the first day; the others join one by one.
     rng = random.Random(f"{name} users")  # noqa: S311 - made-up data
     joined = [max(0, rng.randrange(-days, days)) for _ in range(users)]
@@ -54,8 +61,10 @@ def stream(rows: int, users: int, days: int, last_day: date, seed: int) -> Itera
     for day, (before, after) in enumerate(pairwise(actives)):
         # With this rounding, the days' rows add up to `rows`, and each active user gets an event if there are enough.
         count = rows * after // actives[-1] - rows * before // actives[-1] if actives[-1] else (day == 0) * rows
-        midnight = datetime.combine(first_day + timedelta(days=day), time(), UTC)
-        yield from _day(random.Random(f"{name} day {day}"), midnight, count, _active(name, joined, day) or [0])  # noqa: S311
+        of_day = (first_day + timedelta(days=day)).isoformat()
+        start, seconds = calendar.start_of(of_day), calendar.seconds_of(of_day)
+        rng = random.Random(f"{name} day {day}")  # noqa: S311 - made-up data
+        yield from _day(rng, start, seconds, count, _active(name, joined, day) or [0])
 
 
 def write(events: Iterable[dict[str, Any]], file: IO[bytes], name: str) -> None:
@@ -90,7 +99,7 @@ def _chance(days_since_joining: int) -> float:
     return max(LASTING_ACTIVITY, FIRST_DAY_ACTIVITY * fading)
 
 
-def _day(rng: random.Random, midnight: datetime, count: int, users: list[int]) -> Iterator[dict[str, Any]]:
+def _day(rng: random.Random, start: datetime, seconds: int, count: int, users: list[int]) -> Iterator[dict[str, Any]]:
     """`count` events of a day, in time order. Each user has at least one if `count` allows it."""
     unseen = users[:]
     rng.shuffle(unseen)
@@ -98,7 +107,7 @@ def _day(rng: random.Random, midnight: datetime, count: int, users: list[int]) -
     for left in range(count, 0, -1):
         # Draws the earliest of `left` random moments in the rest of the day, so that no moments need sorting.
         left_of_day *= rng.random() ** (1 / left)
-        moment = midnight + timedelta(seconds=min(86_399, int(86_400 * (1 - left_of_day))))
+        moment = start + timedelta(seconds=min(seconds - 1, int(seconds * (1 - left_of_day))))
         new = rng.random() * left < len(unseen)
         yield _event(rng, moment, unseen.pop() if new else rng.choice(users))
 

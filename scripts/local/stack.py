@@ -17,10 +17,12 @@ import httpx2
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rollcall.access.api_keys import SCOPES, ApiKeys, key_id_of
+from rollcall.core.days import Calendar
 from rollcall.core.events import InvalidEvent, parse_event
 from rollcall.files.rows import Row, read_rows
 from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.layout import laid_out_timezone
 from scripts import private, show
 from scripts.api import Api
 from scripts.local import deploy, sample
@@ -67,9 +69,13 @@ class LocalSettings:
     sample: bool
     seed: Path | None
     """A file with events to send instead of the sample; None for the sample."""
+    timezone: str | None = None
+    """The timezone whose days are counted; None for that of the data, at first UTC."""
 
     @classmethod
-    def read(cls, environment: Mapping[str, str], seed: Path | None = None) -> "LocalSettings":
+    def read(
+        cls, environment: Mapping[str, str], seed: Path | None = None, timezone: str | None = None
+    ) -> "LocalSettings":
         """Read the settings; raises `CannotStart`, which names the setting, if one is unusable."""
         try:
             port = stacks.port_of(environment)
@@ -85,7 +91,14 @@ class LocalSettings:
             seed = Path(environment["ROLLCALL_SEED"])
         if seed is not None and not seed.is_file():
             raise CannotStart(f"there is no file {seed} to begin with")
-        return cls(port, state, wanted == "1", seed)
+        setting = "ROLLCALL_TIMEZONE" if timezone is None else "--timezone"
+        timezone = (environment.get("ROLLCALL_TIMEZONE") or None) if timezone is None else timezone
+        if timezone is not None:
+            try:
+                Calendar(timezone)
+            except ValueError as error:
+                raise CannotStart(f"{setting}: {error}") from None
+        return cls(port, state, wanted == "1", seed, timezone)
 
 
 @dataclass(frozen=True)
@@ -130,8 +143,8 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
             with console.status("Starting the local AWS"):
                 stack.start()
             with console.status("Deploying template.yaml"):
-                outputs = _deploy(stack)
-            local = LocalStack(stack, outputs, console)
+                deployed = _deploy(stack, settings)
+            local = LocalStack(stack, deployed.outputs, console, deployed.calendar)
             console.print(f"API  {local.url}", soft_wrap=True)
             key = local.unlock(settings.state / stacks.KEY_FILE)
             console.print(f"Key  {key}", soft_wrap=True)
@@ -171,11 +184,12 @@ def down(settings: LocalSettings) -> None:
 class LocalStack:
     """A deployed local stack: fills it, and prints answers and hints for the user."""
 
-    def __init__(self, stack: MiniStack, outputs: Mapping[str, str], console: SafeConsole) -> None:
+    def __init__(self, stack: MiniStack, outputs: Mapping[str, str], console: SafeConsole, calendar: Calendar) -> None:
         self.url = stack.api_url
         self._stack = stack
         self._outputs = outputs
         self._console = console
+        self._calendar = calendar
         self._sqs = stack.client("sqs")
         self._http = httpx2.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False)
 
@@ -213,11 +227,11 @@ class LocalStack:
         return filled
 
     def _send_sample(self, note: Path, noted: "Filled | None") -> "tuple[int, Filled]":
-        last_day = noted.last_day if noted else datetime.now(UTC).date() - timedelta(days=1)
+        last_day = noted.last_day if noted else self._today() - timedelta(days=1)
         filled = Filled("sample", last_day - timedelta(days=SAMPLE_DAYS - 1), last_day, complete=True)
         # Noted before the first event is sent. So after an interrupted start, the next start sends the same events.
         replace(filled, complete=False).write(note)
-        events = sample.generate(SAMPLE_ROWS, SAMPLE_USERS, SAMPLE_DAYS, last_day, SAMPLE_SEED)
+        events = sample.generate(SAMPLE_ROWS, SAMPLE_USERS, SAMPLE_DAYS, last_day, SAMPLE_SEED, self._calendar)
         for start in range(0, len(events), EVENTS_PER_REQUEST):
             answer = self._http.post("/events", json=events[start : start + EVENTS_PER_REQUEST])
             answer.raise_for_status()
@@ -231,7 +245,7 @@ class LocalStack:
             now = datetime.now(UTC)
             for row in rows:
                 with suppress(InvalidEvent):  # the import reports it
-                    days.add(parse_event(row.event, now).occurred_at[:10])
+                    days.add(self._calendar.day_of(parse_event(row.event, now).occurred_at))
                 yield row
 
         api = Api(self.url, self._http.headers["X-API-Key"])
@@ -264,7 +278,7 @@ class LocalStack:
             "user_id": "me",
             "event_type": "hello",
         }
-        today = now.date().isoformat()
+        today = self._today().isoformat()
         for line in (
             "",
             "Try:",
@@ -310,6 +324,9 @@ class LocalStack:
                     raise CannotStart(f"the sample is not counted after {DRAIN_SECONDS} s; see the log beside the data")
                 status.update(f"Counting: {depth[0]} batches waiting, {depth[1]} at work")
                 time.sleep(DRAIN_POLL_SECONDS)
+
+    def _today(self) -> date:
+        return date.fromisoformat(self._calendar.today(datetime.now(UTC)))
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         answer = self._http.get(path, params=dict(parameters))
@@ -370,8 +387,29 @@ def _refuse_taken_port(port: int) -> None:
         raise CannotStart(f"port {port} is taken; name another one: ROLLCALL_PORT={port + 1} make run")
 
 
-def _deploy(stack: MiniStack) -> dict[str, str]:
+def _deploy(stack: MiniStack, settings: LocalSettings) -> stacks.Stack:
     try:
-        return deploy.deploy(stack.client, LOCAL_STACK, {})
+        timezone = _timezone(stack, settings)
+        deploy.deploy(stack.client, LOCAL_STACK, {"ReportingTimezone": timezone} if timezone else {})
+        return stacks.described(stack.client, LOCAL_STACK, settings.port)
     except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error
+
+
+def _timezone(stack: MiniStack, settings: LocalSettings) -> str | None:
+    """The timezone to deploy with: the one asked for, else that of an earlier start, else None.
+
+    Raises `CannotStart` where events are counted by the days of another one.
+    """
+    if not deploy.exists(stack.client, LOCAL_STACK):
+        return settings.timezone
+    earlier = stacks.described(stack.client, LOCAL_STACK, settings.port)
+    # A creation that failed leaves a stack without outputs, and without data.
+    table = earlier.outputs.get("StatsTableName")
+    stored = laid_out_timezone(Dynamo(stack.client("dynamodb")), table) if table else None
+    if settings.timezone and stored and settings.timezone != stored:
+        raise CannotStart(
+            f"the timezone is to be {settings.timezone}, but the events in {settings.state} are counted by the days of "
+            f"{stored}, which stays; leave ROLLCALL_TIMEZONE and --timezone out, or name another ROLLCALL_STATE"
+        )
+    return settings.timezone or stored or earlier.parameters.get("ReportingTimezone")

@@ -15,7 +15,7 @@ import httpx2
 
 from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.batch import cut
-from rollcall.core.days import EVER, Calendar
+from rollcall.core.days import Calendar
 from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
@@ -79,7 +79,8 @@ class Survey:
     duplicates: int = 0
     users: set[str] = field(default_factory=set)
     days: set[str] = field(default_factory=set)
-    """The days of the good rows, in UTC."""
+    """The days of the good rows, in the stack's timezone."""
+    timezone: str = "UTC"
     bad: Counter[str] = field(default_factory=Counter)
     """The number of bad rows by error code."""
 
@@ -96,7 +97,7 @@ def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], Non
 
     Memory grows with the number of different events and users.
     """
-    found = Survey()
+    found = Survey(timezone=calendar.name)
     seen = set()
     for row in rows:
         found.rows += 1
@@ -110,13 +111,8 @@ def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], Non
         found.duplicates += event.event_id in seen
         seen.add(event.event_id)
         found.users.add(event.user_id)
-        found.days.add(event.occurred_at[:10])
+        found.days.add(calendar.day_of(event.occurred_at))
     return found
-
-
-def calendar_of(stack: Stack) -> Calendar:
-    """The days of a stack, from the first one whose events it takes in."""
-    return Calendar(stack.parameters["ReportingTimezone"], stack.parameters.get("FirstDay", EVER))
 
 
 class Naming:
@@ -132,7 +128,7 @@ class Naming:
         keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all()
         sources = {each.key_id: each.source for each in keys}
         source = sources.get(key_id_of(key or "") or "")
-        return cls(source, calendar_of(stack)) if source else None
+        return cls(source, stack.calendar) if source else None
 
     def day_of(self, raw: object) -> str | None:
         """The day of an event that the API accepts, else None."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from rollcall.core.days import EVER, Calendar
 from scripts.local import deploy
 from scripts.local.ministack import LOCAL_STACK, api_url, listens, local_api_url, local_client
 from scripts.paths import ROOT
@@ -43,6 +44,11 @@ class Stack:
             raise NoStack(f"the stack {self.name} has no output {name}; deploy it anew") from None
 
     @property
+    def calendar(self) -> Calendar:
+        """The days of the stack, from the first one whose events it takes in."""
+        return Calendar(self.parameters["ReportingTimezone"], self.parameters.get("FirstDay", EVER))
+
+    @property
     def api_url(self) -> str:
         """The base URL of the API, in the emulator's form if AWS is emulated."""
         if self.here is not None:
@@ -67,17 +73,22 @@ def find(name: str | None) -> Stack:
     try:
         if not deploy.exists(client, wanted):
             raise NoStack(f"there is no stack {wanted}")
-        described = client("cloudformation").describe_stacks(StackName=wanted)["Stacks"][0]
+        return described(client, wanted, None if name else port)
     except (BotoCoreError, ClientError) as error:
         if name:
             raise NoStack(f"the stack {name} cannot be asked for: {error}") from error
         raise NoStack(_not_running(port, os.environ)) from error
+
+
+def described(client: deploy.ClientFactory, name: str, here: int | None) -> Stack:
+    """A stack as CloudFormation describes it; raises botocore's `ClientError` if it does not exist."""
+    found = client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     return Stack(
-        wanted,
+        name,
         client,
-        {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])},
-        {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])},
-        None if name else port,
+        {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])},
+        {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in found.get("Parameters", [])},
+        here,
     )
 
 

@@ -171,19 +171,21 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
     header = "event_id,occurred_at,user_id,event_type,properties_json\n"
     file.write_text(header + "own-1,2010-10-01T00:00:00Z,own,open,\n" + "own-2,2010-10-02,own,open,\n")
     state, port, seed = tmp_path / "state", str(free_port()), {"ROLLCALL_SEED": str(file)}
-    # All but the first start know the port from the state folder.
-    environment = {name: value for name, value in os.environ.items() if name != "ROLLCALL_PORT"}
+    # In Apia, it was still the day before.
+    first = seed | {"ROLLCALL_PORT": port, "ROLLCALL_TIMEZONE": "Pacific/Apia"}
+    # All but the first start know the port and the timezone from the state folder.
+    environment = {name: value for name, value in os.environ.items() if name not in first}
     environment |= seed | {"ROLLCALL_STATE": str(state)}
-    for start, settings in (("first", seed | {"ROLLCALL_PORT": port}), ("second", seed)):
+    for start, settings in (("first", first), ("second", seed)):
         with running(state, **settings) as (process, said):
             text = wait_for(process, said, HINTS)
             assert api(text) == f"http://127.0.0.1:{port}/v1"
             assert ("1 own.csv events sent and counted" in text) == (start == "first")
             assert ("1 of 2 rows are rejected" in text) == (start == "first")
             assert ("own.csv data is there from an earlier start" in text) == (start == "second")
-            assert "Retention of the 1 active users of 2010-10-01" in text
-            answer = rollcall_here(("stats", "dau", "--from", "2010-10-01", "--to", "2010-10-01", "--csv"), environment)
-            assert answer.stdout == "date,dau\n2010-10-01,1\n"
+            assert "Retention of the 1 active users of 2010-09-30" in text
+            answer = rollcall_here(("stats", "dau", "--from", "2010-09-30", "--to", "2010-09-30", "--csv"), environment)
+            assert answer.stdout == "date,dau\n2010-09-30,1\n"
             for its_port in ({}, {"ROLLCALL_PORT": str(free_port())}):
                 other = rollcall_process(("up",), environment | its_port)
                 assert (other.returncode, "another rollcall up has the data" in other.stderr) == (1, True)
@@ -191,6 +193,8 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
             assert (wrong.returncode, f"port {port}" in wrong.stderr) == (1, True)
             assert rollcall_process(("down",), environment).returncode == 0
             assert process.wait(60) == 0
+    other_days = rollcall_process(("up", "--timezone", "UTC"), environment)
+    assert (other_days.returncode, "counted by the days of Pacific/Apia" in other_days.stderr) == (1, True)
     stopped = rollcall_process(("down",), environment)
     assert (stopped.returncode, stopped.stderr.startswith("rollcall: no rollcall up runs")) == (1, True)
 
@@ -200,6 +204,7 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
     [
         ({"ROLLCALL_PORT": "http"}, "ROLLCALL_PORT has to be a port"),
         ({"ROLLCALL_SAMPLE": "maybe"}, "ROLLCALL_SAMPLE has to be 0 or 1"),
+        ({"ROLLCALL_TIMEZONE": "Nowhere"}, "ROLLCALL_TIMEZONE: 'Nowhere' is not an IANA timezone"),
         ({"ROLLCALL_STATE": "/dev/null"}, "ROLLCALL_STATE names /dev/null, which is not a folder"),
     ],
 )

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -41,6 +41,7 @@ from tests.support import RECEIVED_AT, pass_over
 
 DAY = "2024-05-10"
 HEADER = "event_id,occurred_at,user_id,event_type,properties_json\n"
+IN_APIA = stacks.Stack("apia", MagicMock(), {}, {"ReportingTimezone": "Pacific/Apia"})
 GOOD = "{0},2024-05-01T10:00:00Z,u-{0},open,\n"
 
 
@@ -361,7 +362,7 @@ RETENTION = {
 def test_answers_are_printed_as_json_and_csv(
     rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str, answer: dict[str, Any], as_csv: str
 ) -> None:
-    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    monkeypatch.setattr(stacks, "find", lambda _name: IN_APIA)
     transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, json=answer))
     monkeypatch.setattr(stats, "api", lambda *_: Api("http://stack", None, transport=transport))
     assert json.loads(rollcall("stats", command, "--json").stdout) == answer
@@ -371,11 +372,45 @@ def test_answers_are_printed_as_json_and_csv(
     assert "\x1b" not in for_people.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "answer", "asked"),
+    [
+        ("dau", DAU, {"from": "2025-12-04", "to": "2026-01-02"}),
+        ("top-events", TOP, {"from": "2025-12-04", "to": "2026-01-02"}),
+        ("retention", RETENTION, {"start_date": "2025-12-04"}),
+    ],
+)
+def test_the_days_that_are_asked_about_by_default_are_those_of_the_stack(
+    rollcall: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    answer: dict[str, Any],
+    asked: dict[str, str],
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Noon":
+            return cls(2026, 1, 1, 12, tzinfo=UTC).astimezone(tz)
+
+    sent: list[httpx2.Request] = []
+
+    def told(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200, json=answer)
+
+    monkeypatch.setattr(stats, "datetime", Noon)
+    monkeypatch.setattr(stacks, "find", lambda _name: IN_APIA)
+    transport = httpx2.MockTransport(told)
+    monkeypatch.setattr(stats, "api", lambda *_: Api("http://stack", None, transport=transport))
+    assert rollcall("stats", command, "--json").exit_code == 0
+    assert asked.items() <= dict(sent[0].url.params).items()
+
+
 @pytest.mark.parametrize(("options", "first"), [((), "'=1+1"), (("--raw",), "=1+1")])
 def test_an_event_type_in_csv_starts_a_formula_only_if_raw(
     rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], first: str
 ) -> None:
-    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    monkeypatch.setattr(stacks, "find", lambda _name: IN_APIA)
     answer = {**TOP, "data": [{"event_type": "=1+1", "count": -5}]}
     transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, json=answer))
     monkeypatch.setattr(stats, "api", lambda *_: Api("http://stack", None, transport=transport))
@@ -920,3 +955,13 @@ def test_a_stack_that_cannot_be_deleted_is_not_created() -> None:
     with pytest.raises(deploy.DeploymentFailed, match="stuck"):
         deploy.deploy(lambda _service: client, "some", {})
     assert calls(client) == ["delete_stack", "stack_delete_complete"]
+
+
+def test_a_dry_run_tells_the_days_of_the_stack(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stacks, "find", lambda _name: IN_APIA)
+    done = rollcall("import", file_of(tmp_path, GOOD.format(1) + "2,2024-05-01T12:00:00Z,u,open,\n"), "--dry-run")
+    said = [line.split() for line in done.stdout.splitlines()]
+    assert ["days", "(Pacific/Apia)", "2"] in said
+    assert ["to", "2024-05-02"] in said

@@ -1,6 +1,6 @@
 import json
 import socket
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -8,11 +8,15 @@ import httpx2
 import pytest
 
 from rollcall.access.api_keys import SCOPES
+from rollcall.core.days import Calendar, days_between
+from rollcall.core.events import parse_event
 from scripts.local import stack as local
 from scripts.local.ministack import free_port
 from scripts.local.stack import SAMPLE_DAYS, CannotStart, Filled, LocalSettings
 from scripts.operate import stacks
 from scripts.terminal import SafeConsole
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -52,7 +56,7 @@ def test_a_key_that_lacks_a_scope_is_made_anew(
     keys = MagicMock()
     keys.return_value.create.return_value = (None, "another")
     monkeypatch.setattr(local, "ApiKeys", keys)
-    stack = local.LocalStack(ministack, MagicMock(), SafeConsole())
+    stack = local.LocalStack(ministack, MagicMock(), SafeConsole(), Calendar("UTC"))
     listed = [{"key_id": "0" * 16, "scopes": list(SCOPES)}, {"key_id": "1" * 16, "scopes": list(scopes)}]
     transport = httpx2.MockTransport(lambda _: httpx2.Response(status, json={"keys": listed}))
     stack._http = httpx2.Client(base_url="http://127.0.0.1:1", transport=transport)
@@ -109,3 +113,77 @@ def test_a_port_that_is_refused_is_not_noted_for_the_next_start(
         with pytest.raises(CannotStart, match=f"port {port} is taken"):
             local.up(LocalSettings.read(environment | {"ROLLCALL_PORT": port}), SafeConsole())
     assert stacks.port_of(environment) == 4640
+
+
+def test_the_timezone_of_the_local_stack_is_a_setting_or_an_option(tmp_path: Path) -> None:
+    environment = {"ROLLCALL_STATE": str(tmp_path)}
+    apia = environment | {"ROLLCALL_TIMEZONE": "Pacific/Apia"}
+    assert LocalSettings.read(environment | {"ROLLCALL_TIMEZONE": ""}).timezone is None
+    assert LocalSettings.read(apia).timezone == "Pacific/Apia"
+    assert LocalSettings.read(apia, timezone="Europe/Kyiv").timezone == "Europe/Kyiv"
+
+
+@pytest.mark.parametrize("name", ["Pacific/Nowhere", "Europe", "UTC+3", "../UTC", "/etc/localtime"])
+def test_what_is_no_timezone_is_refused_by_the_name_of_the_setting(tmp_path: Path, name: str) -> None:
+    environment = {"ROLLCALL_STATE": str(tmp_path), "ROLLCALL_TIMEZONE": name}
+    with pytest.raises(CannotStart, match="^ROLLCALL_TIMEZONE: .* is not an IANA timezone$"):
+        LocalSettings.read(environment)
+    with pytest.raises(CannotStart, match="^--timezone: .* is not an IANA timezone$"):
+        LocalSettings.read({"ROLLCALL_STATE": str(tmp_path)}, timezone=name)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "deployed", "taken"),
+    [
+        (None, None, "UTC", "UTC"),
+        (None, "Pacific/Apia", "Pacific/Apia", "Pacific/Apia"),
+        ("Pacific/Apia", "Pacific/Apia", "Pacific/Apia", "Pacific/Apia"),
+        ("Pacific/Apia", None, "UTC", "Pacific/Apia"),
+        ("Pacific/Apia", "UTC", "UTC", None),
+        ("UTC", "Pacific/Apia", "Pacific/Apia", None),
+    ],
+)
+def test_a_timezone_that_other_days_were_counted_by_is_refused_and_without_one_that_of_the_data_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str | None, stored: str | None, deployed: str, taken: str
+) -> None:
+    earlier = stacks.Stack("rollcall", MagicMock(), {"StatsTableName": "stats"}, {"ReportingTimezone": deployed})
+    monkeypatch.setattr(local.stacks, "described", lambda *_: earlier)
+    ministack = MagicMock()
+    item = {"Item": {"REPORTING_TIMEZONE": {"S": stored}}} if stored else {}
+    ministack.client.return_value.get_item.return_value = item
+    ministack.client.return_value.describe_stacks.return_value = {"Stacks": [{"StackStatus": "CREATE_COMPLETE"}]}
+    settings = LocalSettings(4566, tmp_path, sample=True, seed=None, timezone=wanted)
+    if taken:
+        assert local._timezone(ministack, settings) == taken
+    else:
+        with pytest.raises(CannotStart, match=f"to be {wanted}, but .*counted by the days of {stored}, which stays"):
+            local._timezone(ministack, settings)
+
+
+def test_the_sample_ends_with_the_yesterday_of_the_stack_and_the_hints_are_of_its_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Noon":
+            return cls.fromisoformat(NOON.isoformat()).astimezone(tz)
+
+    monkeypatch.setattr(local, "datetime", Noon)
+    ministack = MagicMock()
+    ministack.api_url = ministack.endpoint = "http://127.0.0.1:1"
+    ministack.client.return_value.get_queue_attributes.return_value = {
+        "Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"}
+    }
+    calendar, days = Calendar("Pacific/Apia"), set()
+    stack = local.LocalStack(ministack, {"UploadBucketName": "b", "BatchQueueUrl": "q"}, SafeConsole(), calendar)
+
+    def take(request: httpx2.Request) -> httpx2.Response:
+        days.update(calendar.day_of(parse_event(event, NOON).occurred_at) for event in json.loads(request.content))
+        return httpx2.Response(202)
+
+    stack._http = httpx2.Client(base_url=ministack.api_url, transport=httpx2.MockTransport(take))
+    filled = stack.fill(tmp_path / "note", None)
+    assert (filled.first_day, filled.last_day) == (date(2025, 12, 3), date(2026, 1, 1))
+    assert days == set(days_between("2025-12-03", "2026-01-01"))
+    stack.show_hints("rc_key")
+    assert "from=2026-01-02&to=2026-01-02" in capsys.readouterr().out

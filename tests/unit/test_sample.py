@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollcall.core.days import Calendar
 from rollcall.core.events import parse_event
 from scripts.local.sample import EVENT_TYPES, generate
 
@@ -38,6 +39,15 @@ def test_every_event_is_accepted_and_lies_within_the_days(rows: int, users: int,
     first_day = LAST_DAY - timedelta(days=days - 1)
     assert first_day.isoformat() <= min(event.occurred_at for event in accepted)
     assert max(event.occurred_at for event in accepted)[:10] <= LAST_DAY.isoformat()
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Apia", "Europe/Kyiv", "America/Sao_Paulo", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("last_day", [date(2011, 4, 3), date(2010, 10, 31), date(2017, 10, 16)])
+def test_the_days_are_those_of_the_timezone_also_where_its_clocks_change(zone: str, last_day: date) -> None:
+    calendar = Calendar(zone)
+    events = generate(4_000, 20, 10, last_day, 1, calendar)
+    days = {calendar.day_of(parse_event(event, LAST_MOMENT).occurred_at) for event in events}
+    assert days == {(last_day - timedelta(days=offset)).isoformat() for offset in range(10)}
 
 
 def test_the_events_are_in_the_order_of_time() -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from rollcall.access.api_keys import ApiKey
 from rollcall.core.batch import make_batch
+from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from scripts import show
 from scripts.api import Api, ApiError
@@ -198,7 +199,7 @@ def test_a_line_of_the_watch_hands_no_control_character_on(monkeypatch: pytest.M
     monkeypatch.setattr("scripts.local.stack.Watch", lambda _depth, _counted, tell: told.append(tell))
     ministack = MagicMock()
     ministack.api_url = "http://127.0.0.1:1"
-    LocalStack(ministack, MagicMock(), console).watch()
+    LocalStack(ministack, MagicMock(), console, Calendar("UTC")).watch()
     told[0](EVIL)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert harmless(printed)

@@ -7,6 +7,7 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollcall.core.days import Calendar
 from scripts.local import stack as local
 from scripts.local.watch import LINE_SECONDS, LOOK_SECONDS, PAUSES_PER_LOOK, Watch
 from scripts.terminal import SafeConsole
@@ -131,7 +132,7 @@ def test_a_look_that_the_stack_does_not_answer_is_followed_by_another_until_it_e
     ministack.api_url = "http://127.0.0.1:1"
     ministack.running.side_effect = [True, True, False]
     watch.look.side_effect = [EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), 0]
-    stack = local.LocalStack(ministack, {}, SafeConsole())
+    stack = local.LocalStack(ministack, {}, SafeConsole(), Calendar("UTC"))
 
     with pytest.raises(local.CannotStart, match="ended by itself"):
         stack.stay(watch)

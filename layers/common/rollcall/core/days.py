@@ -1,7 +1,7 @@
 """Calendar days: the day of an event, and ranges of days. A day is ISO 8601 text such as `2025-08-01`."""
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 # Longer than an event can take from a door to its counters, with its time in the dead-letter queue and one redrive.
@@ -32,6 +32,16 @@ class Calendar:
         if self._is_utc:
             return occurred_at[:10]
         return datetime.fromisoformat(occurred_at).astimezone(self._zone).date().isoformat()
+
+    def start_of(self, day: str) -> datetime:
+        """The moment, in UTC, at which a day begins; raises `OverflowError` outside of the years 1 to 9999."""
+        return datetime.combine(date.fromisoformat(day), time(), self._zone).astimezone(UTC)
+
+    def seconds_of(self, day: str) -> int:
+        """The length of a day, which is not 24 hours where clocks change. Raises as `start_of` does."""
+        if self._is_utc:
+            return 86_400
+        return int((self.start_of(add_days(day, 1)) - self.start_of(day)).total_seconds())
 
     def has(self, occurred_at: str) -> bool:
         """Whether the day of an event is `first_day` or a later one."""

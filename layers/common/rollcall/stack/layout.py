@@ -26,6 +26,12 @@ def check_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
     _compare(dynamo.client.get_item(TableName=tables.stats, Key=_KEY).get("Item", {}), tables, calendar)
 
 
+def laid_out_timezone(dynamo: Dynamo, stats_table: str) -> str | None:
+    """The timezone by whose days the stored data is counted; None if nothing is stored. Half a read unit."""
+    item = dynamo.client.get_item(TableName=stats_table, Key=_KEY).get("Item")
+    return item["REPORTING_TIMEZONE"]["S"] if item else None
+
+
 def _compare(standing: Mapping[str, Any], tables: Tables, calendar: Calendar) -> None:
     for name, value in _layout(tables, calendar).items():
         stored = standing.get(name, {"S": value})["S"]
