@@ -22,7 +22,10 @@ def daily_actives(answer: dict[str, Any]) -> SafeTable:
     table = _table(f"Daily active users ({answer['timezone']})", "date", "dau")
     most = max((day["dau"] for day in answer["data"]), default=0)
     for day in answer["data"]:
-        table.add_row(day["date"], f"{day['dau']:,}", _bar(day["dau"], most))
+        if day.get("no_day"):
+            table.add_row(day["date"], "", "no day: clocks skipped it")
+        else:
+            table.add_row(day["date"], f"{day['dau']:,}", _bar(day["dau"], most))
     return table
 
 

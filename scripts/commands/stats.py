@@ -144,7 +144,9 @@ def _answer(
         # The columns are those of the first row. An answer always has one, because the API takes no empty range.
         known = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}
         columns = known.get(path) or tuple(answer[rows][0])
-        write_csv(columns, ([row[column] for column in columns] for row in answer[rows]), raw=raw)
+        # A day that clocks skipped has an empty cell.
+        shown = ({**row, "dau": ""} if row.get("no_day") else row for row in answer[rows])
+        write_csv(columns, ([row[column] for column in columns] for row in shown), raw=raw)
     else:
         output(table(answer))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from rollcall.core.days import days_from
 from rollcall.files.rows import Row
 from scripts.api import Api
 from scripts.operate.send_file import HttpImport, Report, UploadImport, report_of
@@ -92,13 +93,20 @@ def run(stack: Stack, api: Api, tell: Callable[[str], None], patience: float = A
 
 
 def _day(stack: Stack) -> date:
-    """One of the first `DAYS` days that the stack takes in; raises `Wrong` where there are not two such days yet."""
+    """One of the first `DAYS` days that the stack takes in; raises `Wrong` where there are not two such days yet.
+
+    It and the day after are consecutive dates that the stack's timezone had.
+    """
     first = date.fromisoformat(max(EARLIEST, stack.parameters.get("FirstDay", EARLIEST)))
     # Noon of the day after is over in every timezone.
     count = min(DAYS, (datetime.now(UTC).date() - first).days - 2)
     if count < 1:
         raise Wrong(f"events: FirstDay is {first}, and the test needs two days that are over")
-    return first + timedelta(days=random.randrange(count))  # noqa: S311 - no secret
+    days = [first + timedelta(days=offset) for offset in range(count)]
+    had = [day for day in days if all(map(stack.calendar.is_day, days_from(day.isoformat(), 2)))]
+    if not had:
+        raise Wrong(f"events: {stack.calendar.name} had no two days in a row since FirstDay, which is {first}")
+    return random.choice(had)  # noqa: S311 - no secret
 
 
 def check_concurrency(stack: Stack) -> str:

@@ -40,6 +40,9 @@ class StubAsking(Asking):
     cohort_size: int = 3
     retained: list[int] = field(default_factory=lambda: [2, 1, 0])
     error: Exception | None = None
+    actives: list[ActiveUsers] = field(
+        default_factory=lambda: [ActiveUsers("2025-08-01", 2), ActiveUsers("2025-08-02", 0)]
+    )
 
     def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
         assert not segment
@@ -49,7 +52,7 @@ class StubAsking(Asking):
         answer: Any
         match question:
             case DailyActives():
-                answer = [ActiveUsers("2025-08-01", 2), ActiveUsers("2025-08-02", 0)]
+                answer = self.actives
             case TopEvents():
                 answer = [EventCount("login", 7), EventCount("#\0🦄", 3)]
             case Retention(day, windows, window_days):
@@ -618,3 +621,39 @@ def test_an_unexpected_failure_is_logged_once(
     assert "hunter2" in error["exception"]
     assert (request["message"], request["status"]) == ("request answered", 500)
     assert [record for record in caplog.records if record.name.startswith("mangum")] == []
+
+
+@pytest.fixture
+def in_apia(asked: StubAsking, health: StubHealth, logger: Logger) -> TestClient:
+    app = create_app(
+        stats.router, retention.router, logger=logger, gate=OpenGate(), services=[asked, Calendar("Pacific/Apia")]
+    )
+    return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"), [("/stats/retention", {"windows": "1"}), ("/stats/cohort", {"window": "1"})]
+)
+def test_a_cohort_of_a_day_that_clocks_skipped_is_refused(
+    in_apia: TestClient, asked: StubAsking, path: str, parameters: dict[str, str]
+) -> None:
+    response = in_apia.get(path, params={"start_date": "2011-12-30", **parameters})
+    problem = assert_problem(response, 422, "invalid_parameter")
+    assert problem["parameter"] == "start_date"
+    assert problem["message"] == "start_date is 2011-12-30, which the clocks of Pacific/Apia skipped"
+    assert asked.calls == []
+
+
+def test_retention_is_asked_for_by_the_days_of_the_stack(in_apia: TestClient, asked: StubAsking) -> None:
+    assert in_apia.get("/stats/retention", params={"start_date": "2011-12-29"}).status_code == 200
+    assert asked.calls[0][-1] == "Pacific/Apia"
+
+
+def test_daily_actives_mark_a_day_that_clocks_skipped(in_apia: TestClient, asked: StubAsking) -> None:
+    asked.actives = [ActiveUsers("2011-12-29", 2), ActiveUsers("2011-12-30", 0), ActiveUsers("2011-12-31", 0)]
+    response = in_apia.get("/stats/dau", params={"from": "2011-12-29", "to": "2011-12-31"})
+    assert response.json()["data"] == [
+        {"date": "2011-12-29", "dau": 2},
+        {"date": "2011-12-30", "dau": 0, "no_day": True},
+        {"date": "2011-12-31", "dau": 0},
+    ]

@@ -249,3 +249,50 @@ def test_an_empty_archive_answers_with_nothing(ministack: MiniStack, tmp_path: P
     assert TopEvents(FIRST, LAST, 5).from_archive(of_segment).answer == []
     found = Retention(FIRST, 1, 1, new_users=True, today=TODAY).from_archive(archived).answer
     assert (found.cohort_size, found.windows[0].retained_users) == (0, 0)
+
+
+@pytest.mark.parametrize("new_users", [False, True], ids=["active", "new"])
+@pytest.mark.parametrize(
+    ("day", "window_days", "expected"),
+    [
+        ("2011-12-28", 1, [("2011-12-29", 2, True), ("2011-12-31", 1, True), ("2012-01-01", 0, True)]),
+        ("2011-12-29", 1, [("2011-12-31", 1, True), ("2012-01-01", 0, True), ("2012-01-02", 0, True)]),
+        ("2011-12-28", 7, [("2012-01-05", 2, True), ("2012-01-12", 0, True), ("2012-01-19", 0, False)]),
+    ],
+    ids=["the day before", "the day", "weeks"],
+)
+def test_retention_counts_the_days_that_were(
+    ministack: MiniStack,
+    tmp_path: Path,
+    day: str,
+    window_days: int,
+    expected: list[tuple[str, int, bool]],
+    new_users: bool,
+) -> None:
+    """The clocks of Apia skipped 2011-12-30."""
+    dynamodb, s3 = ministack.client("dynamodb"), ministack.client("s3")
+    tables, bucket, apia = create_tables(dynamodb), f"archive-{uuid.uuid4().hex[:12]}", Calendar("Pacific/Apia")
+    s3.create_bucket(Bucket=bucket)
+    archive, dynamo = Archive(s3, bucket), Dynamo(dynamodb)
+    # At noon in Apia; ten hours behind UTC before, fourteen ahead after.
+    active = {
+        "ann": ["2011-12-28T22:00:00Z", "2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z", "2012-01-10T22:00:00Z"],
+        "bob": ["2011-12-28T22:00:00Z", "2011-12-29T22:00:00Z", "2012-01-04T22:00:00Z"],
+    }
+    if day == "2011-12-29":
+        active = {user: moments[1:] for user, moments in active.items()}
+    events = [
+        Event(f"{user}-{moment}", moment, user, "open", "{}") for user, moments in active.items() for moment in moments
+    ]
+    claims = Claims(dynamo, tables, apia, KeptDeadLetters(), archive=archive)
+    for batch, _ in cut(sorted(events, key=lambda event: event.occurred_at), "test", RECEIVED_AT):
+        claims.apply(batch)
+    question = Retention(day, 3, window_days, new_users, "2012-01-20", apia.name)
+    answers = [
+        question.from_counters(Counters(dynamo, tables, apia)),
+        question.from_archive(ArchivedEvents(Snapshots(archive, dynamo, tables.stats, tmp_path, 100), 200, [])).answer,
+    ]
+    delete_tables(dynamodb, tables)
+    for found in answers:
+        assert found.cohort_size == 2
+        assert [(window.date, window.retained_users, window.complete) for window in found.windows] == expected

@@ -350,6 +350,11 @@ RETENTION = {
     ("command", "answer", "as_csv"),
     [
         ("dau", DAU, "date,dau\n2024-05-01,4\n2024-05-02,0\n"),
+        (
+            "dau",
+            {**DAU, "data": [{"date": "2011-12-30", "dau": 0, "no_day": True}, {"date": "2011-12-31", "dau": 0}]},
+            "date,dau\n2011-12-30,\n2011-12-31,0\n",
+        ),
         ("top-events", TOP, 'event_type,count\n"a ""b""\x1b[31m",1200\n'),
         ("top-events", {**TOP, "data": []}, "event_type,count\n"),
         (

@@ -1,7 +1,7 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.days import Calendar, add_days, day_count, days_between, days_from, parse_day
@@ -274,3 +274,58 @@ def test_ranges_are_the_same_however_they_are_asked_for(first: str, count: int) 
     assert result == sorted(set(result))
     assert result == days_between(first, add_days(first, count - 1))
     assert day_count(first, add_days(first, count - 1)) == count
+
+
+SKIPPED = [
+    ("Pacific/Apia", "2011-12-30"),
+    ("Pacific/Fakaofo", "2011-12-30"),
+    ("Pacific/Kanton", "1994-12-31"),
+    ("Pacific/Kiritimati", "1994-12-31"),
+    ("Pacific/Kwajalein", "1993-08-21"),
+    ("Asia/Manila", "1844-12-31"),
+]
+
+
+@pytest.mark.parametrize(("zone", "skipped"), SKIPPED)
+def test_a_day_that_clocks_skipped_is_no_day_and_not_counted(zone: str, skipped: str) -> None:
+    calendar, before, after = Calendar(zone), add_days(skipped, -1), add_days(skipped, 1)
+    assert [calendar.is_day(day) for day in (before, skipped, after)] == [True, False, True]
+    assert calendar.days_from(before, 3) == [before, after, add_days(skipped, 2)]
+    assert calendar.days_from(skipped, 1) == [after]
+    assert calendar.days_from(skipped, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("UTC", "2011-12-30"),
+        # Clocks go forward at midnight, and back to the day before.
+        ("America/Sao_Paulo", "2017-10-15"),
+        ("America/Sao_Paulo", "2018-02-18"),
+        ("Africa/Cairo", "2024-04-26"),
+        # The same day twice.
+        ("America/Juneau", "1867-10-18"),
+        ("Pacific/Apia", "0001-01-01"),
+        ("Pacific/Apia", "9999-12-31"),
+        ("Etc/GMT+12", "9999-12-31"),
+    ],
+)
+def test_any_other_day_is_a_day(zone: str, day: str) -> None:
+    assert Calendar(zone).is_day(day)
+    assert Calendar(zone).days_from(day, 1) == [day]
+
+
+@given(st.sampled_from([*(zone for zone, _ in SKIPPED), "Europe/Kyiv", "America/Juneau"]), st.dates(date(1840, 1, 1)))
+def test_a_day_is_one_if_and_only_if_a_moment_is_of_it(zone: str, day: date) -> None:
+    assume(day < date(9999, 12, 30))
+    calendar, noon = Calendar(zone), datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    moments = ((noon + timedelta(hours=hour)).isoformat() for hour in range(-40, 41))
+    assert calendar.is_day(day.isoformat()) == (day.isoformat() in map(calendar.day_of, moments))
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [("UTC", "9999-12-31", 24), ("Europe/Kyiv", "2025-03-30", 23), ("Europe/Kyiv", "2025-10-26", 25)],
+)
+def test_a_day_is_as_long_as_its_clocks_make_it(zone: str, day: str, hours: int) -> None:
+    assert Calendar(zone).seconds_of(day) == hours * 3_600

@@ -126,9 +126,9 @@ def test_the_timezone_of_the_local_stack_is_a_setting_or_an_option(tmp_path: Pat
 @pytest.mark.parametrize("name", ["Pacific/Nowhere", "Europe", "UTC+3", "../UTC", "/etc/localtime"])
 def test_what_is_no_timezone_is_refused_by_the_name_of_the_setting(tmp_path: Path, name: str) -> None:
     environment = {"ROLLCALL_STATE": str(tmp_path), "ROLLCALL_TIMEZONE": name}
-    with pytest.raises(CannotStart, match="^ROLLCALL_TIMEZONE: .* is not an IANA timezone$"):
+    with pytest.raises(CannotStart, match=r"^ROLLCALL_TIMEZONE: .* is not an IANA timezone$"):
         LocalSettings.read(environment)
-    with pytest.raises(CannotStart, match="^--timezone: .* is not an IANA timezone$"):
+    with pytest.raises(CannotStart, match=r"^--timezone: .* is not an IANA timezone$"):
         LocalSettings.read({"ROLLCALL_STATE": str(tmp_path)}, timezone=name)
 
 
@@ -147,7 +147,7 @@ def test_a_timezone_that_other_days_were_counted_by_is_refused_and_without_one_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str | None, stored: str | None, deployed: str, taken: str
 ) -> None:
     earlier = stacks.Stack("rollcall", MagicMock(), {"StatsTableName": "stats"}, {"ReportingTimezone": deployed})
-    monkeypatch.setattr(local.stacks, "described", lambda *_: earlier)
+    monkeypatch.setattr(stacks, "described", lambda *_: earlier)
     ministack = MagicMock()
     item = {"Item": {"REPORTING_TIMEZONE": {"S": stored}}} if stored else {}
     ministack.client.return_value.get_item.return_value = item
@@ -174,7 +174,8 @@ def test_the_sample_ends_with_the_yesterday_of_the_stack_and_the_hints_are_of_it
     ministack.client.return_value.get_queue_attributes.return_value = {
         "Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"}
     }
-    calendar, days = Calendar("Pacific/Apia"), set()
+    calendar = Calendar("Pacific/Apia")
+    days: set[str] = set()
     stack = local.LocalStack(ministack, {"UploadBucketName": "b", "BatchQueueUrl": "q"}, SafeConsole(), calendar)
 
     def take(request: httpx2.Request) -> httpx2.Response:

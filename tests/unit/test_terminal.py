@@ -175,7 +175,8 @@ def test_a_failure_that_quotes_an_answer_is_told_safely(
 def test_a_refusal_that_quotes_what_the_api_says_is_told_safely(
     rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    in_utc = stacks.Stack("rollcall", MagicMock(), {}, {"ReportingTimezone": "UTC"})
+    monkeypatch.setattr(stacks, "find", lambda _name: in_utc)
     transport = httpx2.MockTransport(lambda _request: httpx2.Response(422, json={"message": EVIL}))
     monkeypatch.setattr(stats, "api", lambda *_: Api("http://stack", None, transport=transport))
     done = rollcall("stats", "dau")

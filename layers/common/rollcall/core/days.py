@@ -33,6 +33,29 @@ class Calendar:
             return occurred_at[:10]
         return datetime.fromisoformat(occurred_at).astimezone(self._zone).date().isoformat()
 
+    def is_day(self, day: str) -> bool:
+        """Whether the timezone had this day. Where clocks went over the date line, they skipped one."""
+        if self._is_utc:
+            return True
+        of_day = date.fromisoformat(day)
+        # In a gap, the offset of `fold=1` is the one after it, and larger. Anywhere else it is the same or smaller.
+        return any(
+            moment.replace(fold=1).utcoffset() <= moment.utcoffset()  # type: ignore[operator]
+            for moment in (datetime.combine(of_day, clock, self._zone) for clock in (time.min, time.max))
+        )
+
+    def days_from(self, first: str, count: int) -> list[str]:
+        """The next `count` days that the timezone had, starting with `first` if it had that.
+
+        Raises `OverflowError` past the year 9999.
+        """
+        days = days_from(first, count)
+        found = [day for day in days if self.is_day(day)]
+        while len(found) < count:
+            days = days_from(add_days(days[-1], 1), count - len(found))
+            found += filter(self.is_day, days)
+        return found
+
     def start_of(self, day: str) -> datetime:
         """The moment, in UTC, at which a day begins; raises `OverflowError` outside of the years 1 to 9999."""
         return datetime.combine(date.fromisoformat(day), time(), self._zone).astimezone(UTC)

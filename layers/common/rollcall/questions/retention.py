@@ -1,10 +1,11 @@
 """How many of a day's users came back?"""
 
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rollcall.core.days import add_days, days_between
+from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.question import AsOf, Question
@@ -37,7 +38,8 @@ class Retention(Question[Retained]):
 
     The cohort is everyone active on `day`, or with `new_users` everyone first seen on it. A window is `window_days`
     days long, and window k begins k x `window_days` days after `day`: window k of one day is the day exactly k days
-    later. A window that ends before `today` is complete. The answer is exact, and late events change it.
+    later. Days that the clocks of `timezone` skipped are not counted, so that day 1 is always the next that was. A
+    window that ends before `today` is complete. The answer is exact, and late events change it.
 
     Raises `OverflowError` where the last window ends after the year 9999.
     """
@@ -49,10 +51,11 @@ class Retention(Question[Retained]):
     window_days: int
     new_users: bool
     today: str
+    timezone: str = "UTC"
 
     def __post_init__(self) -> None:
         """Refuse windows that have no end."""
-        self._end(self.windows)
+        self._days  # noqa: B018 - raises where it cannot be made
 
     def from_counters(self, counters: Counters) -> Retained:
         """Reads the counters of all these days, and their users up to `today` as `DayUsers` does.
@@ -74,12 +77,11 @@ class Retention(Question[Retained]):
             """A byte for each user of the cohort, 1 where active on the day: 100,000 users take 100 KB."""
             return int.from_bytes(bytes(map(active(day).__contains__, cohort)), "little") if cohort else 0
 
-        of_days = counters.day_users.map(returned, days_between(self._start(1), self._last()))
+        of_days = counters.day_users.map(returned, chain.from_iterable(self._over(n) for n in self._numbers()))
         retained = []
-        for number in range(1, self.windows + 1):
+        for number in self._numbers():
             came_back = 0
-            days = days_between(self._start(number), min(self._end(number), self.today))
-            for of_day in islice(of_days, len(days)):
+            for of_day in islice(of_days, len(self._over(number))):
                 came_back |= of_day
             retained.append(came_back.bit_count())
         return self._answer(len(cohort), retained)
@@ -87,8 +89,10 @@ class Retention(Question[Retained]):
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[Retained]:
         """Reads the files of the days, with `new_users` of every day before them too: who is new is told by the
         segment's events."""
+        missing = sorted(set(days_between(self.day, self._days[-1])) - set(self._days))
+        skipped = "".join(f" - CAST(day > DATE '{day}' AS INTEGER)" for day in missing)
         as_of, rows = archived.query(
-            "WITH user_days AS (SELECT DISTINCT day - CAST($start AS DATE) AS after, user_id FROM matching), "
+            f"WITH user_days AS (SELECT DISTINCT day - CAST($start AS DATE){skipped} AS after, user_id FROM matching), "
             "cohort AS (SELECT user_id FROM user_days GROUP BY user_id HAVING bool_or(after = 0)"
             f"{' AND min(after) = 0' if self.new_users else ''}) "
             "SELECT after // $window_days AS number, count(DISTINCT user_id) "
@@ -99,7 +103,7 @@ class Retention(Question[Retained]):
             window_days=self.window_days,
         )
         users = dict(rows)
-        retained = [users.get(number, 0) for number in range(1, self.windows + 1)]
+        retained = [users.get(number, 0) for number in self._numbers()]
         return AsOf(as_of, self._answer(users.get(0, 0), retained))
 
     @staticmethod
@@ -108,19 +112,29 @@ class Retention(Question[Retained]):
         size, windows = answer
         return Retained(size, [Window(*window) for window in windows])
 
-    def _start(self, number: int) -> str:
-        return add_days(self.day, number * self.window_days)
+    @cached_property
+    def _days(self) -> list[str]:
+        """The cohort's day and those after it, to the end of the last window."""
+        after = (self.windows + 1) * self.window_days - 1
+        return [self.day, *Calendar(self.timezone).days_from(add_days(self.day, 1), after)]
 
-    def _end(self, number: int) -> str:
-        return add_days(self.day, (number + 1) * self.window_days - 1)
+    def _numbers(self) -> range:
+        return range(1, self.windows + 1)
+
+    def _window(self, number: int) -> list[str]:
+        return self._days[number * self.window_days : (number + 1) * self.window_days]
+
+    def _over(self, number: int) -> list[str]:
+        """The days of a window up to today."""
+        return [day for day in self._window(number) if day <= self.today]
 
     def _last(self) -> str:
         """The last day whose events matter."""
-        return max(self.day, min(self._end(self.windows), self.today))
+        return max(self.day, min(self._days[-1], self.today))
 
     def _answer(self, cohort_size: int, retained: list[int]) -> Retained:
         windows = [
-            Window(number, self._start(number), users, complete=self._end(number) < self.today)
+            Window(number, self._window(number)[0], users, complete=self._window(number)[-1] < self.today)
             for number, users in enumerate(retained, 1)
         ]
         return Retained(cohort_size, windows)

@@ -123,13 +123,15 @@ def _answer(
     cohort: Cohort,
     segment: list[str],
 ) -> JSONResponse:
+    calendar = service(request, Calendar)
     start = read_day("start_date", start_date)
+    if not calendar.is_day(start):
+        raise refuse("start_date", f"is {start}, which the clocks of {calendar.name} skipped")
     if not 1 <= windows <= MAX_WINDOWS[period]:
         raise refuse(parameter, f"has to be from 1 to {MAX_WINDOWS[period]} for period={period}")
-    calendar = service(request, Calendar)
     today = calendar.today(datetime.now(UTC))
     try:
-        question = Retention(start, windows, WINDOW_DAYS[period], new_users=cohort == "new", today=today)
+        question = Retention(start, windows, WINDOW_DAYS[period], cohort == "new", today, calendar.name)
     except OverflowError:
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
     # The function that answers from the archive is busy as well.

@@ -45,6 +45,8 @@ class DayActives(BaseModel):
 
     date: str
     dau: int
+    no_day: bool | None = None
+    """True where the clocks of the timezone skipped the day, so that nobody can be active; absent otherwise."""
 
 
 class DauAnswer(_Answer):
@@ -73,13 +75,14 @@ def daily_actives(
 ) -> DauAnswer:
     """Distinct users of each day, in the stack's reporting timezone."""
     as_of, actives = _ask(request, caller, DailyActives(*days), segment)
+    calendar = service(request, Calendar)
     return DauAnswer(
         first=days.first,
         last=days.last,
-        timezone=service(request, Calendar).name,
+        timezone=calendar.name,
         segment=segment or None,
         as_of=as_of,
-        data=[DayActives(**day._asdict()) for day in actives],
+        data=[DayActives(**day._asdict(), no_day=None if calendar.is_day(day.date) else True) for day in actives],
     )
 
 
