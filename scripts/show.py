@@ -128,7 +128,7 @@ def survey(found: Survey) -> SafeTable:
             ("  duplicate in the file", found.duplicates),
             ("bad", found.bad.total()),
             *((f"  {code}", count) for code, count in sorted(found.bad.items())),
-            ("users", len(found.users)),
+            ("users", found.users),
             (f"days ({found.timezone})", len(found.days)),
         ]
     )

@@ -23,6 +23,7 @@ from rollcall.files.rows import COLUMNS, Row
 from rollcall.intake.intake import MAX_DAYS, TOO_MANY_DAYS
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
+from scripts.operate.distinct import Distinct
 from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
@@ -77,7 +78,8 @@ class Survey:
     rows: int = 0
     good: int = 0
     duplicates: int = 0
-    users: set[str] = field(default_factory=set)
+    users: int = 0
+    """The number of different users."""
     days: set[str] = field(default_factory=set)
     """The days of the good rows, in the stack's timezone."""
     timezone: str = "UTC"
@@ -95,23 +97,24 @@ def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[byt
 def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None], calendar: Calendar) -> Survey:
     """Check every row as the API of a stack with this calendar would.
 
-    Memory grows with the number of different events and users.
+    Memory does not grow with the number of events and users: what is beyond it goes to temporary files.
     """
     found = Survey(timezone=calendar.name)
-    seen = set()
-    for row in rows:
-        found.rows += 1
-        try:
-            event = parse_event(row.event, now, calendar)
-        except InvalidEvent as error:
-            found.bad[error.code] += 1
-            on_reject(Reject(row.line, error.code, error.message, row.text))
-            continue
-        found.good += 1
-        found.duplicates += event.event_id in seen
-        seen.add(event.event_id)
-        found.users.add(event.user_id)
-        found.days.add(calendar.day_of(event.occurred_at))
+    with Distinct() as events, Distinct() as users:
+        for row in rows:
+            found.rows += 1
+            try:
+                event = parse_event(row.event, now, calendar)
+            except InvalidEvent as error:
+                found.bad[error.code] += 1
+                on_reject(Reject(row.line, error.code, error.message, row.text))
+                continue
+            found.good += 1
+            events.add(event.event_id)
+            users.add(event.user_id)
+            found.days.add(calendar.day_of(event.occurred_at))
+        found.duplicates = found.good - events.count()
+        found.users = users.count()
     return found
 
 
