@@ -75,6 +75,7 @@ TOLD = (
     Unavailable,
     Wrong,
     local.CannotStart,
+    local.NotKept,
     local.NotRunning,
     stacks.NoStack,
     BotoCoreError,

@@ -1,6 +1,7 @@
 """Runs MiniStack, an AWS emulator, as a child process that listens on the loopback interface only."""
 
 import http.client
+import logging
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ import botocore.loaders
 import botocore.session
 
 from scripts import private
+from scripts.local import saving
 from scripts.paths import ROOT
 
 REGION = "us-east-1"
@@ -30,7 +32,12 @@ LOCAL_STACK = "rollcall"
 # What it keeps below the folder of its data.
 FOLDERS = SERVICES, OBJECTS = ("services", "s3")
 START_SECONDS = 60
+# Slower than any machine loads a save.
+LOADED_BYTES_A_SECOND = 1_000_000
+# Within this time a save begins. It may take as long as it does.
 STOP_SECONDS = 60
+LOOK_SECONDS = 0.5
+MB = 1_000_000
 PORTS = range(20_000, 30_000)
 # Keeps the models of AWS that it has read: to read them takes far longer than all else about a client.
 LOADER = botocore.loaders.create_loader()
@@ -107,7 +114,8 @@ class MiniStack:
         self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
         self._logs = logs
-        self._state = state
+        self._services = None if state is None else state / SERVICES
+        self._objects = None if state is None else state / OBJECTS
         self._python = python
         self._variables = variables or {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -145,7 +153,8 @@ class MiniStack:
                 # Ctrl-C should reach only this process, which has work to finish before MiniStack may stop.
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_SECONDS
+        loaded = saving.size_of(self._services) if self._services else 0
+        deadline = time.monotonic() + START_SECONDS + loaded / LOADED_BYTES_A_SECOND
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self._logs.read_text(errors="replace")[-2000:]
@@ -168,20 +177,34 @@ class MiniStack:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def stop(self) -> None:
-        """Stop MiniStack and wait until its state is saved."""
+    def stop(self, tell: Callable[[str], None] = lambda _progress: None) -> bool:
+        """Stop MiniStack and wait until its state is saved, for as long as that takes; returns whether it is saved.
+
+        Kills it only if it does not begin to save. Calls `tell` with the progress.
+        """
         if self._process is None:
-            return
+            return False
         self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LOOK_SECONDS)
+            if self._services and saving.part_of(self._services).exists():
+                deadline = time.monotonic() + STOP_SECONDS
+                tell(self._progress(self._services))
+            elif time.monotonic() > deadline:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        saved = self._services is not None and saving.saved_by(self._services) == self._process.pid
         if self._process.stdin:
             self._process.stdin.close()
         self._process = None
+        return saved
+
+    @staticmethod
+    def _progress(services: Path) -> str:
+        written, last = (saving.size_of(folder) / MB for folder in (saving.part_of(services), services))
+        return f"Saving the data: {written:,.0f} MB" + (f"; the last save has {last:,.0f} MB" if last else "")
 
     def _environment(self) -> dict[str, str]:
         # Functions inherit this environment. The user's AWS profile or endpoint must not reach them.
@@ -201,14 +224,44 @@ class MiniStack:
             "AWS_ENDPOINT_URL": self.endpoint,
             "PERSIST_STATE": "0",
         }
-        if self._state is not None:
+        if self._services is not None:
             environment |= {
                 "PERSIST_STATE": "1",
-                "STATE_DIR": str(self._state / SERVICES),
+                "STATE_DIR": str(self._services),
                 "S3_PERSIST": "1",
-                "S3_DATA_DIR": str(self._state / OBJECTS),
+                "S3_DATA_DIR": str(self._objects),
             }
         return {**environment, **self._variables}
+
+
+def _save_as_a_whole(services: Path) -> None:
+    """Have MiniStack, in this process, save as `saving` does, and end where it cannot load what was saved."""
+    import hypercorn.config
+    import ministack.app
+    from ministack.core import persistence
+
+    def write(folder: Path, service: str, state: Any) -> None:
+        persistence.STATE_DIR = str(folder)
+        persistence.save_state(service, state)
+        if not (folder / f"{service}.json").exists():
+            raise OSError(f"the state of {service} cannot be written; the reason is above")
+
+    def save(states: Mapping[str, Callable[[], Any]]) -> None:
+        saving.save(services, states, write)
+
+    def load(service: str) -> Any:
+        state = persistence.load_state(service)
+        if state is None and (services / f"{service}.json").exists():
+            logging.getLogger(__name__).error("The saved state of %s cannot be read. It stays as it is.", service)
+            # Else MiniStack would go on without it, and save that at the end.
+            os._exit(1)
+        return state
+
+    saving.recover(services)
+    ministack.app.save_all = save
+    ministack.app.load_state = load
+    # To load and to save a million events takes minutes.
+    hypercorn.config.Config.startup_timeout = hypercorn.config.Config.shutdown_timeout = None  # type: ignore[assignment]
 
 
 def run() -> None:
@@ -220,6 +273,8 @@ def run() -> None:
 
     from scripts.local.front import front
 
+    if os.environ["PERSIST_STATE"] == "1":
+        _save_as_a_whole(Path(os.environ["STATE_DIR"]))
     # Its `main` serves what is there under this name.
     ministack.app.app = front(ministack.app.app, int(os.environ["GATEWAY_PORT"]), LOCAL_STACK)
 

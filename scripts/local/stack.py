@@ -25,15 +25,14 @@ from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.layout import laid_out_timezone
 from scripts import private, show
 from scripts.api import Api
-from scripts.local import deploy, sample
+from scripts.local import deploy, sample, saving
 from scripts.local.ministack import FOLDERS as MINISTACK_FOLDERS
-from scripts.local.ministack import LOCAL_STACK, STOP_SECONDS, MiniStack, listens
+from scripts.local.ministack import LOCAL_STACK, SERVICES, MiniStack, listens
 from scripts.local.watch import LOOK_SECONDS, Watch
 from scripts.operate import stacks
 from scripts.operate.archive import consumer_of
 from scripts.operate.send_file import HttpImport, read_chunks
 from scripts.terminal import SafeConsole
-from scripts.waiting import poll
 
 SAMPLE_ROWS = 6_000
 SAMPLE_USERS = 400
@@ -43,6 +42,9 @@ EVENTS_PER_REQUEST = 500
 REQUEST_SECONDS = 60.0
 DRAIN_SECONDS = 120
 DRAIN_POLL_SECONDS = 0.1
+GB = 1_000_000_000
+# Measured with 30,000 items: MiniStack holds them in 6 bytes for each byte of a save, and has a copy while it saves.
+MEMORY_OF_A_SAVED_BYTE = 12
 NOTE_OF_DATA, LOG = "sample.json", "ministack.log"
 # What this writes into the folder of the data. The folder may be one that the user has other files in.
 KEPT = (stacks.NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_FOLDERS)
@@ -50,6 +52,10 @@ KEPT = (stacks.NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_F
 
 class CannotStart(Exception):
     """The local stack cannot start; the text says why and what to do."""
+
+
+class NotKept(Exception):
+    """The data could not be saved; the text says what is kept."""
 
 
 class NotRunning(Exception):
@@ -135,13 +141,17 @@ class Filled:
 def up(settings: LocalSettings, console: SafeConsole) -> None:
     """Start and deploy the stack, fill it at the first start, show answers, and run until Ctrl-C or SIGTERM.
 
-    Saves the state at the end. Raises `CannotStart` and `scripts.local.ministack.MiniStackError`.
+    Saves the state at the end. Raises `CannotStart`, `NotKept` and `scripts.local.ministack.MiniStackError`.
     """
     with _stoppable(), _noted_running(settings):
         stack = MiniStack(settings.port, settings.state / LOG, settings.state)
+        if warning := room_warning(settings.state, memory_bytes()):
+            console.print(warning, soft_wrap=True)
+        started = saved = False
         try:
             with console.status("Starting the local AWS"):
                 stack.start()
+            started = True
             with console.status("Deploying template.yaml"):
                 deployed = _deploy(stack, settings)
             local = LocalStack(stack, deployed.outputs, console, deployed.calendar)
@@ -157,12 +167,16 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
         except Stopped:
             console.print("Stopping.")
         finally:
-            stack.stop()
-            console.print(f"The data is kept in {settings.state}.", soft_wrap=True)
+            with console.status("Saving the data") as status:
+                saved = stack.stop(status.update)
+            if started or saved:
+                console.print(kept(settings.state, saved=saved), soft_wrap=True)
+    if started and not saved:
+        raise NotKept(f"the local AWS ended without saving its data; {settings.state / LOG} says why")
 
 
 def down(settings: LocalSettings) -> None:
-    """Stop the `up` that runs with these settings, and wait until it has ended; raises `NotRunning` or `TimeoutError`.
+    """Stop the `up` that runs with these settings, and wait until it has ended; raises `NotRunning` or `NotKept`.
 
     `up` writes its process id in a file and locks the file while it runs. So no other process is taken for it.
     """
@@ -177,8 +191,39 @@ def down(settings: LocalSettings) -> None:
         running = json.load(file)
         if running["port"] != settings.port:
             raise NotRunning(f"the data in {settings.state} is that of port {running['port']}: set ROLLCALL_PORT to it")
+        services = settings.state / SERVICES
+        before = saving.saved_by(services)
         os.kill(running["pid"], signal.SIGTERM)
-        poll(lambda: _locked(file) or None, 2 * STOP_SECONDS, "it is still there")
+        # Ends when that process does, which may have much to save.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if saving.saved_by(services) == before:
+            raise NotKept(kept(settings.state, saved=False))
+
+
+def kept(state: Path, *, saved: bool) -> str:
+    """What is kept in the folder of the data after a stop."""
+    if saved:
+        return f"The data is kept in {state}."
+    last = saving.saved_at(state / SERVICES)
+    if last is None:
+        return f"The data is not saved: none is kept in {state}. Remove the folder before the next start."
+    return f"The data is not saved: {state} keeps what was saved at {last}, and what was counted since is lost."
+
+
+def room_warning(state: Path, memory: int) -> str | None:
+    """A warning if a machine with so many bytes of memory has no room for the data that is kept."""
+    needed = saving.size_of(state / SERVICES) * MEMORY_OF_A_SAVED_BYTE
+    if needed <= memory:
+        return None
+    return (
+        f"The data in {state} takes some {needed / GB:,.1f} GB of memory until it is saved, and this machine has "
+        f"{memory / GB:,.1f} GB. Name another ROLLCALL_STATE to begin with less."
+    )
+
+
+def memory_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class LocalStack:
