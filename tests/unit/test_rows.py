@@ -135,6 +135,32 @@ def test_a_header_that_lacks_a_column_is_refused_with_the_column_named(name: str
 
 
 @pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        (f"{HEADER},user_id", "user_id"),
+        (f"user_id ,{HEADER}", "user_id"),
+        (f'{HEADER},"\t event_id"', "event_id"),
+        (f"\ufeffevent_id,\ufeff{HEADER}", "event_id"),
+        (f"{HEADER},\ufeffevent_type", "event_type"),
+        (f"country,{HEADER},country", "country"),
+        (f"{HEADER},properties_json", "properties_json"),
+        (f"{HEADER},properties", "properties_json and properties"),
+        (f"properties,{HEADER}", "properties_json and properties"),
+    ],
+)
+def test_a_header_with_two_columns_of_one_meaning_is_refused_with_the_column_named(header: str, named: str) -> None:
+    data = "\n".join([header, f"{FIRST_ROW},7", LAST_ROW]).encode()
+    (only,) = read(data)
+    assert (only.line, refusal(only).code) == (1, "invalid_header")
+    assert f" {named}" in refusal(only).message
+    assert shown(by_pieces(data, 1)[0]) == shown([only])
+
+
+def test_columns_without_a_name_may_be_many() -> None:
+    assert events(read_lines(f",{HEADER}, ,", f"x,{FIRST_ROW},y,z")) == [FIRST]
+
+
+@pytest.mark.parametrize(
     ("row", "named"),
     [
         (",2025-08-01T00:00:00Z,42,login,{}", "event_id"),

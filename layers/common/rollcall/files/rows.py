@@ -18,6 +18,7 @@ MAX_LINE_BYTES = 2 * 1024 * 1024
 # No event has more, since each takes two bytes of its text.
 MAX_ROW_VALUES = MAX_EVENT_BYTES // 2
 EXPANDED_CHUNK_BYTES = 1024 * 1024
+SHOWN_CHARACTERS = 64
 # The default of the parameter MaxExpandedMegabytes: as much as the plan function reads in its 15 minutes.
 MOST_BYTES = 40_000_000_000
 
@@ -94,7 +95,7 @@ def cut_file(chunks: Iterable[bytes], piece_bytes: int, most_bytes: int | None =
                     yield lines.row(fields)
                 elif fields:
                     header = _header(fields)
-                    problem = _lacking(header)
+                    problem = _fault(header)
                     if problem:
                         yield lines.row(problem)
                         return
@@ -162,19 +163,35 @@ def _csv_rows(lines: "_Lines", header: Sequence[str] | None) -> Iterator[Row]:
             yield lines.row(_from_fields(header, fields))
         elif fields:
             header = _header(fields)
-            problem = _lacking(header)
+            problem = _fault(header)
             if problem:
                 yield lines.row(problem)
                 return
 
 
 def _header(fields: list[str]) -> list[str]:
-    return [name.strip() for name in fields]
+    # Files that were joined, or saved twice, have byte order marks before any name.
+    return [name.replace("\ufeff", "").strip() for name in fields]
 
 
-def _lacking(header: Sequence[str]) -> InvalidEvent | None:
+def _fault(header: Sequence[str]) -> InvalidEvent | None:
+    """Why a header cannot be read: a column is lacking, or two columns could be meant by one name."""
+    seen: set[str] = set()
+    for name in header:
+        if name and name in seen:
+            return InvalidEvent("invalid_header", f"the header names {_shown(name)} twice; keep one of the columns")
+        seen.add(name)
+    properties = [name for name in PROPERTIES_COLUMNS if name in header]
+    if len(properties) > 1:
+        both = " and ".join(properties)
+        return InvalidEvent("invalid_header", f"the header has {both}, which mean the same; keep one of the columns")
     missing = [name for name in COLUMNS if name not in header]
     return InvalidEvent("invalid_header", f"the header lacks {', '.join(missing)}") if missing else None
+
+
+def _shown(text: str) -> str:
+    """The start of a text from a file, without what cannot be printed."""
+    return "".join(c if c.isprintable() else "?" for c in text[:SHOWN_CHARACTERS])
 
 
 def _from_fields(header: Sequence[str], fields: list[str]) -> object:
