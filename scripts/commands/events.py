@@ -98,11 +98,11 @@ def import_file(
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
         rejected = _Rejected(opened.enter_context(_rejects_file(rejects, raw=raw)) if rejects is not None else None)
         if dry_run:
-            taken = _survey(source, size, rejected, stack)
+            taken = _survey(source, file, size, rejected, stack)
         elif via is Way.s3:
             taken = _upload(Path(file), rejected, stack, key)
         else:
-            taken = _send(source, size, rejected, batch_size, stack, key)
+            taken = _send(source, file, size, rejected, batch_size, stack, key)
     if rejected.count and not taken:
         raise Failed("no row is accepted")
 
@@ -176,7 +176,7 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
     return False
 
 
-def _survey(file: IO[bytes], size: int | None, rejected: _Rejected, stack: str | None) -> int:
+def _survey(file: IO[bytes], name: str, size: int | None, rejected: _Rejected, stack: str | None) -> int:
     try:
         calendar = stacks.find(stack).calendar
     except stacks.NoStack:
@@ -188,7 +188,7 @@ def _survey(file: IO[bytes], size: int | None, rejected: _Rejected, stack: str |
     with _progress() as progress:
         task = progress.add_task("Reading", total=size)
         chunks = send_file.read_chunks(file, lambda count: progress.advance(task, count))
-        found = send_file.survey(read_rows(chunks, MOST_BYTES), datetime.now(UTC), rejected.add, calendar)
+        found = send_file.survey(read_rows(chunks, MOST_BYTES, name), datetime.now(UTC), rejected.add, calendar)
     rejected.show()
     output(show.survey(found))
     say("Nothing was sent.")
@@ -196,7 +196,13 @@ def _survey(file: IO[bytes], size: int | None, rejected: _Rejected, stack: str |
 
 
 def _send(
-    file: IO[bytes], size: int | None, rejected: _Rejected, batch_size: int, stack: str | None, key: str | None
+    file: IO[bytes],
+    name: str,
+    size: int | None,
+    rejected: _Rejected,
+    batch_size: int,
+    stack: str | None,
+    key: str | None,
 ) -> int:
     found = stacks.find(stack)
     sender = send_file.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
@@ -212,7 +218,7 @@ def _send(
         def counted(done: int, batches: int) -> None:
             progress.update(counting, visible=True, total=batches, completed=done)
 
-        report = sender.run(read_rows(chunks), rejected.add, sent, counted)
+        report = sender.run(read_rows(chunks, name=name), rejected.add, sent, counted)
     rejected.show()
     output(show.import_report(report))
     say(f"{(datetime.now(UTC) - started).total_seconds():.1f} s, {_rate(report.rows, started)}")

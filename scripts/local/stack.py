@@ -295,7 +295,7 @@ class LocalStack:
 
         api = Api(self.url, self._http.headers["X-API-Key"])
         with self._console.status(f"Importing {seed}"), seed.open("rb") as file:
-            rows = read_rows(read_chunks(file, lambda _bytes: None))
+            rows = read_rows(read_chunks(file, lambda _bytes: None), name=seed.name)
             report = HttpImport(api, None, EVENTS_PER_REQUEST).run(watched(rows), lambda _reject: None)
         if not days:
             raise CannotStart(f"{seed} holds no good event; rollcall import --dry-run {seed} says why")

@@ -19,7 +19,8 @@ from rollcall.core.days import Calendar
 from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
-from rollcall.files.rows import COLUMNS, Row
+from rollcall.files.forms import COLUMNS
+from rollcall.files.rows import Row
 from rollcall.intake.intake import MAX_DAYS, TOO_MANY_DAYS
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason

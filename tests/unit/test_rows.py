@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.events import InvalidEvent, parse_event
-from rollcall.files.rows import MOST_BYTES, Piece, Row, cut_file, read_piece, read_rows
+from rollcall.files.rows import MAX_LINE_BYTES, MOST_BYTES, Piece, Row, cut_file, read_piece, read_rows
 from scripts.local.deploy import template
 
 MB = 1024 * 1024
@@ -284,7 +284,7 @@ def test_memory_does_not_grow_with_the_length_of_a_line(start: bytes, compress: 
     def chunks() -> Iterator[bytes]:
         yield (JSONL if start.startswith(b"{") else FILE) + start
         yield from itertools.repeat(b"x" * MB, 64)
-        yield b"\n"
+        yield b'"\n' if start == b'e1,"' else b"\n"
         yield JSONL.splitlines()[1] if start.startswith(b"{") else LAST_ROW.encode()
 
     # Several megabytes at once come out of a few kilobytes.
@@ -307,17 +307,66 @@ def test_a_quote_that_is_left_open_is_refused_with_the_line_it_is_on() -> None:
     assert isinstance(bad.event, InvalidEvent)
 
 
-def test_a_quote_that_is_left_open_does_not_swallow_the_rest_of_a_long_file() -> None:
-    count = 40_000
-    rows = read_lines(HEADER, 'e2,2025-08-01T00:00:00Z,42,login,"{}', *[FIRST_ROW] * count, LAST_ROW)
-    assert rows[0].line == 2
-    assert isinstance(refusal(rows[0]), InvalidEvent)
-    assert rows[-1] == Row(count + 3, LAST_ROW, LAST)
-    assert len(rows) > count // 2
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("count", [1, 5_000, 30_000, 120_000])
+def test_a_quote_that_is_never_closed_makes_the_rest_of_the_file_one_rejected_row(
+    count: int, compress: Callable[[bytes], bytes]
+) -> None:
+    data = compress(
+        "\n".join([HEADER, FIRST_ROW, 'e2,2025-08-01T00:00:00Z,42,login,"{}', *[FIRST_ROW] * count]).encode()
+    )
+    first, bad = read(data)
+    assert first.event == FIRST
+    assert (bad.line, refusal(bad).code) == (3, "invalid_csv")
+    assert "never closed" in refusal(bad).message
+    assert shown(by_pieces(data, 1, 100_000)[0]) == shown([first, bad])
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("ignored", ["note", "properties_json"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("count", [16_000, 80_000])
+def test_a_row_that_is_too_large_is_one_rejected_row_whatever_its_inner_lines_look_like(
+    count: int, end: str, ignored: str, compress: Callable[[bytes], bytes]
+) -> None:
+    inner = f'{FIRST_ROW},""x"",{end}' * count
+    header = HEADER.replace("properties_json", ignored)
+    last = LAST_ROW if ignored == "properties_json" else LAST_ROW.rpartition(',"{')[0]
+    data = compress(end.join([header, FIRST_ROW, f'e2,2025-08-01T00:00:00Z,42,login,"{inner}"', last, ""]).encode())
+    rows = read(data)
+    assert [row.line for row in rows] == [2, 3, count + 4]
+    assert refusal(rows[1]).code == "line_too_long"
+    assert rows[2].text == last
+    assert shown(by_pieces(data, 1, 100_000)[0]) == shown(rows)
+
+
+@pytest.mark.parametrize("size", [MAX_LINE_BYTES - 200, MAX_LINE_BYTES, 2 * MAX_LINE_BYTES + 3])
+def test_a_closing_quote_is_found_wherever_the_parts_of_a_line_are_cut(size: int) -> None:
+    for more in range(size, size + 64, 7):
+        last = 'e9,2025-08-01T00:00:09Z,43,logout,"{}"'
+        data = "\n".join(
+            [HEADER, 'e2,2025-08-01T00:00:00Z,42,"' + '""' * (more // 2) + "x" * (more % 2) + '",{}', last]
+        )
+        bad, good = read(data.encode())
+        assert (refusal(bad).code, good.text, good.line) == ("line_too_long", last, 3)
+
+
+def test_a_quote_that_is_never_closed_takes_memory_for_no_more_than_a_row() -> None:
+    for compressed in (False, True):
+        start = f'{HEADER}\n{FIRST_ROW}\ne2,2025-08-01T00:00:00Z,42,login,"'.encode()
+        rest = f"{FIRST_ROW}\n".encode() * 20_000
+        whole = itertools.chain([start], itertools.repeat(rest, 64))
+        sent = [gzip.compress(b"".join(whole), 1)] if compressed else whole
+        tracemalloc.start()
+        parts = list(cut_file(sent, MB))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert [type(part) for part in parts] == [Piece, Row]
+        assert peak < 24 * MB
 
 
 def test_a_row_of_over_two_megabytes_in_many_lines_is_refused_and_does_not_stop_the_file() -> None:
-    endless = '"a' + '\n","' * 600_000
+    endless = '"a' + '\n","' * 600_000 + '"'
     rows = read_lines(HEADER, FIRST_ROW, endless, LAST_ROW)
     bad = rows[1]
     assert (bad.line, refusal(bad).code) == (3, "line_too_long")
@@ -441,6 +490,77 @@ def test_a_bad_line_of_jsonl_is_refused_and_does_not_stop_the_file(bad: str) -> 
     assert last.line == 3
 
 
+@pytest.mark.parametrize("name", ["", "a.jsonl", "uploads/1/A.NDJSON.gz"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'": "x"}',
+        b'd","event_id"}',
+        b"[1,2]",
+        b"[",
+        b'["a"]}',
+        b"{",
+        b'{"a":',
+        b"\xff\xfe{}",
+        b"\0",
+        b"\xef\xbb\xbfx",
+        b"null",
+    ],
+)
+def test_a_bad_line_of_jsonl_stops_nothing_wherever_it_stands(bad: bytes, name: str) -> None:
+    good = JSONL.splitlines()
+    for place in range(3):
+        lines = [*good[:place], bad, *good[place:]]
+        data = b"\n".join([*lines, b""])
+        rows = list(read_rows([data], name=name))
+        assert [row.line for row in rows] == [1, 2, 3]
+        assert isinstance(refusal(rows.pop(place)), InvalidEvent)
+        assert events(rows) == [FIRST, LAST]
+        assert shown(by_pieces(data, 1, name=name)[0]) == shown(list(read_rows([data], name=name)))
+
+
+SEEN = [
+    (FILE.replace(b",", b";"), "semicolons"),
+    (FILE.replace(b",", b"\t"), "tabs"),
+    (FILE.replace(b",", b"|"), "vertical bars"),
+    (FILE.replace(b"\n", b"\r"), "carriage returns"),
+    (FILE.decode().encode("utf-16"), "UTF-16LE"),
+    (FILE.decode().encode("utf-16-le"), "UTF-16LE"),
+    (FILE.decode().encode("utf-16-be"), "UTF-16BE"),
+    (b"\xfe\xff" + FILE.decode().encode("utf-16-be"), "UTF-16BE"),
+    (json.dumps([FIRST, LAST]).encode(), "JSON array"),
+    (json.dumps([FIRST, LAST] * 20_000).encode(), "JSON array"),
+    (json.dumps([FIRST], indent=1).encode(), "JSON array"),
+    (b"[\n" + JSONL.splitlines()[0] + b"\n]\n", "JSON array"),
+    (json.dumps([FIRST] * 500, indent=1).encode(), "JSON array"),
+    (json.dumps({"events": [FIRST]}, indent=1).encode(), "JSON object"),
+    (b"PK\x03\x04" + bytes(20) + b"events.csv.gz\n\x1f\x8b", "zip"),
+    (b"PK\x03\x04" + bytes(20) + b"[Content_Types].xml", "Excel"),
+    (b"PAR1" + bytes(20), "Parquet"),
+    (gzip.compress(gzip.compress(FILE)), "gzip within gzip"),
+    (b"id,when,who\n1,2,3\n", "id, when, who"),
+]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize(("data", "named"), SEEN)
+def test_a_file_of_another_form_is_one_rejected_row_that_says_what_was_seen(
+    data: bytes, named: str, compress: Callable[[bytes], bytes]
+) -> None:
+    data = compress(data)
+    (only,) = read(data)
+    assert refusal(only).code == "invalid_header"
+    assert named in refusal(only).message
+    assert shown(by_pieces(data, 1, 100_000)[0]) == shown(read(data))
+
+
+def test_a_carriage_return_within_a_row_is_told_without_words_of_python() -> None:
+    bad, good = read_lines(HEADER, FIRST_ROW.replace("login", "log\rin"), LAST_ROW)
+    assert "carriage return" in refusal(bad).message
+    assert "newline" not in refusal(bad).message
+    assert good.event == LAST
+
+
 def test_a_line_of_jsonl_that_is_not_utf_8_is_refused() -> None:
     bad = json.dumps(FIRST).encode().replace(b"login", b"log\xffin")
     first, refused, last = read(b"\n".join([json.dumps(FIRST).encode(), bad, json.dumps(LAST).encode()]))
@@ -528,12 +648,12 @@ def test_any_bytes_are_read_or_refused_without_any_other_error(start: bytes, res
                 parse_event(row.event, NOW)
 
 
-def by_pieces(data: bytes, piece_bytes: int, chunk_bytes: int = 7) -> tuple[list[Row], list[Piece]]:
+def by_pieces(data: bytes, piece_bytes: int, chunk_bytes: int = 7, name: str = "") -> tuple[list[Row], list[Piece]]:
     """The rows of a file that is cut, each piece read by itself."""
     chunks = [data[start : start + chunk_bytes] for start in range(0, len(data), chunk_bytes)]
     rows: list[Row] = []
     pieces: list[Piece] = []
-    for part in cut_file(chunks, piece_bytes):
+    for part in cut_file(chunks, piece_bytes, name=name):
         if isinstance(part, Row):
             rows.append(part)
             continue

@@ -67,7 +67,7 @@ class Planner:
     def _cut(self, first: Task, reading: Reading) -> int:
         """Cut an object and queue its parts; returns their number."""
         last = first
-        for number, part in enumerate(_gathered(cut_file(reading.chunks, PIECE_BYTES, self._most_bytes))):
+        for number, part in enumerate(_gathered(cut_file(reading.chunks, PIECE_BYTES, self._most_bytes, first.key))):
             if number:
                 self._send(last)
             last = self._task(first._replace(number=number), part)

@@ -1,28 +1,30 @@
 """Reads CSV and JSONL files row by row as raw events. The memory does not grow with the size of the file."""
 
 import csv
+import re
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
 from rollcall.core.gunzip import gunzip
 from rollcall.core.strict_json import TooManyValues, parse_json
+from rollcall.files.forms import BYTES_AHEAD, COLUMNS, LINES_AHEAD, is_json_lines, lacking, shown
 
-COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 PROPERTIES_COLUMNS = ("properties_json", "properties")
-# Far more than an event may have. An open quote makes the rest of a file one field, and this limit ends that field.
+# Far more than an event may have. A row with a larger field is refused.
 MAX_FIELD_CHARACTERS = 512 * 1024
 MAX_LINE_BYTES = 2 * 1024 * 1024
 # No event has more, since each takes two bytes of its text.
 MAX_ROW_VALUES = MAX_EVENT_BYTES // 2
 EXPANDED_CHUNK_BYTES = 1024 * 1024
-SHOWN_CHARACTERS = 64
 # The default of the parameter MaxExpandedMegabytes: as much as the plan function reads in its 15 minutes.
 MOST_BYTES = 40_000_000_000
 
 _GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
@@ -57,14 +59,15 @@ def too_large(most_bytes: int) -> InvalidEvent:
     )
 
 
-def read_rows(chunks: Iterable[bytes], most_bytes: int | None = None) -> Iterator[Row]:
+def read_rows(chunks: Iterable[bytes], most_bytes: int | None = None, name: str = "") -> Iterator[Row]:
     """The rows of a file, which is given in chunks: CSV with a header, or JSONL; in UTF-8; plain or gzip.
 
-    The bytes of the file tell its format. A row that cannot be read has an `InvalidEvent`, and the reader goes on with
-    the next row. After `most_bytes`, counted expanded, comes a row that says so, and none after it. Empty lines are
-    left out. Sets the `csv` module's field limit, which is shared by the whole process.
+    The `name` of the file tells its format, or else its first lines do. A row that cannot be read has an
+    `InvalidEvent`, and the reader goes on with the next row. After `most_bytes`, counted expanded, comes a row that
+    says so, and none after it. Empty lines are left out. Sets the `csv` module's field limit, which is shared by the
+    whole process.
     """
-    file = _File(chunks, most_bytes)
+    file = _File(chunks, most_bytes, name)
     if file.is_json:
         yield from _json_rows(file.lines)
     elif file.is_json is not None:
@@ -78,54 +81,82 @@ def read_piece(chunks: Iterable[bytes], header: Sequence[str] | None, first_line
     yield from _json_rows(lines) if header is None else _csv_rows(lines, header)
 
 
-def cut_file(chunks: Iterable[bytes], piece_bytes: int, most_bytes: int | None = None) -> Iterator[Piece | Row]:
+def cut_file(
+    chunks: Iterable[bytes], piece_bytes: int, most_bytes: int | None = None, name: str = ""
+) -> Iterator[Piece | Row]:
     """Cut a file, which is given in chunks, into pieces of at least `piece_bytes`; the last piece may be smaller.
 
     Never cuts within a row, even if quotes in the row hold line breaks. Rows that are in no piece, because the header
-    or the gzip stream is broken, are yielded as rows. Reads and expands no more than `most_bytes`, as `read_rows` does.
+    or the gzip stream is broken, or because they are too large to keep, are yielded as rows. Reads and expands no more
+    than `most_bytes`, as `read_rows` does.
     """
-    file = _File(chunks, most_bytes)
-    lines = file.lines
-    header: list[str] | None = None
-    start, first_line = 0, 1
-    if file.is_json is not None:
-        for fields in _json_lines(lines) if file.is_json else _records(lines):
-            if not file.is_json and header is None:
-                if isinstance(fields, InvalidEvent):
-                    yield lines.row(fields)
-                elif fields:
-                    header = _header(fields)
-                    problem = _fault(header)
-                    if problem:
-                        yield lines.row(problem)
-                        return
-                    start, first_line = lines.offset, lines.number + 1
-                    lines.take()
-            elif lines.offset - start >= piece_bytes:
-                yield _piece(file, start, first_line, header)
-                start, first_line = lines.offset, lines.number + 1
-        if lines.offset > start and (file.is_json or header is not None):
-            yield _piece(file, start, first_line, header)
+    file = _File(chunks, most_bytes, name)
+    if file.is_json:
+        yield from _pieces(file, _json_lines(file.lines), None, piece_bytes)
+    elif file.is_json is not None:
+        yield from _csv_pieces(file, piece_bytes)
     yield from file.damage()
+
+
+def _csv_pieces(file: "_File", piece_bytes: int) -> Iterator[Piece | Row]:
+    lines = file.lines
+    records = _records(lines)
+    for fields in records:
+        if isinstance(fields, InvalidEvent):
+            yield lines.row(fields)
+        elif fields:
+            header = _header(fields)
+            problem = _fault(header)
+            if problem:
+                yield lines.row(problem)
+            else:
+                lines.take()
+                yield from _pieces(file, records, header, piece_bytes)
+            return
+
+
+def _pieces(
+    file: "_File", records: Iterator[list[str] | InvalidEvent], header: Sequence[str] | None, piece_bytes: int
+) -> Iterator[Piece | Row]:
+    lines = file.lines
+    start, first_line = (0, 1) if header is None else (lines.offset, lines.number + 1)
+    for fields in records:
+        if lines.skipped and isinstance(fields, InvalidEvent):
+            content = lines.take(before_record=True)
+            if lines.record_offset > start:
+                yield _piece(file, start, lines.record_offset, first_line, header, content)
+            yield lines.row(fields)
+            start, first_line = lines.offset, lines.number + 1
+        elif lines.offset - start >= piece_bytes:
+            yield _piece(file, start, lines.offset, first_line, header, lines.take())
+            start, first_line = lines.offset, lines.number + 1
+    if lines.offset > start:
+        yield _piece(file, start, lines.offset, first_line, header, lines.take())
 
 
 class _File:
     """A file's lines, its format, and the damage in it."""
 
-    def __init__(self, chunks: Iterable[bytes], most_bytes: int | None) -> None:
+    def __init__(self, chunks: Iterable[bytes], most_bytes: int | None, name: str) -> None:
         self._damage: list[InvalidEvent] = []
         head, chunks = _peek(iter(chunks))
         self.compressed = head.startswith(_GZIP)
         expanded = _expanded(chunks, self._damage.append) if self.compressed else chunks
         if most_bytes is not None:
             expanded = _bounded(expanded, most_bytes, self._damage.append)
-        self.lines = _Lines(_split(expanded, self._damage), keep=self.compressed)
-        first = next((line for line in self.lines if line.strip()), None)
+        ahead = _Ahead(_split(expanded, self._damage))
+        self.lines = _Lines(ahead, keep=self.compressed)
+        while ahead.first_is_empty():
+            next(self.lines)
         self.is_json: bool | None = None
-        """Whether the file is JSONL; None if it has no lines."""
-        if first is not None:
-            self.is_json = first.lstrip().startswith("{")
-            self.lines.push_back(first)
+        """Whether the file is JSONL; None if nothing of it can be read."""
+        first, whole = ahead.look()
+        if first:
+            found = is_json_lines(first, whole, name)
+            if isinstance(found, InvalidEvent):
+                self._damage = [found]
+            else:
+                self.is_json = found
 
     def damage(self) -> Iterator[Row]:
         """The damage as rows. Complete once all lines have been read."""
@@ -133,13 +164,12 @@ class _File:
             yield Row(self.lines.number + 1, "", problem)
 
 
-def _piece(file: _File, start: int, first_line: int, header: Sequence[str] | None) -> Piece:
+def _piece(file: _File, start: int, end: int, first_line: int, header: Sequence[str] | None, content: bytes) -> Piece:
     # The names of columns that an event does not have are not needed.
     known = None
     if header is not None:
         known = tuple(name if name in (*COLUMNS, *PROPERTIES_COLUMNS) else "" for name in header)
-    content = file.lines.take()
-    return Piece(start, file.lines.offset, first_line, known, content if file.compressed else None)
+    return Piece(start, end, first_line, known, content if file.compressed else None)
 
 
 def _records(lines: "_Lines") -> Iterator[list[str] | InvalidEvent]:
@@ -152,7 +182,26 @@ def _records(lines: "_Lines") -> Iterator[list[str] | InvalidEvent]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield InvalidEvent("invalid_csv", f"the row is not valid CSV: {error}")
+            if lines.finish_record():
+                yield InvalidEvent(
+                    "invalid_csv",
+                    "a quote in the row is never closed, so the rest of the file is in this row. Close it, or double "
+                    "it where it is a character of a quoted field",
+                )
+            else:
+                yield _unreadable(error)
+
+
+def _unreadable(error: csv.Error) -> InvalidEvent:
+    # The texts of the csv module speak to programmers in Python.
+    reason = str(error)
+    if isinstance(error, _RowTooLong):
+        return InvalidEvent("line_too_long", reason)
+    if reason.startswith("field larger"):
+        return InvalidEvent("line_too_long", f"the row has a field of more than {MAX_FIELD_CHARACTERS:,} characters")
+    if reason.startswith("new-line"):
+        reason = "a carriage return stands outside quotes without a line feed; end lines with LF or CR LF"
+    return InvalidEvent("invalid_csv", f"the row is not valid CSV: {reason}")
 
 
 def _csv_rows(lines: "_Lines", header: Sequence[str] | None) -> Iterator[Row]:
@@ -179,19 +228,14 @@ def _fault(header: Sequence[str]) -> InvalidEvent | None:
     seen: set[str] = set()
     for name in header:
         if name and name in seen:
-            return InvalidEvent("invalid_header", f"the header names {_shown(name)} twice; keep one of the columns")
+            return InvalidEvent("invalid_header", f"the header names {shown(name)} twice; keep one of the columns")
         seen.add(name)
     properties = [name for name in PROPERTIES_COLUMNS if name in header]
     if len(properties) > 1:
         both = " and ".join(properties)
         return InvalidEvent("invalid_header", f"the header has {both}, which mean the same; keep one of the columns")
     missing = [name for name in COLUMNS if name not in header]
-    return InvalidEvent("invalid_header", f"the header lacks {', '.join(missing)}") if missing else None
-
-
-def _shown(text: str) -> str:
-    """The start of a text from a file, without what cannot be printed."""
-    return "".join(c if c.isprintable() else "?" for c in text[:SHOWN_CHARACTERS])
+    return lacking(header, missing) if missing else None
 
 
 def _from_fields(header: Sequence[str], fields: list[str]) -> object:
@@ -217,19 +261,31 @@ def _parsed(text: str, code: str, what: str) -> object:
         return InvalidEvent(code, f"{what} is not valid JSON: {error}")
 
 
-def _json_lines(lines: "_Lines") -> Iterator[list[str]]:
+def _json_lines(lines: "_Lines") -> Iterator[list[str] | InvalidEvent]:
     while True:
         lines.begin_record()
-        line = next(lines, None)
-        if line is None:
+        try:
+            yield [next(lines)]
+        except StopIteration:
             return
-        yield [line]
+        except _RowTooLong as error:
+            lines.finish_record(quotes=False)
+            yield InvalidEvent("line_too_long", str(error))
 
 
 def _json_rows(lines: "_Lines") -> Iterator[Row]:
-    for (line,) in _json_lines(lines):
-        if line.strip():
-            yield lines.row(_parsed(line, "invalid_json", "the line"))
+    for fields in _json_lines(lines):
+        if isinstance(fields, InvalidEvent):
+            yield lines.row(fields)
+        elif fields[0].strip():
+            yield lines.row(_parsed(fields[0], "invalid_json", "the line"))
+
+
+class _RowTooLong(csv.Error):
+    """Ends a row in the csv module's reader, which begins anew with the line after it."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the row has more than {MAX_LINE_BYTES} bytes")
 
 
 class _Lines(Iterator[str]):
@@ -238,89 +294,194 @@ class _Lines(Iterator[str]):
     With `keep`, also remembers the bytes until `take` is called.
     """
 
-    def __init__(self, lines: Iterator[tuple[bytes, int]], number: int = 0, *, keep: bool = False) -> None:
+    def __init__(self, lines: Iterator[bytes], number: int = 0, *, keep: bool = False) -> None:
         self._lines = lines
         self.number = number
         """The number of the last line that was read, from 1, in the whole file."""
         self.offset = 0
         """The number of bytes read."""
+        self.record_offset = 0
+        """The number of bytes before the record."""
+        self.skipped = False
+        """Whether a part of the record was read and not kept."""
         self._kept: list[bytes] | None = [] if keep else None
-        self._pushed_back: tuple[str, bool] | None = None
+        self._kept_before = 0
+        self._within_line = False
         self._first_line = 1
         self._text: list[str] = []
         self._size = 0
-        self._too_long = False
 
     def __next__(self) -> str:
-        if self._pushed_back:
-            (line, cut), self._pushed_back = self._pushed_back, None
-        else:
-            raw, length = next(self._lines)
-            self.offset += length
-            if self._kept is not None:
-                self._kept.append(raw)
-            # A line as long as the limit was cut by `_split`.
-            line, cut = raw.decode("utf-8", "surrogateescape"), len(raw) >= MAX_LINE_BYTES
-            if not self.number:
-                line = line.removeprefix("\ufeff")
-        self._too_long = self._too_long or cut
-        self.number += 1
+        first = not self.number
+        raw = self._read()
+        if self._kept is not None:
+            self._kept.append(raw)
+        line = raw.decode("utf-8", "surrogateescape")
+        if first:
+            line = line.removeprefix("\ufeff")
         self._text.append(line)
-        self._size += len(line)
-        if self._size > MAX_LINE_BYTES and len(self._text) > 1:
-            self._too_long = True
-            # Ends the row. The reader begins anew with the next line.
-            raise csv.Error("the row does not end")
+        self._size += len(raw)
+        if self._within_line or self._size > MAX_LINE_BYTES:
+            raise _RowTooLong
         return line
 
-    def push_back(self, line: str) -> None:
-        """Make the next read return this line, the last one read, again. Does not take back its bytes or its offset."""
-        self._pushed_back = (line, self._too_long)
-        self.number -= 1
+    def _read(self) -> bytes:
+        raw = next(self._lines)
+        self.offset += len(raw)
+        self.number += not self._within_line
+        # A part of a line as long as the limit was cut by `_split`.
+        self._within_line = len(raw) >= MAX_LINE_BYTES and not raw.endswith(b"\n")
+        return raw
 
-    def take(self) -> bytes:
-        """The bytes since the previous call; empty without `keep`."""
-        taken = b"".join(self._kept or ())
-        if self._kept is not None:
-            self._kept.clear()
+    def take(self, *, before_record: bool = False) -> bytes:
+        """The bytes since the previous call; empty without `keep`. With `before_record`, forgets the record's bytes."""
+        if self._kept is None:
+            return b""
+        taken = b"".join(self._kept[: self._kept_before] if before_record else self._kept)
+        self._kept.clear()
         return taken
 
     def begin_record(self) -> None:
         """Note that the next line begins a record."""
         self._first_line = self.number + 1
+        self.record_offset = self.offset
+        self._kept_before = len(self._kept or ())
+        self.skipped = False
         self._text.clear()
         self._size = 0
-        self._too_long = False
+
+    def finish_record(self, *, quotes: bool = True) -> bool:
+        """Read on to the end of the record, which is its line's end without `quotes`. Keeps nothing of what it reads.
+
+        Returns whether the file ends within quotes.
+        """
+        end = _RecordEnd(quotes=quotes)
+        ended = end.feed("".join(self._text).encode("utf-8", "surrogateescape"))
+        while not ended:
+            try:
+                raw = self._read()
+            except StopIteration:
+                return end.within_quotes
+            self.skipped = True
+            ended = end.feed(raw)
+        return False
 
     def row(self, event: object) -> Row:
         """The record that has been read as a row with this event."""
-        if self._too_long:
-            event = InvalidEvent("line_too_long", f"the row has more than {MAX_LINE_BYTES} bytes")
         return Row(self._first_line, "".join(self._text).rstrip("\r\n"), event)
 
 
-def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[tuple[bytes, int]]:
-    """Cut chunks into lines with their line ends; yields each line with its full length in bytes.
+class _RecordEnd:
+    """Finds the end of a CSV record that is too large for the csv module, by the module's own rules.
 
-    Of a line over `MAX_LINE_BYTES`, yields only the beginning. Drops a last line that damage cut short.
+    A record with a fault in its quotes ends with the line of the fault.
+    """
+
+    _QUOTED = re.compile(rb'(?:[^"]++|"")*+')
+    _PLAIN = re.compile(rb',(?="|\Z)|[\r\n]')
+
+    def __init__(self, *, quotes: bool) -> None:
+        self._state = "start" if quotes else "line"
+
+    @property
+    def within_quotes(self) -> bool:
+        """Whether a quote is open."""
+        return self._state == "quoted"
+
+    def feed(self, data: bytes) -> bool:
+        """Go on with the next bytes, in which no record begins; returns whether the record ends with them."""
+        place = 0
+        while place < len(data):
+            if self._state == "quoted":
+                place = self._quotes_end(data, place)
+                while data.startswith(b'","', place):
+                    place = self._quotes_end(data, place + 3)
+                if place < len(data):
+                    self._state = "quote"
+                    place += 1
+            elif self._state == "plain":
+                found = self._PLAIN.search(data, place)
+                if found is None:
+                    return False
+                if found[0] == b"\n":
+                    return True
+                self._state = "start" if found[0] == b"," else "return"
+                place = found.end()
+            elif self._state == "line":
+                return data.find(b"\n", place) >= 0
+            else:
+                place += self._step(data[place : place + 1])
+        return False
+
+    def _quotes_end(self, data: bytes, place: int) -> int:
+        found = self._QUOTED.match(data, place)
+        return found.end() if found else place
+
+    def _step(self, byte: bytes) -> int:
+        """Go on with one byte; returns 1 if it is done with."""
+        if self._state == "start":
+            self._state = "quoted" if byte == b'"' else "plain"
+            return int(byte == b'"')
+        if self._state == "return":
+            # The line's end is looked for from here, whether it follows or not.
+            self._state = "return" if byte == b"\r" else "line"
+            return int(byte == b"\r")
+        after = {b'"': "quoted", b",": "start", b"\r": "plain", b"\n": "plain"}
+        self._state = after.get(byte, "line")
+        return int(byte in b'",')
+
+
+class _Ahead(Iterator[bytes]):
+    """Lines, of which the next ones can be looked at before they are read."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self._seen: deque[bytes] = deque()
+
+    def __next__(self) -> bytes:
+        return self._seen.popleft() if self._seen else next(self._lines)
+
+    def first_is_empty(self) -> bool:
+        """Whether there is a next line, and it is empty."""
+        if not self._seen:
+            self._seen.extend(islice(self._lines, 1))
+        line = self._seen[0].removeprefix(_BYTE_ORDER_MARK) if self._seen else b"none"
+        return len(line) < MAX_LINE_BYTES and not line.strip()
+
+    def look(self) -> tuple[list[bytes], bool]:
+        """The next lines, as many as tell the format, and whether there are no more."""
+        while len(self._seen) < 2 or (len(self._seen) < LINES_AHEAD and sum(map(len, self._seen)) < BYTES_AHEAD):
+            line = next(self._lines, None)
+            if line is None:
+                return list(self._seen), True
+            self._seen.append(line)
+        return list(self._seen), False
+
+
+def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[bytes]:
+    """Cut chunks into lines with their line ends, and lines over `MAX_LINE_BYTES` into parts of that size.
+
+    Drops what damage cut short of a last line.
     """
     pending = bytearray()
-    length = 0
     for chunk in chunks:
         pieces = chunk.split(b"\n")
         for piece in pieces[:-1]:
-            _append(pending, piece)
-            yield bytes(pending) + b"\n", length + len(piece) + 1
+            pending += piece
+            pending += b"\n"
+            yield from _parts(pending)
+            yield bytes(pending)
             pending.clear()
-            length = 0
-        _append(pending, pieces[-1])
-        length += len(pieces[-1])
+        pending += pieces[-1]
+        yield from _parts(pending)
     if pending and not damage:
-        yield bytes(pending), length
+        yield bytes(pending)
 
 
-def _append(pending: bytearray, piece: bytes) -> None:
-    pending += piece[: max(0, MAX_LINE_BYTES - len(pending))]
+def _parts(pending: bytearray) -> Iterator[bytes]:
+    while len(pending) > MAX_LINE_BYTES:
+        yield bytes(pending[:MAX_LINE_BYTES])
+        del pending[:MAX_LINE_BYTES]
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:

@@ -1,0 +1,129 @@
+"""Tells in which format a file is, by its name and its first lines, and says what a file is that cannot be read."""
+
+import json
+from collections.abc import Sequence
+
+from rollcall.core.events import InvalidEvent
+
+COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
+LINES_AHEAD = 20
+BYTES_AHEAD = 64 * 1024
+SHOWN_CHARACTERS = 64
+SHOWN_COLUMNS = 8
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_JSON_NAMES = (".jsonl", ".ndjson")
+_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_CONTAINERS = (
+    (b"\x1f\x8b", "gzip within gzip"),
+    (b"PAR1", "a Parquet file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard"),
+    (b"\xfd7zXZ\x00", "compressed with xz"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"%PDF-", "a PDF document"),
+)
+_TO_DO = "send CSV or JSONL, plain or gzip"
+
+
+def is_json_lines(first: Sequence[bytes], whole: bool, name: str) -> bool | InvalidEvent:
+    """Whether a file is JSONL and not CSV, or why it is neither.
+
+    `first` has the first lines, from the first that is not empty; `whole` says that there are no more. A name that ends
+    in `.jsonl` or `.ndjson`, whether `.gz` follows or not, tells that a file is JSONL. Of other files the lines tell.
+    """
+    head = b"".join(first)
+    unreadable = _container(head) or _encoding(head)
+    if unreadable:
+        return InvalidEvent("invalid_header", unreadable)
+    head = head.removeprefix(_BYTE_ORDER_MARK)
+    document = _document(head, whole, len(first))
+    if document:
+        return InvalidEvent("invalid_header", f"the file is {document}; give each event a line of its own, as JSONL")
+    line = first[0].removeprefix(_BYTE_ORDER_MARK)
+    if name.lower().removesuffix(".gz").endswith(_JSON_NAMES):
+        return True
+    if line.lstrip().startswith(b"{"):
+        return True
+    header = line.decode("utf-8", "replace")
+    if all(column in header for column in COLUMNS):
+        if "\r" in header.rstrip("\r\n"):
+            said = "the lines end with carriage returns alone (CR); end them with LF or CR LF"
+            return InvalidEvent("invalid_header", said)
+        return False
+    return any(_is_object(line) for line in first[1:])
+
+
+def lacking(header: Sequence[str], missing: Sequence[str]) -> InvalidEvent:
+    """Says which columns a header lacks, and which it has instead."""
+    said = f"the header lacks {', '.join(missing)}"
+    for delimiter, called in _DELIMITERS.items():
+        if any(delimiter in name and set(_names(name, delimiter)) & set(COLUMNS) for name in header):
+            return InvalidEvent("invalid_header", f"{said}: {called} separate its columns; separate them with commas")
+    seen = ", ".join(shown(name) or "(no name)" for name in header[:SHOWN_COLUMNS])
+    more = f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else ""
+    return InvalidEvent("invalid_header", f"{said}: it has {seen}{more}. The first line of CSV names the columns")
+
+
+def shown(text: str) -> str:
+    """The start of a text from a file, without what cannot be printed."""
+    return "".join(c if c.isprintable() else "?" for c in text[:SHOWN_CHARACTERS])
+
+
+def _names(text: str, delimiter: str) -> list[str]:
+    return [name.strip(' "') for name in text.split(delimiter)]
+
+
+def _container(head: bytes) -> str | None:
+    if head.startswith(b"PK\x03\x04"):
+        workbook = b"[Content_Types].xml" in head or b"xl/" in head
+        what = "an Excel workbook (xlsx)" if workbook else "a zip archive"
+        return f"the file is {what}; {'save it as CSV UTF-8' if workbook else 'unpack it, and ' + _TO_DO}"
+    for magic, what in _CONTAINERS:
+        if head.startswith(magic):
+            return f"the file is {what}; {_TO_DO}"
+    return None
+
+
+def _encoding(head: bytes) -> str | None:
+    """Says that text is UTF-16, whose characters of ASCII have a zero byte each."""
+    text = head[2:34] if head.startswith((b"\xff\xfe", b"\xfe\xff")) else head[:32]
+    text = text[: len(text) // 2 * 2]
+    if len(text) < 4:
+        return None
+    for zeros, others, called in ((text[1::2], text[::2], "UTF-16LE"), (text[::2], text[1::2], "UTF-16BE")):
+        if not any(zeros) and all(others):
+            return f"the file is in {called}; save it as UTF-8"
+    return None
+
+
+def _document(head: bytes, whole: bool, lines: int) -> str | None:
+    """What JSON the lines hold together, if they are the whole or the start of one value."""
+    text = head.decode("utf-8", "replace").strip()
+    called = {"[": "one JSON array", "{": "one JSON object in several lines"}.get(text[:1])
+    if called is None or (lines == 1 and text[0] == "{"):
+        return None
+    # More would take much memory to parse.
+    cut = text[:BYTES_AHEAD]
+    left_out = len(text) > len(cut)
+    try:
+        json.loads(cut)
+    except json.JSONDecodeError as error:
+        # A literal or an escape may be cut.
+        unfinished = error.pos >= len(cut) - 8 * left_out or error.msg.startswith("Unterminated string")
+        return called if unfinished and (left_out or not whole) else None
+    except (ValueError, RecursionError):
+        return None
+    return called
+
+
+def _is_object(line: bytes) -> bool:
+    if len(line) > BYTES_AHEAD:
+        return line.startswith(b"{")
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
