@@ -12,7 +12,7 @@ from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from rollcall.access.gate import Gate
 from rollcall.http import problems
 from rollcall.http.headers import with_headers
-from rollcall.http.parameters import known_parameters
+from rollcall.http.security import parameters_of_anybody
 from rollcall.http.services import provide, service
 
 
@@ -22,7 +22,7 @@ def create_app(*routers: APIRouter, logger: Logger, gate: Gate, services: Iterab
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     problems.install(app, logger)
     for router in routers:
-        app.include_router(router, dependencies=[Depends(known_parameters)])
+        app.include_router(router, dependencies=[Depends(parameters_of_anybody)])
     app.state.services = {}
     provide(app, logger, gate, *services)
     return app

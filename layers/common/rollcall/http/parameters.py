@@ -16,7 +16,7 @@ from rollcall.http.ranges import refuse
 _ANY_PARAMETERS = frozenset({"/health", "/healthz"})
 
 
-async def known_parameters(request: Request) -> None:
+def check_parameters(request: Request) -> None:
     """Refuse a query with a parameter that the route does not have, or that comes more often than it may."""
     sent = request.query_params
     if not sent:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from aws_lambda_powertools import Logger
 from fastapi import HTTPException, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from fastapi.security import SecurityScopes as Scopes
 
 from rollcall.access.gate import Gate, Principal, Unauthenticated
 from rollcall.core.limits import Allowance, TooFast
+from rollcall.http.parameters import check_parameters
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.services import service
 
@@ -71,7 +73,21 @@ async def admitted(
     missing = [scope for scope in scopes.scopes if scope not in principal.scopes]
     if missing:
         raise Refused(403, "missing_scope", f"this needs the scope {missing[0]}")
+    check_parameters(request)
     return principal
+
+
+async def parameters_of_anybody(request: Request) -> None:
+    """Refuse parameters that a route does not have, if it asks for no credential; `admitted` does so for all others.
+
+    Who may not call a route is not told what it takes.
+    """
+    if not _asks_for_credential(request.scope["route"].dependant):
+        check_parameters(request)
+
+
+def _asks_for_credential(dependant: Dependant) -> bool:
+    return dependant.call is admitted or any(map(_asks_for_credential, dependant.dependencies))
 
 
 def unauthenticated(code: str, message: str) -> Refused:
