@@ -75,7 +75,7 @@ class Door(httpx2.HTTPTransport):
 def test_a_stack_that_does_not_work_fails_at_the_step_that_shows_it(
     stack: DeployedStack, tamper: Callable[[httpx2.Request, Send], httpx2.Response], step: str
 ) -> None:
-    parameters = {"ConsumerConcurrency": "2", "ImportConcurrency": "2"}
+    parameters = {"ConsumerConcurrency": "2", "ImportConcurrency": "2", "ReportingTimezone": "UTC"}
     deployed = stacks.Stack("rollcall", stack.client, stack.outputs, parameters)
     url = str(stack.http.base_url).removesuffix("/")
     with Door(tamper) as door, pytest.raises(smoke.Wrong, match=f"^{step}"):

@@ -43,6 +43,8 @@ def canonical_number(text: str) -> str:
     if len(text) < _LONG:
         return text
     whole = int(text)
+    if abs(whole) < FIRST_EXPONENT:
+        return text
     try:
         number = float(whole)
     except OverflowError:
