@@ -73,6 +73,13 @@ def test_a_url_is_good_for_one_file_of_the_size_that_was_named(caller: Callable[
     assert {name.lower() for name in query}.isdisjoint({"content-length", "if-none-match"})
 
 
+def test_a_url_for_a_file_whose_size_was_not_named_asks_for_no_header(caller: Callable[..., TestClient]) -> None:
+    answer = caller("import").post("/imports", json={"name": "august.csv"}).json()
+
+    assert answer["headers"] == {}
+    assert parse_qs(urlsplit(answer["url"]).query)["X-Amz-SignedHeaders"] == ["host"]
+
+
 def test_a_url_takes_one_file_of_its_size_and_no_other(ministack: MiniStack) -> None:
     config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
     session = boto3.Session("test", "test", region_name=REGION)
@@ -97,7 +104,7 @@ def test_a_url_takes_one_file_of_its_size_and_no_other(ministack: MiniStack) -> 
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"name": "a.csv"}, "bytes"),
+        ({"bytes": 1}, "name"),
         ({"name": "a.csv", "bytes": -1}, "bytes"),
         ({"name": "a.csv", "bytes": "175"}, "bytes"),
         ({"name": "a.csv", "bytes": 1.5}, "bytes"),
@@ -106,7 +113,7 @@ def test_a_url_takes_one_file_of_its_size_and_no_other(ministack: MiniStack) -> 
         ({"name": "../a.csv", "bytes": 1}, "name"),
     ],
 )
-def test_a_file_without_a_good_size_or_name_is_refused_and_the_field_is_named(
+def test_a_file_with_a_bad_size_or_name_is_refused_and_the_field_is_named(
     caller: Callable[..., TestClient], body: dict[str, Any], field: str
 ) -> None:
     answer = caller("import").post("/imports", json=body)

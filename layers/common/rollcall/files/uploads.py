@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Upload(NamedTuple):
-    """A URL that takes one PUT of one file."""
+    """A URL that takes one PUT of one file, if its size was named; else any PUTs while it is good."""
 
     import_id: str
     key: str
@@ -28,13 +28,16 @@ class Uploads:
         self._bucket = bucket
         self._log = log
 
-    def invite(self, name: str, size: int, seconds: int) -> Upload:
-        """Prepare the upload of a file of `size` bytes. The URL is good for `seconds`, and for one PUT."""
+    def invite(self, name: str, size: int | None, seconds: int) -> Upload:
+        """Prepare the upload of a file. The URL is good for `seconds`.
+
+        With `size`, it is good for one PUT of so many bytes. Without it, S3 bounds a PUT by its own 5 GB.
+        """
         key = invited_key(secrets.token_hex(16), name)
+        # S3 takes the object if there is none, and no other length than the one that is signed.
+        signed = {} if size is None else {"ContentLength": size, "IfNoneMatch": "*"}
         url = self._s3.generate_presigned_url(
-            "put_object",
-            # S3 takes the object if there is none, and no other length than the one that is signed.
-            Params={"Bucket": self._bucket, "Key": key, "ContentLength": size, "IfNoneMatch": "*"},
-            ExpiresIn=seconds,
+            "put_object", Params={"Bucket": self._bucket, "Key": key, **signed}, ExpiresIn=seconds
         )
-        return Upload(self._log.expect(key), key, url, {"Content-Length": str(size), "If-None-Match": "*"})
+        headers = {} if size is None else {"Content-Length": str(size), "If-None-Match": "*"}
+        return Upload(self._log.expect(key), key, url, headers)

@@ -35,12 +35,15 @@ class NewImport(Body):
             description="Of the file; what it holds is told by its bytes",
         ),
     ]
-    bytes: Annotated[int, Field(ge=0, description="Size of the file. A file of another size is refused")]
+    bytes: Annotated[
+        int | None,
+        Field(ge=0, description="Size of the file. A file of another size is refused, and so is a second PUT"),
+    ] = None
 
 
 class Invitation(BaseModel):
     """A PUT of the file's bytes to `url` with `headers` uploads it, within `expires_in` seconds and without a
-    credential. The URL takes one file."""
+    credential. The URL takes one file if its size was named."""
 
     import_id: str
     key: str
@@ -98,7 +101,7 @@ def create(
     key and each account has a rate of imports of its own."""
     settings = service(request, IngestSettings)
     most = settings.max_upload_bytes
-    if wanted.bytes > most:
+    if wanted.bytes is not None and wanted.bytes > most:
         raise Refused(422, "invalid_field", f"bytes: is {wanted.bytes}, and {most} are allowed", parameter="bytes")
     try:
         service(request, Buckets).take_for(bucket_key("imports", principal.name), settings.import_limit)
