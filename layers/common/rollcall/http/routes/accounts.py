@@ -1,5 +1,7 @@
 """/accounts: an admin looks an account up, lists and ends its sessions, and disables it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response, Security
@@ -57,64 +59,57 @@ def found(
     email: Annotated[str, Query(max_length=MAX_EMAIL_CHARACTERS, description="Email of the account")],
 ) -> KnownAccount:
     """Whether there is an account of this email, with which scopes, and whether it is disabled."""
-    try:
+    with _of_known("email"):
         account = service(request, Directory).find(account_id_of(email))
-    except UnknownAccount:
-        raise _unknown_account("email") from None
     return KnownAccount.model_validate(account._asdict() | {"scopes": list(account.scopes)})
 
 
 @router.get("/{account_id}/sessions", summary="The sessions of an account")
 def sessions(request: Request, account_id: AccountId) -> Sessions:
     """The sessions that have not ended, the newest last."""
-    try:
+    with _of_known():
         listed = service(request, Directory).sessions(account_id)
-    except UnknownAccount:
-        raise _unknown_account() from None
     return Sessions(sessions=[Session.model_validate(each._asdict()) for each in listed])
 
 
 @router.delete("/{account_id}/sessions", status_code=204, summary="End all sessions of an account")
 def end_sessions(request: Request, account_id: AccountId) -> Response:
     """Their refresh and access tokens are refused from now on."""
-    try:
+    with _of_known():
         service(request, Directory).end_sessions(account_id)
-    except UnknownAccount:
-        raise _unknown_account() from None
     return Response(status_code=204)
 
 
 @router.delete("/{account_id}/sessions/{session_id}", status_code=204, summary="End a session of an account")
 def end_session(request: Request, account_id: AccountId, session_id: SessionId) -> Response:
     """The session's refresh and access tokens are refused from now on."""
-    try:
+    with _of_known():
         service(request, Directory).end_session(account_id, session_id)
-    except UnknownAccount:
-        raise _unknown_account() from None
-    except UnknownSession:
-        raise Refused(404, "unknown_session", "The account has no such session.", parameter="session_id") from None
     return Response(status_code=204)
 
 
 @router.post("/{account_id}/disable", status_code=204, summary="Disable an account")
 def disable(request: Request, account_id: AccountId) -> Response:
     """Nobody can log in to the account from now on, and all its sessions end. API keys are not touched."""
-    try:
+    with _of_known():
         service(request, Directory).disable(account_id)
-    except UnknownAccount:
-        raise _unknown_account() from None
     return Response(status_code=204)
 
 
 @router.post("/{account_id}/enable", status_code=204, summary="Enable a disabled account")
 def enable(request: Request, account_id: AccountId) -> Response:
     """The account can be logged in to again, with the password it had."""
-    try:
+    with _of_known():
         service(request, Directory).enable(account_id)
-    except UnknownAccount:
-        raise _unknown_account() from None
     return Response(status_code=204)
 
 
-def _unknown_account(parameter: str = "account_id") -> Refused:
-    return Refused(404, "unknown_account", "There is no such account.", parameter=parameter)
+@contextmanager
+def _of_known(parameter: str = "account_id") -> Iterator[None]:
+    """Answer with a 404 where there is no such account or session. `parameter` names the account."""
+    try:
+        yield
+    except UnknownAccount:
+        raise Refused(404, "unknown_account", "There is no such account.", parameter=parameter) from None
+    except UnknownSession:
+        raise Refused(404, "unknown_session", "The account has no such session.", parameter="session_id") from None
