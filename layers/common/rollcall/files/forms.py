@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 
+from rollcall.core.characters import shown
 from rollcall.core.events import InvalidEvent
 
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 LINES_AHEAD = 20
 BYTES_AHEAD = 64 * 1024
-SHOWN_CHARACTERS = 64
 SHOWN_COLUMNS = 8
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -66,11 +66,6 @@ def lacking(header: Sequence[str], missing: Sequence[str]) -> InvalidEvent:
     seen = ", ".join(shown(name) or "(no name)" for name in header[:SHOWN_COLUMNS])
     more = f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else ""
     return InvalidEvent("invalid_header", f"{said}: it has {seen}{more}. The first line of CSV names the columns")
-
-
-def shown(text: str) -> str:
-    """The start of a text from a file, without what cannot be printed."""
-    return "".join(c if c.isprintable() else "?" for c in text[:SHOWN_CHARACTERS])
 
 
 def _names(text: str, delimiter: str) -> list[str]:

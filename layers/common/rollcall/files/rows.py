@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
+from rollcall.core.characters import shown
 from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
 from rollcall.core.gunzip import gunzip
 from rollcall.core.strict_json import TooManyValues, parse_json
-from rollcall.files.forms import BYTES_AHEAD, COLUMNS, LINES_AHEAD, is_json_lines, lacking, shown
+from rollcall.files.forms import BYTES_AHEAD, COLUMNS, LINES_AHEAD, is_json_lines, lacking
 
 PROPERTIES_COLUMNS = ("properties_json", "properties")
 # Far more than an event may have. A row with a larger field is refused.
