@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 from unittest import mock
@@ -57,7 +58,7 @@ class Stack:
         self.keys = IdempotencyKeys(self.dynamo, self.tables, lambda: self.now)
         self.queue = KeptBatches()
         self.logs = io.StringIO()
-        logger = Logger(service=f"test-{id(self)}", stream=self.logs)
+        logger = Logger(service=uuid.uuid4().hex, stream=self.logs)
         self.http = TestClient(
             create_app(
                 ingest.router,
