@@ -355,14 +355,14 @@ def test_a_quote_that_is_never_closed_takes_memory_for_no_more_than_a_row() -> N
     for compressed in (False, True):
         start = f'{HEADER}\n{FIRST_ROW}\ne2,2025-08-01T00:00:00Z,42,login,"'.encode()
         rest = f"{FIRST_ROW}\n".encode() * 20_000
-        whole = itertools.chain([start], itertools.repeat(rest, 64))
+        whole = itertools.chain([start], itertools.repeat(rest, 24))
         sent = [gzip.compress(b"".join(whole), 1)] if compressed else whole
         tracemalloc.start()
         parts = list(cut_file(sent, MB))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert [type(part) for part in parts] == [Piece, Row]
-        assert peak < 24 * MB
+        assert peak < 12 * MB < 24 * len(rest)
 
 
 def test_a_row_of_over_two_megabytes_in_many_lines_is_refused_and_does_not_stop_the_file() -> None:
@@ -711,12 +711,12 @@ def test_a_gzip_file_that_ends_early_is_cut_as_far_as_it_goes_and_says_so() -> N
 
 def test_cutting_a_file_takes_memory_for_a_piece_and_not_for_the_file() -> None:
     line = f"{FIRST_ROW}\n".encode() * 1_000
-    chunks = itertools.chain([f"{HEADER}\n".encode()], itertools.repeat(line, 500))
+    chunks = itertools.chain([f"{HEADER}\n".encode()], itertools.repeat(line, 200))
     tracemalloc.start()
 
     pieces = sum(isinstance(part, Piece) for part in cut_file(chunks, MB))
 
-    assert pieces > 15
+    assert pieces > 5
     assert tracemalloc.get_traced_memory()[1] < 4 * MB
     tracemalloc.stop()
 
