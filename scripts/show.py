@@ -7,6 +7,7 @@ from rich.text import Text
 
 from rollcall.access.api_keys import ApiKey
 from rollcall.access.directory import KnownAccount, Session
+from rollcall.intake.intake import CONFLICT
 from scripts.operate.anonymous import Ceiling
 from scripts.operate.audit import Drift
 from scripts.operate.cost import Estimate, Part
@@ -126,6 +127,7 @@ def survey(found: Survey) -> SafeTable:
             ("rows", found.rows),
             ("good", found.good),
             ("  duplicate in the file", found.duplicates),
+            ("  conflict in the file", found.conflicts),
             ("bad", found.bad.total()),
             *((f"  {code}", count) for code, count in sorted(found.bad.items())),
             ("users", found.users),
@@ -139,8 +141,9 @@ def survey(found: Survey) -> SafeTable:
 
 
 def rejects(rejected: Sequence[Reject], more: int) -> SafeTable:
-    """Rejected rows with their lines, and the number `more` of rows that are not shown."""
-    table = SafeTable("line", "code", "message", title="Rejected rows", box=None, pad_edge=False)
+    """Rejected rows and conflicts with their lines, and the number `more` of rows that are not shown."""
+    title = "Rows that do not count" if any(each.code == CONFLICT for each in rejected) else "Rejected rows"
+    table = SafeTable("line", "code", "message", title=title, box=None, pad_edge=False)
     for reject in rejected:
         table.add_row(str(reject.line or ""), reject.code, reject.message)
     if more:

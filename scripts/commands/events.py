@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from rollcall.core.days import Calendar, parse_day
+from rollcall.files.numbering import WARNING, Numbering
 from rollcall.files.rows import MOST_BYTES, read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import private, show
@@ -185,12 +186,16 @@ def _survey(file: IO[bytes], name: str, size: int | None, rejected: _Rejected, s
         # Without a stack, the file is checked against a stack with the template's defaults.
         defaults = template()["Parameters"]
         calendar = Calendar(defaults["ReportingTimezone"]["Default"], defaults["FirstDay"]["Default"])
+    numbering = Numbering()
     with _progress() as progress:
         task = progress.add_task("Reading", total=size)
         chunks = send_file.read_chunks(file, lambda count: progress.advance(task, count))
-        found = send_file.survey(read_rows(chunks, MOST_BYTES, name), datetime.now(UTC), rejected.add, calendar)
+        rows = numbering.watch(read_rows(chunks, MOST_BYTES, name))
+        found = send_file.survey(rows, datetime.now(UTC), rejected.add, calendar)
     rejected.show()
     output(show.survey(found))
+    if numbering.found:
+        _warn(WARNING)
     say("Nothing was sent.")
     return found.good
 
@@ -206,6 +211,7 @@ def _send(
 ) -> int:
     found = stacks.find(stack)
     sender = send_file.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
+    numbering = Numbering()
     started = datetime.now(UTC)
     with _progress() as progress:
         reading = progress.add_task("Sending", total=size)
@@ -218,11 +224,17 @@ def _send(
         def counted(done: int, batches: int) -> None:
             progress.update(counting, visible=True, total=batches, completed=done)
 
-        report = sender.run(read_rows(chunks, name=name), rejected.add, sent, counted)
+        report = sender.run(numbering.watch(read_rows(chunks, name=name)), rejected.add, sent, counted)
     rejected.show()
     output(show.import_report(report))
+    if numbering.found:
+        _warn(WARNING)
     say(f"{(datetime.now(UTC) - started).total_seconds():.1f} s, {_rate(report.rows, started)}")
     return report.accepted
+
+
+def _warn(warning: str) -> None:
+    say(f"Warning: {warning}.")
 
 
 def _naming(found: stacks.Stack, stack: str | None, key: str | None) -> send_file.Naming | None:
@@ -252,6 +264,9 @@ def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None)
     rejected.show()
     report = send_file.report_of(status)
     output(show.import_report(report))
+    # The API of an older stack does not warn.
+    for warning in status.get("warnings", ()):
+        _warn(warning["message"])
     if not report.added_up:
         say("The batches are many; what became of the accepted rows is not added up.")
     return report.accepted

@@ -16,15 +16,15 @@ import httpx2
 from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.batch import cut
 from rollcall.core.days import Calendar
-from rollcall.core.events import MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
+from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent, parse_event
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.forms import COLUMNS
 from rollcall.files.rows import Row
-from rollcall.intake.intake import MAX_DAYS, TOO_MANY_DAYS
+from rollcall.intake.intake import CONFLICT, MAX_DAYS, TOO_MANY_DAYS, Contents
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
-from scripts.operate.distinct import Distinct
+from scripts.operate.distinct import Distinct, Repeats
 from scripts.operate.stacks import Stack
 from scripts.waiting import poll
 
@@ -49,7 +49,7 @@ _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 
 
 class Reject(NamedTuple):
-    """A row that was not taken in."""
+    """A row that was not taken in, or does not count."""
 
     line: int
     code: str
@@ -79,6 +79,9 @@ class Survey:
     rows: int = 0
     good: int = 0
     duplicates: int = 0
+    """Rows that repeat the first row with their id."""
+    conflicts: int = 0
+    """Rows with other content than the first row with their id."""
     users: int = 0
     """The number of different users."""
     days: set[str] = field(default_factory=set)
@@ -96,12 +99,13 @@ def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[byt
 
 
 def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None], calendar: Calendar) -> Survey:
-    """Check every row as the API of a stack with this calendar would.
+    """Check every row as the API of a stack with this calendar would. Reports bad rows and conflicts within the file.
 
-    Memory does not grow with the number of events and users: what is beyond it goes to temporary files.
+    Beyond 100,000 ids, conflicts are reported last, and without their text. Memory does not grow with the number of
+    events and users: what is beyond it goes to temporary files.
     """
     found = Survey(timezone=calendar.name)
-    with Distinct() as events, Distinct() as users:
+    with Repeats() as repeats, Distinct() as users:
         for row in rows:
             found.rows += 1
             try:
@@ -111,12 +115,21 @@ def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], Non
                 on_reject(Reject(row.line, error.code, error.message, row.text))
                 continue
             found.good += 1
-            events.add(event.event_id)
+            if repeats.add(event.event_id, event.fingerprint(), row.line):
+                found.conflicts += 1
+                on_reject(_conflict(row.line, row.text))
             users.add(event.user_id)
             found.days.add(calendar.day_of(event.occurred_at))
-        found.duplicates = found.good - events.count()
+        for line in repeats.late_conflicts():
+            found.conflicts += 1
+            on_reject(_conflict(line, ""))
+        found.duplicates = repeats.same
         found.users = users.count()
     return found
+
+
+def _conflict(line: int, text: str) -> Reject:
+    return Reject(line, CONFLICT, "an earlier one has this event_id and other content", text)
 
 
 class Naming:
@@ -144,14 +157,13 @@ class Naming:
     def names(self, raws: Iterable[object]) -> set[str]:
         """The ids of the batches, provided that the API accepts the same events."""
         now = datetime.now(UTC)
-        events: dict[str, Event] = {}
-        for raw in raws:
+        contents = Contents(self._calendar)
+        for index, raw in enumerate(raws):
             try:
-                event = parse_event(raw, now, self._calendar)
+                contents.add(index, parse_event(raw, now, self._calendar))
             except InvalidEvent:
                 continue  # the API reports it
-            events.setdefault(event.event_id, event)
-        ordered = sorted(events.values(), key=lambda event: self._calendar.day_of(event.occurred_at))
+        ordered = [event for _, event in contents.in_order()]
         return {batch.batch_id for batch, _ in cut(ordered, self._source, "")}
 
 

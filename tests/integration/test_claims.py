@@ -134,6 +134,24 @@ def test_an_id_twice_in_one_batch_with_other_content_is_a_conflict(stack: Stack)
     stack.check()
 
 
+def test_all_contents_of_an_id_in_a_batch_are_compared_with_what_is_stored(stack: Stack) -> None:
+    stack.warm.apply(batch(event(1, kind="stored")))
+    again = event(1, kind="stored")
+    message = batch(event(1), again, again, event(2), event(2, kind="other"), event(2))
+    for consumer in (stack.warm, stack.consumer()):
+        assert consumer.apply(message).receipt == Receipt(received=6, inserted=1, duplicates=3, conflicts=2, refused=0)
+    stack.check()
+
+
+def test_an_event_that_dynamodb_refuses_takes_the_others_of_its_id_to_the_dead_letters(stack: Stack) -> None:
+    huge, other = event(1, properties="x" * 420_000), event(1)
+    with mock.patch.object(claims, "flaw", return_value=None):
+        applied = stack.warm.apply(batch(event(0), huge, other))
+    assert applied.receipt == Receipt(received=3, inserted=1, duplicates=0, conflicts=0, refused=2)
+    assert [letter.events for letter, _ in stack.dead_letters.kept] == [(huge,), (other,)]
+    stack.check()
+
+
 def test_a_reader_of_another_layout_is_refused(stack: Stack) -> None:
     hold_layout(stack.dynamo, stack.tables, UTC)
     other = Counters(stack.dynamo, stack.tables._replace(counter_shards=1), UTC)

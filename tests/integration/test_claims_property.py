@@ -24,6 +24,7 @@ from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.counting import counters
 from rollcall.counting.claims import Claims
+from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.retention import Retention
@@ -256,6 +257,7 @@ def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(dyna
                 run(schedule, dynamodb, tables)
             assert_counters_equal_recount(dynamodb, tables, CALENDAR)
             assert_first_content_won(dynamodb, tables, schedule)
+            assert_receipts_tell_of_each_event(dynamodb, tables, schedule)
             assert_stats_answer_the_recount(dynamodb, tables)
         finally:
             delete_tables(dynamodb, tables)
@@ -273,6 +275,21 @@ def assert_first_content_won(client: Any, tables: Tables, schedule: Schedule) ->
         event = Event(*(item[name] for name in Event._fields))
         assert event in batches[item["batch"]].events
         assert item["fingerprint"] == event.fingerprint()
+
+
+def assert_receipts_tell_of_each_event(client: Any, tables: Tables, schedule: Schedule) -> None:
+    """What a receipt says of a batch is what is stored of each of its events."""
+    stored = {item["event_id"]: item for item in scan(client, tables.events)}
+    receipts = Receipts(Dynamo(client), tables)
+    for batch in schedule.batches:
+        other = sum(event.fingerprint() != stored[event.event_id]["fingerprint"] for event in batch.events)
+        own = sum(
+            stored[event_id]["batch"] == batch.batch_id for event_id in {event.event_id for event in batch.events}
+        )
+        expected = Receipt(len(batch.events), own, len(batch.events) - own - other, other, 0)
+        assert receipts.find(batch.batch_id) == expected
+        outcome = receipts.outcome([batch])
+        assert (len(outcome.inserted), len(outcome.duplicates), len(outcome.conflicts)) == expected[1:4]
 
 
 def assert_stats_answer_the_recount(client: Any, tables: Tables) -> None:

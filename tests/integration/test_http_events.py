@@ -513,10 +513,10 @@ def test_thousands_of_events_go_in_one_request(client: TestClient, queue: Queue,
     [("order-1", "order-1"), ("7b5ed1eb-83df-4255-a283-87fd4140b95e", "{7B5ED1EB-83DF-4255-A283-87FD4140B95E}")],
     ids=["text", "uuid in two spellings"],
 )
-def test_the_first_of_two_events_with_one_id_is_taken(
+def test_the_first_of_two_events_with_one_id_and_content_is_taken(
     client: TestClient, queue: Queue, first: str, second: str
 ) -> None:
-    events = [raw(0, event_id=first), raw(1), raw(2, event_id=second)]
+    events = [raw(0, event_id=first), raw(1), {**raw(0), "event_id": second}]
 
     response = client.post("/events", content=as_json(events))
 

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.limits import Limit
-from rollcall.files.progress import ImportLog
+from rollcall.files.progress import FilePart, ImportLog
 from rollcall.files.uploads import Uploads
 from rollcall.http.services import provide, service
 from rollcall.stack.dynamo import Dynamo
@@ -176,3 +176,26 @@ def test_an_import_whose_id_follows_from_a_name_is_told_to_admins_alone(
     assert_problem(refused, 404, "unknown_import")
     assert refused.json() == caller("import").get(f"/imports/{'0' * 32}").json()
     assert caller(*SCOPES).get(f"/imports/{import_id_of(key)}").json()["key"] == key
+
+
+def test_an_import_with_conflicts_alone_has_a_file_that_lists_them_and_numbered_ids_are_warned_of(
+    caller: Callable[..., TestClient], whole_api: WholeApi, aws_clients: dict[str, Any]
+) -> None:
+    importer = caller("import")
+    begun = [importer.post("/imports", json=FILE).json() for _ in range(2)]
+    # The other functions' log: the role of ingest may not write all of it.
+    log = ImportLog(Dynamo(aws_clients["dynamodb"]), service(whole_api.apps["ingest"], ImportLog)._table)
+    clean, marked = FilePart(0, 3, 3, 0, 0), FilePart(0, 3, 3, 0, 0, conflicts=1, numbered=1)
+    for each, part in zip(begun, (clean, marked), strict=True):
+        run = log.begin(each["key"], 175)
+        log.plan(each["key"], run, 1)
+        log.finish_part(each["key"], run, part, [])
+        log.finish(each["key"], run)
+
+    first, second = (importer.get(f"/imports/{each['import_id']}").json() for each in begun)
+
+    assert (first["rejects"], first["warnings"]) == (None, [])
+    assert second["rejects"] == f"rejects/{begun[1]['key']}.csv"
+    (warning,) = second["warnings"]
+    assert warning["code"] == "row_number_ids"
+    assert "any other file" in warning["message"]

@@ -21,16 +21,17 @@ from botocore.response import StreamingBody
 from rollcall.core.batch import decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.counting.receipts import Receipt
 from rollcall.files import importer as imports
 from rollcall.files import planner
 from rollcall.files.importer import Importer
 from rollcall.files.planner import Planner
-from rollcall.files.progress import Counted, ImportLog, UnknownImport
+from rollcall.files.progress import Counted, FilePart, ImportLog, UnknownImport
 from rollcall.files.task import QueueUnavailable, Task
 from rollcall.intake.intake import Intake, Taken
 from rollcall.stack import objects
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import import_id_of
+from rollcall.stack.keys import import_id_of, import_key, import_part_key, receipt_key
 from rollcall.stack.queues import ATTEMPTS, BatchQueue
 from tests.integration.conftest import Queue
 from tests.support import (
@@ -213,7 +214,8 @@ def test_an_uploaded_file_is_imported_from_its_notification(
 
 def test_a_file_may_have_any_number_of_days(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
     days = [f"{date(2020, 1, 1) + timedelta(days=day)}" for day in range(1_000)]
-    bucket.put(file_of(*(row(number, occurred_at=f"{day}T10:00:00Z") for number, day in enumerate(days)), row(1)))
+    repeat = row(1, occurred_at=f"{days[1]}T10:00:00Z")
+    bucket.put(file_of(*(row(number, occurred_at=f"{day}T10:00:00Z") for number, day in enumerate(days)), repeat))
 
     imported = importer.import_object(BUCKET, KEY)
 
@@ -278,6 +280,39 @@ def test_what_became_of_the_rows_is_returned_logged_and_measured(
         assert entry["import_id"] == import_id_of(KEY)
     measured: dict[str, Any] = {**metrics.serialize_metric_set()}
     assert (measured["RowsAccepted"], measured["RowsRejected"]) == ([2.0], [1.0])
+
+
+def test_a_row_with_other_content_than_an_earlier_one_of_its_id_is_queued_behind_it_and_listed(
+    importer: WholeImport, bucket: Bucket, queue: Queue
+) -> None:
+    bucket.put(file_of(row(1), row(2), row(1, user_id="other"), row(2), row(3, user_id=""), row(1, user_id="third")))
+
+    assert importer.import_object(BUCKET, KEY) == Imported(rows=6, accepted=4, rejected=1, duplicates=1)
+
+    first, second = kept(1), kept(2)
+    others = [first._replace(user_id=user) for user in ("other", "third")]
+    assert queued(queue.batches()) == [first, *others, second]
+    assert [(reject["line"], reject["code"]) for reject in bucket.rejects()] == [
+        ("4", "conflict"),
+        ("6", "missing_field"),
+        ("7", "conflict"),
+    ]
+    assert bucket.rejects()[0]["row"] == row(1, user_id="other")
+    assert "event_id" in bucket.rejects()[0]["message"]
+
+
+def test_conflicts_are_listed_though_no_row_is_rejected_and_those_beyond_the_limit_are_counted(
+    importer: WholeImport, bucket: Bucket
+) -> None:
+    bucket.put(file_of(row(1), row(1, user_id="other")))
+    importer.import_object(BUCKET, KEY)
+    assert [(reject["line"], reject["code"]) for reject in bucket.rejects()] == [("3", "conflict")]
+
+    with patch.object(imports, "MAX_REJECTS_BYTES", 0):
+        importer.import_object(BUCKET, KEY)
+    assert [(reject["code"], reject["message"]) for reject in bucket.rejects()] == [
+        ("left_out", "1 more rows were rejected or conflict")
+    ]
 
 
 def test_bad_rows_go_to_a_file_of_rejects_and_the_others_are_queued(
@@ -391,7 +426,7 @@ def test_rejects_beyond_the_limit_of_their_file_are_counted(
     assert imported == Imported(rows=21, accepted=1, rejected=20, duplicates=0)
     *kept, last = bucket.rejects()
     assert 1 <= len(kept) < 20
-    assert (last["code"], last["message"]) == ("left_out", f"{20 - len(kept)} more rows were rejected")
+    assert (last["code"], last["message"]) == ("left_out", f"{20 - len(kept)} more rows were rejected or conflict")
 
 
 def test_there_is_no_file_of_rejects_where_no_row_is_bad(importer: WholeImport, bucket: Bucket) -> None:
@@ -810,6 +845,32 @@ def test_progress_tells_what_is_done_and_when_all_is(
     progress = importer.log.read(import_id)
     assert progress.done
     assert importer.log.counted(progress) == Counted(0, 0, 0, 0, len(set(map(str, queue.batches()))))
+
+
+def test_a_batch_that_a_file_has_twice_has_its_conflicts_twice(import_log: ImportLog) -> None:
+    batch_id, run = "a" * 32, import_log.begin(KEY, 100)
+    numbers = {
+        **Receipt(received=9, inserted=4, duplicates=2, conflicts=3, refused=0)._asdict(),
+        "applied": 1,
+        "total": 1,
+    }
+    receipt = {name: {"N": str(value)} for name, value in numbers.items()}
+    import_log._dynamo.put(import_log._table, [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}, **receipt}])
+    for number in range(2):
+        import_log.finish_part(KEY, run, FilePart(number, 9, 9, 0, 0), [batch_id])
+
+    counted = import_log.counted(import_log.read(import_id_of(KEY)))
+
+    assert counted == Counted(inserted=4, duplicates=8, conflicts=6, refused=0, pending_batches=0)
+
+
+def test_a_part_that_was_taken_in_before_conflicts_were_listed_has_none(import_log: ImportLog) -> None:
+    run = import_log.begin(KEY, 100)
+    counts = {name: {"N": "1"} for name in ("rows", "accepted", "rejected", "duplicates")}
+    key = {"pk": {"S": import_key(import_id_of(KEY))}, "sk": {"S": import_part_key(run, 0)}}
+    import_log._dynamo.put(import_log._table, [{**key, **counts}])
+
+    assert import_log.read(import_id_of(KEY)).parts == [FilePart(0, 1, 1, 1, 1, conflicts=0, numbered=0)]
 
 
 def test_an_import_that_nobody_began_is_unknown(import_log: ImportLog) -> None:

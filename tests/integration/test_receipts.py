@@ -217,6 +217,31 @@ def test_a_request_that_waits_is_answered_with_what_became_of_its_events(stack: 
     assert stack.post(TWO, {**ONE}, query="?wait=5").json()["duplicates"] == ["e2", "e1"]
 
 
+def test_other_content_under_one_id_in_one_request_is_a_conflict_in_the_answer_and_in_the_receipt(
+    stack: Stack,
+) -> None:
+    stack.on_sleep = stack.consume
+    # On an earlier day, and with a full batch in between.
+    events = [ONE, *({**ONE, "event_id": f"x{number}"} for number in range(600)), ONE]
+    events.append({**ONE, "occurred_at": "2025-07-01T00:00:00Z"})
+
+    said = stack.post(*events, query="?wait=5").json()
+
+    assert (said["accepted"], said["duplicates_in_request"]) == (602, 1)
+    assert (len(said["inserted"]), said["duplicates"], said["conflicts"]) == (601, [], ["e1"])
+    receipts = [stack.http.get(f"/batches/{batch_id}").json() for batch_id in said["batch_ids"]]
+    assert [sum(receipt[name] for receipt in receipts) for name in ("received", "inserted", "conflicts")] == [
+        602,
+        601,
+        1,
+    ]
+    stored = {item["event_id"]: item["occurred_at"] for item in scan(stack.client, stack.tables.events)}
+    assert stored["e1"] == ONE["occurred_at"]
+    again = stack.post(*events, query="?wait=5").json()
+    assert again["batch_ids"] == said["batch_ids"]
+    assert (again["inserted"], len(again["duplicates"]), again["conflicts"]) == ([], 601, ["e1"])
+
+
 def test_the_same_body_sent_again_is_answered_with_duplicates(stack: Stack) -> None:
     stack.on_sleep = stack.consume
     first, again, third = (stack.post(ONE, TWO, query="?wait=5").json() for _ in range(3))

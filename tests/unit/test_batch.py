@@ -3,6 +3,7 @@ import random
 import string
 import zlib
 from contextlib import suppress
+from itertools import chain, pairwise
 from typing import Any
 
 import msgpack
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollcall.core import batch
 from rollcall.core.batch import Batch, UndecodableBatch, cut, decode, encode, make_batch
 from rollcall.core.events import Event
 
@@ -283,3 +285,29 @@ def test_a_zlib_bomb_is_refused_although_it_would_be_a_batch() -> None:
     assert len(text) < MAX_ENCODED_BYTES
     with pytest.raises(UndecodableBatch, match="expands to more"):
         decode(text)
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.sampled_from([1, 7, 100]))
+def test_events_of_one_id_are_in_one_batch_where_they_fit(runs: list[int], most: int) -> None:
+    places = [(number, each) for number, run in enumerate(runs) for each in range(run)]
+    events = [FIRST._replace(event_id=f"e{number}", user_id=str(each)) for number, each in places]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "MAX_BATCH_EVENTS", most)
+        made = [each for each, _ in cut(events, "http", RECEIVED_AT)]
+    assert [event for each in made for event in each.events] == events
+    assert all(1 <= len(each.events) <= most for each in made)
+    ids = [{event.event_id for event in each.events} for each in made]
+    for number, run in enumerate(runs):
+        assert run > most or sum(f"e{number}" in each for each in ids) == 1
+
+
+@pytest.mark.parametrize("alike", [2, 6, 12])
+def test_large_events_of_one_id_are_in_one_batch_where_they_fit(alike: int) -> None:
+    large = incompressible_events([20_000] * 36)
+    events = [event._replace(event_id=f"s{number // alike}") for number, event in enumerate(large)]
+    made = [each for each, _ in cut(events, "http", RECEIVED_AT)]
+    assert [event for each in made for event in each.events] == events
+    ids = [{event.event_id for event in each.events} for each in made]
+    apart = {event_id for one, two in pairwise(ids) for event_id in one & two}
+    # Twelve alone take more than a batch may have.
+    assert apart == (set(chain(*ids)) if alike == 12 else set())

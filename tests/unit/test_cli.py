@@ -26,6 +26,7 @@ from rollcall.core.events import Event
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import Row, read_rows
 from rollcall.intake.bodies import read_events
+from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Unavailable
 from scripts import show
 from scripts.api import Api, ApiError, on_this_machine
@@ -127,6 +128,9 @@ def test_a_dry_run_tells_what_a_file_holds_and_needs_no_stack(rollcall: Callable
     assert ["rows", "5"] in said
     assert ["good", "3"] in said
     assert ["duplicate", "in", "the", "file", "1"] in said
+    assert ["conflict", "in", "the", "file", "0"] in said
+    assert "Rejected rows" in done.stdout
+    assert "Warning" not in done.stderr
     assert ["invalid_occurred_at", "1"] in said
     assert ["users", "2"] in said
     assert ["from", "2024-05-01"] in said
@@ -642,6 +646,37 @@ def test_an_upload_whose_answer_failed_may_be_the_one_file_that_is_there(
     else:
         assert importing.run(file, lambda _bytes: None, lambda _status: None) == STATE
     assert put == [(file.read_bytes(), "*", str(file.stat().st_size))] * len(statuses)
+
+
+def test_a_dry_run_lists_other_content_under_one_id_and_warns_of_ids_that_are_row_numbers(
+    rollcall: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = file_of(tmp_path, GOOD.format(1), GOOD.format(2), GOOD.format(3), row("2", "other"), GOOD.format(2))
+
+    done = rollcall("import", file, "--dry-run", "--rejects", tmp_path / "rejects.csv")
+
+    said = [line.split() for line in done.stdout.splitlines()]
+    assert done.exit_code == 0
+    assert ["good", "5"] in said
+    assert ["duplicate", "in", "the", "file", "1"] in said
+    assert ["conflict", "in", "the", "file", "1"] in said
+    assert "Rows that do not count" in done.stdout
+    rejects = list(csv.DictReader(io.StringIO((tmp_path / "rejects.csv").read_text())))
+    assert [(each["line"], each["code"], each["row"]) for each in rejects] == [
+        ("5", "conflict", row("2", "other")[:-1])
+    ]
+    assert "Warning" not in done.stderr
+    file = file_of(tmp_path, GOOD.format(1), GOOD.format(2), GOOD.format(3))
+    done = rollcall("import", file, "--dry-run")
+    assert "Warning: the event_ids of the file are 1, 2, 3, ...: the rows of any other file" in done.stderr
+
+
+def test_the_batches_of_other_content_are_predicted() -> None:
+    event = {"event_id": "a", "occurred_at": "2024-05-01T00:00:00Z", "user_id": "u", "event_type": "open"}
+    events = [event, {**event, "event_id": "b"}, {**event, "occurred_at": "2024-04-01T00:00:00Z"}, event]
+    taken = Intake(cast(Any, MagicMock(send=lambda *_: {})), Calendar("UTC")).take(events, "http", "-")
+    assert Naming("http", Calendar("UTC")).names(events) == {batch.batch_id for batch in taken.batches}
+    assert taken.accepted == 3
 
 
 def test_every_row_of_an_upload_is_accounted_for() -> None:

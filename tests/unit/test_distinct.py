@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rollcall.core.days import Calendar
 from rollcall.files.rows import Row
 from scripts.operate import distinct, send_file
-from scripts.operate.distinct import Distinct
+from scripts.operate.distinct import Distinct, Repeats
 
 
 def counted(texts: list[str]) -> int:
@@ -71,3 +71,16 @@ def test_the_memory_of_a_dry_run_does_not_grow_with_the_file(monkeypatch: pytest
 
     # 30,000 ids and users alone are more than 4 MB.
     assert peak(30_000) - peak(1_000) < 1_000_000
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 2)), max_size=40), st.sampled_from([1, 2, 3, 100]))
+def test_repeats_are_compared_with_the_first_content_of_their_id(rows: list[tuple[str, int]], remembered: int) -> None:
+    firsts = dict(reversed(rows))
+    with pytest.MonkeyPatch.context() as patch, Repeats() as found:
+        patch.setattr(distinct, "REMEMBERED", remembered)
+        known = [found.add(text, f"{content:016x}", line) for line, (text, content) in enumerate(rows, 1)]
+        conflicts = [line for line, conflict in enumerate(known, 1) if conflict]
+        conflicts += found.late_conflicts()
+        same = found.same
+    assert sorted(conflicts) == [line for line, (text, content) in enumerate(rows, 1) if content != firsts[text]]
+    assert same == len(rows) - len(firsts) - len(conflicts)

@@ -2,7 +2,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 from rollcall.core.days import Calendar
-from rollcall.intake.intake import MAX_DAYS, Intake
+from rollcall.intake.intake import MAX_DAYS, Intake, Taken
 from rollcall.stack.queues import BatchQueue
 
 NOW = datetime(2025, 9, 1, tzinfo=UTC)
@@ -80,3 +80,59 @@ def test_the_id_of_a_rejected_event_is_listed_whole_and_half_of_one_that_is_too_
     taken = intake(Calendar("UTC")).take(raws, "http", "-")
 
     assert [one.event_id for one in taken.rejected] == ["i" * 128, "i" * 64, "a???b"]
+
+
+def content(taken: Taken) -> list[list[tuple[str, str]]]:
+    return [[(one.event_id, one.user_id) for one in batch.events] for batch in taken.batches]
+
+
+def test_the_same_content_again_is_dropped_and_other_content_follows_the_first_of_its_id() -> None:
+    raws = [on(1, 5), on(2, 3), {**on(1, 1), "user_id": "v"}, on(1, 5), {**on(1, 5), "user_id": "w"}, on(3, 3)]
+
+    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+
+    # A conflict never has an earlier place than the first of its id, though its day may be earlier.
+    assert content(taken) == [[("e2", "u"), ("e3", "u"), ("e1", "u"), ("e1", "v"), ("e1", "w")]]
+    assert (taken.accepted, taken.duplicates, taken.rejected) == (5, 1, [])
+    assert [(one.index, one.event_id, one.code) for one in taken.conflicts] == [
+        (2, "e1", "conflict"),
+        (4, "e1", "conflict"),
+    ]
+
+
+def test_other_content_is_in_the_batch_of_the_first_of_its_id_however_many_events_are_between() -> None:
+    raws = [on(number, number // 500) for number in range(1_200)]
+    raws += [{**on(number, 0), "user_id": "v"} for number in (0, 499, 500, 1_199)]
+
+    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+
+    firsts = [{event_id for event_id, user in batch if user == "u"} for batch in content(taken)]
+    others = [{event_id for event_id, user in batch if user == "v"} for batch in content(taken)]
+    assert all(other <= first for first, other in zip(firsts, others, strict=True))
+    assert set.union(*others) == {"e0", "e499", "e500", "e1199"}
+    assert taken.accepted == 1_204
+
+
+def test_an_id_that_is_put_off_for_its_day_keeps_its_first_content() -> None:
+    door = intake(Calendar("UTC"))
+    raws = [on(day, day) for day in range(MAX_DAYS + 1)]
+    raws.append({**on(MAX_DAYS, 0), "user_id": "v"})
+
+    taken = door.take(raws, "http", "-")
+
+    assert [one.index for one in taken.rejected] == [MAX_DAYS, MAX_DAYS + 1]
+    again = door.take([raws[one.index] for one in taken.rejected], "http", "-")
+    assert content(again) == [[(f"e{MAX_DAYS}", "u"), (f"e{MAX_DAYS}", "v")]]
+
+
+def test_other_content_that_the_queue_does_not_take_is_sent_again_with_the_first() -> None:
+    class Full(Queue):
+        def send(self, bodies: object, _correlation_id: str) -> dict[int, str]:
+            return dict.fromkeys(range(len(cast(list[str], bodies))), "InternalError")
+
+    door = Intake(cast(BatchQueue, Full()), Calendar("UTC"), lambda: NOW)
+
+    taken = door.take([on(1, 1), on(2, 2), {**on(1, 1), "user_id": "v"}], "http", "-")
+
+    assert [(one.index, one.code) for one in taken.rejected] == [(0, "retry"), (1, "retry"), (2, "retry")]
+    assert (taken.batches, taken.conflicts) == ([], [])

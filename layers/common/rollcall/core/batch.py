@@ -56,10 +56,15 @@ def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tupl
     """Cut events, in the given order, into batches; yields each batch with its message body.
 
     A batch has at most `MAX_BATCH_EVENTS` events. A body has at most `MAX_ENCODED_BYTES` bytes, unless a single event
-    takes more. The same events are always cut in the same way, so a request sent again makes the same batches.
+    takes more. Neighbours that share an id stay in one batch unless they exceed it alone. The same events are
+    always cut in the same way, so a request sent again makes the same batches.
     """
-    for start in range(0, len(events), MAX_BATCH_EVENTS):
-        yield from _fit(events[start : start + MAX_BATCH_EVENTS], source, received_at)
+    start = 0
+    while start < len(events):
+        full = start + MAX_BATCH_EVENTS
+        end = next((place for place in range(full, start, -1) if _between_ids(events, place)), full)
+        yield from _fit(events[start:end], source, received_at)
+        start = end
 
 
 def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
@@ -71,17 +76,27 @@ def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tup
     # Halved until each part would fit, were the events of one size: to compress all of them after each halving takes
     # several times as long.
     halvings = (-(-len(body) // MAX_ENCODED_BYTES) - 1).bit_length()
-    for part in _halved(events, halvings):
+    parts = list(_halved(events, halvings))
+    if len(parts) == 1:
+        parts = [events[: len(events) // 2], events[len(events) // 2 :]]
+    for part in parts:
         yield from _fit(part, source, received_at)
 
 
 def _halved(events: Sequence[Event], halvings: int) -> Iterator[Sequence[Event]]:
-    if not halvings or len(events) == 1:
+    half = len(events) // 2
+    places = chain(range(half, 0, -1), range(half + 1, len(events)))
+    middle = next((place for place in places if _between_ids(events, place)), 0)
+    if not halvings or not middle:
         yield events
         return
-    middle = len(events) // 2
     yield from _halved(events[:middle], halvings - 1)
     yield from _halved(events[middle:], halvings - 1)
+
+
+def _between_ids(events: Sequence[Event], place: int) -> bool:
+    """Whether events can be cut before a place. Were one id in two batches, its later event could be stored first."""
+    return place >= len(events) or events[place - 1].event_id != events[place].event_id
 
 
 def encode(batch: Batch) -> str:

@@ -124,8 +124,8 @@ class Claims:
         return _done(first) or self._apply(batch, {"repaired": 1} if "repaired" in first else {})
 
     def _apply(self, batch: Batch, marks: Mapping[str, int]) -> Applied:
-        events, flawed, contradicted = _sound(batch.events)
-        owned, duplicates, conflicts, refused = self._claim_events(batch, events)
+        events, repeats, flawed = _sound(batch.events)
+        owned, duplicates, conflicts, refused = self._claim_events(batch, events, repeats)
         # Before the receipt: once a batch has one, no later delivery comes this far.
         for event, reason in (*flawed, *refused):
             self._dead_letters.send(make_batch([event], batch.source, batch.received_at), reason)
@@ -135,8 +135,8 @@ class Claims:
         receipt = Receipt(
             received=len(batch.events),
             inserted=len(owned),
-            duplicates=duplicates + len(batch.events) - len(events) - len(flawed) - contradicted,
-            conflicts=conflicts + contradicted,
+            duplicates=duplicates,
+            conflicts=conflicts,
             refused=len(flawed) + len(refused),
         )
         if receipt.refused == receipt.received:
@@ -157,9 +157,9 @@ class Claims:
         return self._dynamo.find(self._tables.stats, receipt_key(batch_id), "0")
 
     def _claim_events(
-        self, batch: Batch, events: Sequence[Event]
+        self, batch: Batch, events: Sequence[Event], repeats: Sequence[Event]
     ) -> tuple[list[Event], int, int, list[tuple[Event, str]]]:
-        """Insert the absent events.
+        """Insert the absent ones of `events`, and compare `repeats`, which have ids of these, with what is stored.
 
         Returns the events that this batch owns, from this delivery or an earlier one; the number of duplicates; the
         number of conflicts; and the events that DynamoDB refuses, with reasons.
@@ -175,24 +175,32 @@ class Claims:
             [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events],
         )
         standing = read_standing(self._dynamo, self._tables, (events[position].event_id for position in unmet))
-        owned, duplicates = [], 0
-        others: list[Event] = []
+        owned: list[Event] = []
+        present = []
         for position, event in enumerate(events):
             if position in refused:
                 continue
-            if position not in unmet:
+            if position not in unmet or standing[event.event_id].batch == batch.batch_id:
                 owned.append(event)
-                continue
-            stored = standing[event.event_id]
-            if stored.batch == batch.batch_id:
-                owned.append(event)
-            elif stored.fingerprint == event.fingerprint():
+            else:
+                present.append(event)
+        flawed = [(events[position], reason) for position, reason in refused.items()]
+        reasons = {event.event_id: reason for event, reason in flawed}
+        fingerprints = {event_id: stored.fingerprint for event_id, stored in standing.items()}
+        if repeats:
+            fingerprints |= {event.event_id: event.fingerprint() for event in owned}
+        duplicates = 0
+        others: list[Event] = []
+        for event in (*present, *repeats):
+            if event.event_id in reasons:
+                flawed.append((event, reasons[event.event_id]))
+            elif event.fingerprint() == fingerprints[event.event_id]:
                 duplicates += 1
             else:
                 others.append(event)
-        same = len(told_otherwise(self._dynamo, self._tables, others))
-        flawed = [(events[position], reason) for position, reason in refused.items()]
-        return owned, duplicates + same, len(others) - same, flawed
+        same = told_otherwise(self._dynamo, self._tables, others)
+        conflicts = sum(event not in same for event in others)
+        return owned, duplicates + len(others) - conflicts, conflicts, flawed
 
     def _expires_at(self, batch: Batch) -> int:
         """When the events of a batch expire: seconds since the epoch."""
@@ -385,21 +393,18 @@ def _successor(batch: Batch) -> Batch:
     return batch._replace(batch_id=name[:32])
 
 
-def _sound(events: Iterable[Event]) -> tuple[list[Event], list[tuple[Event, str]], int]:
-    """The events to store, each id once; the events that can never be stored, with reasons; the number of conflicts.
-
-    A conflict is an event whose content differs from that of the first event with its id.
-    """
+def _sound(events: Iterable[Event]) -> tuple[list[Event], list[Event], list[tuple[Event, str]]]:
+    """The events to store, each id once; their repeats; and the events that can never be stored, with reasons."""
     sound: dict[str, Event] = {}
+    repeats: list[Event] = []
     flawed: list[tuple[Event, str]] = []
-    contradicted = 0
     for event in events:
         reason = flaw(event)
         if reason:
             flawed.append((event, reason))
-        else:
-            contradicted += sound.setdefault(event.event_id, event) != event
-    return list(sound.values()), flawed, contradicted
+        elif sound.setdefault(event.event_id, event) is not event:
+            repeats.append(event)
+    return list(sound.values()), repeats, flawed
 
 
 def _addition(table: str, pk: str, sk: str, additions: Mapping[str, int]) -> Item:

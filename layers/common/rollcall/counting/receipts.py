@@ -28,7 +28,7 @@ class Receipt(NamedTuple):
     duplicates: int
     """Events that another batch had stored with the same content, or that this batch repeats."""
     conflicts: int
-    """Events whose id was taken by an event with other content. The first one stays."""
+    """Events whose id an event with other content took before, or earlier in this batch. The first one stays."""
     refused: int
     """Events that can never be stored. The consumer sent them to the dead-letter queue."""
 
@@ -62,17 +62,17 @@ def read_standing(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> d
     return {item["event_id"]["S"]: Standing(*(item[field]["S"] for field in Standing._fields)) for item in items}
 
 
-def told_otherwise(dynamo: Dynamo, tables: Tables, events: Iterable[Event]) -> set[str]:
-    """The ids of those of some events that are stored with equal numbers in another form, and else the same content.
+def told_otherwise(dynamo: Dynamo, tables: Tables, events: Iterable[Event]) -> set[Event]:
+    """Those of some events that are stored with equal numbers in another form, and else the same content.
 
     Events that were stored before equal numbers were one text may have 100.0 where an event has 100 now. One read unit
     for each 4 KB of each event whose properties hold a digit. The events differ from the stored ones in fingerprint.
     """
-    suspects = {event.event_id: event for event in events if _DIGIT.search(event.properties)}
-    keys = [{"event_id": {"S": event_id}} for event_id in suspects]
+    suspects = [event for event in events if _DIGIT.search(event.properties)]
+    keys = [{"event_id": {"S": event_id}} for event_id in dict.fromkeys(event.event_id for event in suspects)]
     items = dynamo.get(tables.events, keys, Event._fields, consistent=True)
-    stored = (Event(*(item[field]["S"] for field in Event._fields)) for item in items)
-    return {each.event_id for each in stored if _in_one_form(each) == _in_one_form(suspects[each.event_id])}
+    stored = {_in_one_form(Event(*(item[field]["S"] for field in Event._fields))) for item in items}
+    return {event for event in suspects if _in_one_form(event) in stored}
 
 
 def _in_one_form(event: Event) -> Event:
@@ -157,9 +157,10 @@ class Receipts:
 
         An event that an earlier request had stored is a duplicate, also where that request made the same batch.
         """
-        event_ids = (event.event_id for batch in batches for event in batch.events)
+        event_ids = dict.fromkeys(event.event_id for batch in batches for event in batch.events)
         standing = read_standing(self._dynamo, self._tables, event_ids)
         found = Outcome([], [], [])
+        new: dict[str, None] = {}
         others: list[Event] = []
         for batch in batches:
             for event in batch.events:
@@ -167,16 +168,17 @@ class Receipts:
                 stored = standing.get(event.event_id)
                 if stored is None:
                     continue
-                if stored.batch == batch.batch_id and stored.received_at == batch.received_at:
-                    found.inserted.append(event.event_id)
-                elif stored.batch == batch.batch_id or stored.fingerprint == event.fingerprint():
+                if stored.fingerprint != event.fingerprint():
+                    others.append(event)
+                elif (stored.batch, stored.received_at) != (batch.batch_id, batch.received_at) or event.event_id in new:
                     # A body that is sent again makes the same batch. The event has the time of the one that stored it.
                     found.duplicates.append(event.event_id)
                 else:
-                    others.append(event)
+                    new[event.event_id] = None
+        found.inserted.extend(new)
         same = told_otherwise(self._dynamo, self._tables, others)
         for event in others:
-            (found.duplicates if event.event_id in same else found.conflicts).append(event.event_id)
+            (found.duplicates if event in same else found.conflicts).append(event.event_id)
         return found
 
 

@@ -16,6 +16,7 @@ from aws_lambda_powertools import Logger, Metrics
 from rollcall.core.events import InvalidEvent
 from rollcall.core.spreadsheets import escape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
+from rollcall.files.numbering import Numbering
 from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import MOST_BYTES, Row, read_piece, too_large
 from rollcall.files.task import (
@@ -80,7 +81,7 @@ class Importer:
                 self._logger.warning("the uploaded object is gone or another one", extra=context)
                 self._log.lose(task.key, task.run)
                 return None
-            if part.rejected:
+            if part.rejected or part.conflicts:
                 self._upload(rejects, task.bucket, task.staged("rejects"))
         self._log.finish_part(task.key, task.run, part, batch_ids)
         self._logger.info("part imported", extra={**context, **part._asdict(), "batches": len(batch_ids)})
@@ -112,8 +113,9 @@ class Importer:
         """Queue the rows; returns the outcome of the part and the ids of its batches."""
         total = FilePart(number, 0, 0, 0, 0)
         batch_ids: list[str] = []
+        numbering = Numbering()
         with _writer(rejects) as write:
-            for window in _windows(rows):
+            for window in _windows(numbering.watch(rows)):
                 left = window
                 while left:
                     taken = self._intake.take((row.event for row in left), SOURCE, correlation_id)
@@ -121,7 +123,7 @@ class Importer:
                         raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
                     of_later_days = [one for one in taken.rejected if one.code == TOO_MANY_DAYS]
                     rejected = [one for one in taken.rejected if one.code != TOO_MANY_DAYS]
-                    for rejection in rejected:
+                    for rejection in sorted([*rejected, *taken.conflicts]):
                         write(left[rejection.index], rejection)
                     total = FilePart(
                         number,
@@ -129,26 +131,28 @@ class Importer:
                         total.accepted + taken.accepted,
                         total.rejected + len(rejected),
                         total.duplicates + taken.duplicates,
+                        total.conflicts + len(taken.conflicts),
                     )
                     batch_ids += [batch.batch_id for batch in taken.batches]
                     left = [left[one.index] for one in of_later_days]
-        return total, batch_ids
+        return total._replace(numbered=int(numbering.found)), batch_ids
 
     def _finish(self, task: Task, progress: Progress) -> None:
-        """Join the rejected rows of all parts in one object. Repeating this writes the same object."""
+        """Join the rejected and conflicting rows of all parts in one object. Repeating this writes the same object."""
         key = f"{REJECTS_PREFIX}{task.key}.csv"
-        left = sum(part.rejected for part in progress.parts)
+        left = sum(part.rejected + part.conflicts for part in progress.parts)
         if left:
             with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
                 rejects.write(",".join(_REJECTS_HEADER).encode() + b"\r\n")
                 for part in progress.parts:
-                    if part.rejected and rejects.tell() < MAX_REJECTS_BYTES:
+                    listed = part.rejected + part.conflicts
+                    if listed and rejects.tell() < MAX_REJECTS_BYTES:
                         staged = task._replace(number=part.number).staged("rejects")
                         for chunk in read_object(self._s3, task.bucket, staged).chunks:
                             rejects.write(chunk)
-                        left -= part.rejected
+                        left -= listed
                 if left:
-                    rejects.write(f",left_out,{left} more rows were rejected,\r\n".encode())
+                    rejects.write(f",left_out,{left} more rows were rejected or conflict,\r\n".encode())
                 self._upload(rejects, task.bucket, key)
         else:
             # An earlier upload under the same key may have left rejects that this file has corrected.
@@ -165,7 +169,7 @@ class Importer:
 
 @contextmanager
 def _writer(file: IO[bytes]) -> Iterator[Callable[[Row, Rejection], None]]:
-    """A function that writes rejected rows with their reasons, as CSV without a header."""
+    """A function that writes rows with the reasons why they do not count, as CSV without a header."""
     text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="", write_through=True)
     writer = csv.writer(text)
 

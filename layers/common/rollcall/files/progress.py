@@ -35,7 +35,11 @@ class FilePart(NamedTuple):
     accepted: int
     rejected: int
     duplicates: int
-    """Rows that were dropped because an earlier row of the same window, of up to 5,000 rows, has their id."""
+    """Rows that were dropped because the first row of the same window, of up to 5,000 rows, with their id is equal."""
+    conflicts: int = 0
+    """Rows that were accepted though an earlier row of the same window has their id and other content."""
+    numbered: int = 0
+    """1 if the ids of the rows are their numbers in the file, else 0."""
 
 
 class Counted(NamedTuple):
@@ -146,13 +150,13 @@ class ImportLog:
             if len(times) > MAX_ADDED_RECEIPTS:
                 return None
         receipts = receipts_of(self._dynamo, self._table, list(times))
-        # Rows that a file repeats may make the same batch twice. The second time, all of its events are duplicates.
-        again = sum((times[batch_id] - 1) * receipt.received for batch_id, receipt in receipts.items())
+        # Rows that a file repeats may make the same batch twice. What it inserted the first time are duplicates then.
+        made = [(receipt, times[batch_id]) for batch_id, receipt in receipts.items()]
         return Counted(
-            inserted=sum(receipt.inserted for receipt in receipts.values()),
-            duplicates=sum(receipt.duplicates for receipt in receipts.values()) + again,
-            conflicts=sum(receipt.conflicts for receipt in receipts.values()),
-            refused=sum(receipt.refused for receipt in receipts.values()),
+            inserted=sum(receipt.inserted for receipt, _ in made),
+            duplicates=sum(receipt.duplicates * count + receipt.inserted * (count - 1) for receipt, count in made),
+            conflicts=sum(receipt.conflicts * count for receipt, count in made),
+            refused=sum(receipt.refused * count for receipt, count in made),
             pending_batches=len(times) - len(receipts),
         )
 
@@ -194,5 +198,6 @@ class ImportLog:
 
 
 def _part(item: Item) -> FilePart:
-    counts = (int(item[name]["N"]) for name in FilePart._fields if name != "number")
-    return FilePart(int(item["sk"]["S"].rpartition("#")[2]), *counts)
+    # Parts of before may lack a count that has a default.
+    counts = {name: int(item[name]["N"]) for name in FilePart._fields if name in item}
+    return FilePart(int(item["sk"]["S"].rpartition("#")[2]), **counts)

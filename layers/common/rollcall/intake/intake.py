@@ -1,8 +1,9 @@
 """The steps that every door takes with raw events: check, drop repeats, sort by day, cut into batches, queue."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import NamedTuple
 
 from rollcall.core.batch import Batch, cut
@@ -13,11 +14,12 @@ from rollcall.stack.queues import BatchQueue
 
 MAX_DAYS = 400
 TOO_MANY_DAYS = "too_many_days"
+CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, order=True)
 class Rejection:
-    """An event that was not taken in. `index` is its position in the call, from 0."""
+    """An event that was not taken in, or will not count. `index` is its position in the call, from 0."""
 
     index: int
     event_id: str | None
@@ -33,9 +35,11 @@ class Taken(NamedTuple):
     rejected: list[Rejection]
     """Sorted by index."""
     duplicates: int
-    """The number of events that were dropped because an earlier event of the same call has their id."""
+    """The number of events that were dropped because the first event of the call with their id has their content."""
     queue_errors: list[str]
     """The error codes of the batches that the queue did not take."""
+    conflicts: Sequence[Rejection] = ()
+    """The queued events whose id an earlier event of the call has with other content; sorted by index."""
 
     @property
     def accepted(self) -> int:
@@ -46,6 +50,40 @@ class Taken(NamedTuple):
     def unavailable(self) -> bool:
         """Whether the queue took none of the batches, and there were some."""
         return bool(self.queue_errors) and not self.batches
+
+
+class Contents:
+    """The events of one call: of each id the first one, and all with other content."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._firsts: dict[str, tuple[int, Event]] = {}
+        self._others: dict[str, list[tuple[int, Event]]] = {}
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._firsts
+
+    def add(self, index: int, event: Event) -> bool:
+        """Add the event at a position in the call; returns False, and adds nothing, if it repeats the first one."""
+        first = self._firsts.setdefault(event.event_id, (index, event))
+        if first[0] == index:
+            return True
+        if first[1] == event:
+            return False
+        self._others.setdefault(event.event_id, []).append((index, event))
+        return True
+
+    def is_first(self, index: int, event: Event) -> bool:
+        """Whether the event at a position is the first of its id."""
+        return self._firsts[event.event_id][0] == index
+
+    def in_order(self) -> list[tuple[int, Event]]:
+        """The events with their positions, sorted by day. Those with other content follow the first of their id."""
+        # A batch with fewer days updates fewer counter items.
+        firsts = sorted(self._firsts.values(), key=lambda each: self._calendar.day_of(each[1].occurred_at))
+        if not self._others:
+            return firsts
+        return [each for first in firsts for each in (first, *self._others.get(first[1].event_id, ()))]
 
 
 class Intake:
@@ -68,11 +106,14 @@ class Intake:
         Bad events, and events that the queue does not take, are in `rejected`; they raise nothing. The code of an event
         that the queue did not take is `retry`. Of events of more than `MAX_DAYS` days, those of the first days to come
         are taken, and the code of the others is `TOO_MANY_DAYS`: another call takes them.
+
+        An event that repeats an earlier one is dropped. One with the id of an earlier event and other content is queued
+        behind that one, so that the consumer finds it a conflict.
         """
         now = self._now()
-        positions: dict[str, int] = {}
+        contents = Contents(self._calendar)
         days: set[str] = set()
-        events: list[Event] = []
+        put_off: set[str] = set()
         rejected: list[Rejection] = []
         duplicates = 0
         for index, raw in enumerate(raws):
@@ -81,36 +122,44 @@ class Intake:
             except InvalidEvent as error:
                 rejected.append(Rejection(index, _readable_id(raw), error.code, error.message))
                 continue
-            if event.event_id in positions:
-                duplicates += 1
+            if event.event_id in contents:
+                duplicates += not contents.add(index, event)
                 continue
             day = self._calendar.day_of(event.occurred_at)
-            if day not in days and len(days) == MAX_DAYS:
+            if event.event_id in put_off or (day not in days and len(days) == MAX_DAYS):
+                # The id's later events too, so that the first one stays the first.
+                put_off.add(event.event_id)
                 message = f"the events before it have {MAX_DAYS} different days; send it in another request"
                 rejected.append(Rejection(index, _readable_id(raw), TOO_MANY_DAYS, message))
                 continue
             days.add(day)
-            positions[event.event_id] = index
-            events.append(event)
+            contents.add(index, event)
 
-        # A batch with fewer days updates fewer counter items.
-        events.sort(key=lambda event: self._calendar.day_of(event.occurred_at))
+        ordered = contents.in_order()
         received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-        batches = list(cut(events, source, received_at))
+        batches = list(cut([event for _, event in ordered], source, received_at))
         unsent = self._queue.send([body for _, body in batches], correlation_id)
-        for number in unsent:
-            rejected.extend(
-                Rejection(
-                    positions[event.event_id], event.event_id, "retry", "the queue did not take it; send it again"
-                )
-                for event in batches[number][0].events
+        sent: list[Batch] = []
+        conflicts: list[Rejection] = []
+        positions = iter(ordered)
+        for number, (batch, _) in enumerate(batches):
+            here = list(islice(positions, len(batch.events)))
+            if number in unsent:
+                message = "the queue did not take it; send it again"
+                rejected.extend(Rejection(index, event.event_id, "retry", message) for index, event in here)
+                continue
+            sent.append(batch)
+            conflicts.extend(
+                Rejection(index, event.event_id, CONFLICT, "an earlier one has this event_id and other content")
+                for index, event in here
+                if not contents.is_first(index, event)
             )
-        sent: list[Batch] = [batch for number, (batch, _) in enumerate(batches) if number not in unsent]
         return Taken(
             batches=sent,
             rejected=sorted(rejected),
             duplicates=duplicates,
             queue_errors=sorted(set(unsent.values())),
+            conflicts=sorted(conflicts),
         )
 
 

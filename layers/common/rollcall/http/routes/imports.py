@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from rollcall.access.buckets import Buckets
 from rollcall.access.gate import Principal
 from rollcall.core.limits import TooFast
+from rollcall.files.numbering import WARNING
 from rollcall.files.progress import ImportLog, Progress, UnknownImport
 from rollcall.files.task import REJECTS_PREFIX
 from rollcall.files.uploads import Uploads
@@ -69,6 +70,13 @@ class CountedRows(BaseModel):
     pending_batches: int
 
 
+class FileWarning(BaseModel):
+    """What is likely to be wrong with a file all of whose rows may be good."""
+
+    code: Literal["row_number_ids"]
+    message: str
+
+
 class ImportState(BaseModel):
     """The state of an import."""
 
@@ -84,6 +92,7 @@ class ImportState(BaseModel):
     duplicates_in_file: int
     counted: CountedRows | None
     rejects: str | None
+    warnings: list[FileWarning]
     started_at: str
 
 
@@ -127,6 +136,8 @@ def state(
     except UnknownImport:
         raise Refused(404, "unknown_import", "There is no such import.", parameter="import_id") from None
     rejected = sum(part.rejected for part in progress.parts)
+    listed = rejected + sum(part.conflicts for part in progress.parts)
+    numbered = any(part.numbered for part in progress.parts)
     counted = log.counted(progress)
     return ImportState(
         import_id=import_id,
@@ -140,7 +151,8 @@ def state(
         rejected=rejected,
         duplicates_in_file=sum(part.duplicates for part in progress.parts),
         counted=None if counted is None else CountedRows(**counted._asdict()),
-        rejects=f"{REJECTS_PREFIX}{progress.key}.csv" if progress.done and rejected else None,
+        rejects=f"{REJECTS_PREFIX}{progress.key}.csv" if progress.done and listed else None,
+        warnings=[FileWarning(code="row_number_ids", message=WARNING)] if numbered else [],
         started_at=progress.started_at,
     )
 
