@@ -29,9 +29,10 @@ from rollcall.questions.asking import Asking
 from rollcall.questions.remote import SegmentClient
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
-from scripts.local.ministack import LOADER, MiniStack
+from scripts.local.ministack import LOADER
 from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL
+from tests.dynamodb import ENDPOINT
 from tests.roles import Watch
 from tests.support import (
     UNKNOWN,
@@ -44,10 +45,10 @@ from tests.support import (
 )
 
 REGION = "us-east-1"
-# A DynamoDB for all tests here in place of the emulators' own, such as http://127.0.0.1:8000.
-DYNAMODB = os.environ.get("ROLLCALL_TEST_DYNAMODB")
+# A DynamoDB for all tests here in place of the one in their process, such as http://127.0.0.1:8000.
+DYNAMODB = os.environ.get("ROLLCALL_TEST_DYNAMODB") or ENDPOINT
 # Has the functions' clients find it.
-DYNAMODB_SETTINGS = {"AWS_ENDPOINT_URL_DYNAMODB": DYNAMODB} if DYNAMODB else {}
+DYNAMODB_SETTINGS = {"AWS_ENDPOINT_URL_DYNAMODB": DYNAMODB}
 
 
 @dataclass
@@ -70,23 +71,20 @@ class Queue:
 
 
 @pytest.fixture(scope="session")
-def dynamodb(request: pytest.FixtureRequest) -> Any:
-    """A client of a DynamoDB with PartiQL, for threads too: MiniStack's, unless the environment names another one."""
-    if DYNAMODB:
-        return boto3.Session("testing", "testing", region_name=REGION).client("dynamodb", endpoint_url=DYNAMODB)
-    stack: MiniStack = request.getfixturevalue("ministack")
-    return stack.client("dynamodb")
+def dynamodb(aws_clients: dict[str, Any]) -> Any:
+    """A client of a DynamoDB with PartiQL, for threads too."""
+    return aws_clients["dynamodb"]
 
 
 @pytest.fixture(scope="session")
 def aws_clients() -> dict[str, Any]:
-    """Clients by their service, for tests that use the `aws` fixture."""
+    """Clients by their service, for tests that use the `aws` fixture; that of DynamoDB for all."""
     # Making a client takes far longer than a test.
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.delenv("AWS_PROFILE", raising=False)
         session = boto3.Session("testing", "testing", region_name=REGION)
         return {
-            "dynamodb": session.client("dynamodb", endpoint_url=DYNAMODB or f"https://dynamodb.{REGION}.amazonaws.com"),
+            "dynamodb": session.client("dynamodb", endpoint_url=DYNAMODB),
             "s3": session.client("s3", endpoint_url="https://s3.amazonaws.com"),
             "sqs": session.client("sqs", endpoint_url=f"https://sqs.{REGION}.amazonaws.com"),
         }

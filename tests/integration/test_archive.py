@@ -36,8 +36,8 @@ NO_HURRY = 900_000
 
 
 class Stack:
-    def __init__(self, stack: MiniStack, folder: Path) -> None:
-        self.client, self.s3 = stack.client("dynamodb"), stack.client("s3")
+    def __init__(self, dynamodb: Any, stack: MiniStack, folder: Path) -> None:
+        self.client, self.s3 = dynamodb, stack.client("s3")
         self.tables = create_tables(self.client)
         self.bucket = f"archive-{uuid.uuid4().hex[:12]}"
         self.s3.create_bucket(Bucket=self.bucket)
@@ -85,8 +85,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(ministack: MiniStack, tmp_path: Path) -> Iterator[Stack]:
-    made = Stack(ministack, tmp_path)
+def stack(dynamodb: Any, ministack: MiniStack, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(dynamodb, ministack, tmp_path)
     yield made
     delete_tables(made.client, made.tables)
 

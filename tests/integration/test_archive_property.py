@@ -128,8 +128,8 @@ class FaultyS3(FaultyClient):
 class Stack:
     """The tables and the archive of one schedule."""
 
-    def __init__(self, stack: MiniStack, folder: Path) -> None:
-        self.dynamodb, self.s3 = stack.client("dynamodb"), stack.client("s3")
+    def __init__(self, dynamodb: Any, stack: MiniStack, folder: Path) -> None:
+        self.dynamodb, self.s3 = dynamodb, stack.client("s3")
         self.tables: Tables = create_tables(self.dynamodb)
         self.bucket = f"archive-{uuid.uuid4().hex[:12]}"
         self.s3.create_bucket(Bucket=self.bucket)
@@ -260,7 +260,7 @@ class Actors:
 
 
 def test_no_schedule_of_crashes_loses_a_row_doubles_one_or_shows_half_a_batch(
-    ministack: MiniStack, tmp_path: Path
+    dynamodb: Any, ministack: MiniStack, tmp_path: Path
 ) -> None:
     @settings(
         max_examples=SCHEDULES,
@@ -272,7 +272,7 @@ def test_no_schedule_of_crashes_loses_a_row_doubles_one_or_shows_half_a_batch(
     )
     @given(schedule=schedules())
     def check(schedule: Schedule) -> None:
-        stack = Stack(ministack, tmp_path)
+        stack = Stack(dynamodb, ministack, tmp_path)
         try:
             actors = Actors(stack, schedule, Turns())
             # One call at a time of each; more than one group of objects, and several tiers; and a lease that keeps

@@ -18,7 +18,9 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, ParamValidationError
 
 from rollcall.stack import clients as aws
-from scripts.local.ministack import LOADER
+from scripts.local.ministack import LOADER, MiniStack
+from tests.dynamodb import ENDPOINT
+from tests.integration.conftest import DYNAMODB
 from tests.support import create_tables, delete_tables, scan
 
 
@@ -38,6 +40,15 @@ class AnotherRelease:
             for change in self.changes:
                 change(model)
         return model
+
+
+@pytest.fixture(scope="module")
+def dynamodb(request: pytest.FixtureRequest) -> Any:
+    """A client of a DynamoDB that is asked over the network, as the functions ask theirs."""
+    if DYNAMODB != ENDPOINT:
+        return request.getfixturevalue("aws_clients")["dynamodb"]
+    stack: MiniStack = request.getfixturevalue("ministack")
+    return stack.client("dynamodb")
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ class OneTimeIdempotencyKeys(IdempotencyKeys):
 
 @dataclass
 class Api:
-    """The whole API, and who may call it. What takes a transaction is made seldom, as moto copies all tables for it."""
+    """The whole API, and who may call it."""
 
     app: WholeApi
     keys: ApiKeys

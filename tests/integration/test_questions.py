@@ -114,8 +114,8 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(ministack: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    dynamodb, s3 = ministack.client("dynamodb"), ministack.client("s3")
+def stack(dynamodb: Any, ministack: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    s3 = ministack.client("s3")
     tables: Tables = create_tables(dynamodb)
     bucket = f"archive-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=bucket)
@@ -238,10 +238,10 @@ def test_with_no_segment_the_archive_answers_what_the_counters_do(asked: Stack) 
         assert question.from_archive(asked.archived()).answer == question.from_counters(asked.counters)
 
 
-def test_an_empty_archive_answers_with_nothing(ministack: MiniStack, tmp_path: Path) -> None:
+def test_an_empty_archive_answers_with_nothing(dynamodb: Any, ministack: MiniStack, tmp_path: Path) -> None:
     s3, bucket = ministack.client("s3"), f"archive-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=bucket)
-    snapshots = Snapshots(Archive(s3, bucket), Dynamo(ministack.client("dynamodb")), "no-table", tmp_path, 1)
+    snapshots = Snapshots(Archive(s3, bucket), Dynamo(dynamodb), "no-table", tmp_path, 1)
     archived = ArchivedEvents(snapshots, 100, [])
     of_segment = ArchivedEvents(snapshots, 100, [parse_segment("event_type:x")])
 
@@ -262,6 +262,7 @@ def test_an_empty_archive_answers_with_nothing(ministack: MiniStack, tmp_path: P
     ids=["the day before", "the day", "weeks"],
 )
 def test_retention_counts_the_days_that_were(
+    dynamodb: Any,
     ministack: MiniStack,
     tmp_path: Path,
     day: str,
@@ -270,7 +271,7 @@ def test_retention_counts_the_days_that_were(
     new_users: bool,
 ) -> None:
     """The clocks of Apia skipped 2011-12-30."""
-    dynamodb, s3 = ministack.client("dynamodb"), ministack.client("s3")
+    s3 = ministack.client("s3")
     tables, bucket, apia = create_tables(dynamodb), f"archive-{uuid.uuid4().hex[:12]}", Calendar("Pacific/Apia")
     s3.create_bucket(Bucket=bucket)
     archive, dynamo = Archive(s3, bucket), Dynamo(dynamodb)
