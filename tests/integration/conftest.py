@@ -95,6 +95,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An AWS in this process, with nothing in it."""
     # Where the profile is not there, moto fails.
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    # What asks AWS by the library requests is not asked for here, and takes moto longer than all else to begin with.
+    monkeypatch.setattr("moto.core.models.RESPONSES_METHODS", [])
     with mock_aws():
         yield
 
@@ -160,6 +162,21 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollcall.access.passwords.PasswordHasher", cheap)
 
 
+@pytest.fixture(scope="session")
+def core() -> botocore.session.Session:
+    """What all handlers' clients are made by. To make one takes longer than to make a client."""
+    # The default session would keep the credentials that it finds first, and read all models of AWS anew.
+    made = botocore.session.get_session()
+    made.register_component("data_loader", LOADER)
+    made.set_credentials("testing", "testing")
+    return made
+
+
+@pytest.fixture(scope="session")
+def functions_session(core: botocore.session.Session) -> boto3.Session:
+    return boto3.Session(botocore_session=core)
+
+
 @pytest.fixture
 def load_handler(
     cheap_hashes: None,
@@ -168,6 +185,8 @@ def load_handler(
     aws_clients: dict[str, Any],
     access_table: str,
     event_loop_of_lambda: None,
+    core: botocore.session.Session,
+    functions_session: boto3.Session,
 ) -> Iterator[Callable[[str], ModuleType]]:
     """Loads the handler of a function, by its folder, as Lambda does, and holds it to its role."""
     tables = create_tables(aws_clients["dynamodb"])
@@ -182,10 +201,7 @@ def load_handler(
     settings |= {"IMPORTS_PER_MINUTE": "600", "IMPORT_BURST": "1000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    # The default session keeps the credentials that it finds first, and a new one reads all models of AWS anew.
-    core = botocore.session.get_session()
-    core.register_component("data_loader", LOADER)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session(botocore_session=core))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", functions_session)
     # All instances share what is not yet written.
     Metrics(namespace="Rollcall").clear_metrics()
     watches: dict[str, Watch] = {}
