@@ -16,8 +16,10 @@ import argon2
 import boto3
 import botocore.session
 import pytest
+from anyio.from_thread import start_blocking_portal
 from aws_lambda_powertools import Logger, Metrics
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from moto import mock_aws
 from starlette.types import Receive, Scope, Send
 
@@ -68,6 +70,14 @@ class Queue:
 
     def batches(self) -> list[Batch]:
         return [decode(message["Body"]) for message in self.messages()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def portal() -> Iterator[None]:
+    """One event loop for the requests of all test clients: to begin one takes longer than a request does."""
+    with start_blocking_portal() as portal, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(TestClient, "portal", portal)
+        yield
 
 
 @pytest.fixture(scope="session")
