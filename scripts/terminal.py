@@ -1,6 +1,5 @@
 """What the commands print. Whatever a client sent, no text of it steers the terminal."""
 
-import csv
 import json
 import sys
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollcall.core.spreadsheets import escape_formula
+from scripts.csv_lines import csv_writer
 
 
 def safe(text: str, keep: str = "") -> str:
@@ -63,7 +63,7 @@ def as_json(value: Any, **form: Any) -> str:
 
 def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object]], *, raw: bool) -> None:
     """Print CSV: exactly for a file or a pipe, and safe for a terminal. Unless `raw`, no cell starts a formula."""
-    writer = csv.writer(_SafeStream(sys.stdout) if sys.stdout.isatty() else sys.stdout, lineterminator="\n")
+    writer = csv_writer(_SafeStream(sys.stdout) if sys.stdout.isatty() else sys.stdout)
     for row in (columns, *rows) if raw else (map(escape_formula, row) for row in (columns, *rows)):
         writer.writerow(row)
 

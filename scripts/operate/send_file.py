@@ -16,7 +16,8 @@ import httpx2
 from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.batch import cut
 from rollcall.core.days import Calendar
-from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent, parse_event
+from rollcall.core.events import MAX_DEPTH, MAX_EVENT_BYTES, InvalidEvent, parse_event
+from rollcall.core.nesting import is_deeper
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.forms import COLUMNS
@@ -24,6 +25,7 @@ from rollcall.files.rows import Row
 from rollcall.intake.intake import CONFLICT, MAX_DAYS, TOO_MANY_DAYS, Contents
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
+from scripts.csv_lines import csv_writer
 from scripts.operate.distinct import Distinct, Repeats
 from scripts.operate.stacks import Stack
 from scripts.waiting import poll
@@ -43,7 +45,8 @@ PRECONDITION_FAILED = 412
 TRANSIENT_UPLOADS = frozenset({409, *range(500, 600)})
 # The limit of S3 for one PUT.
 MAX_UPLOAD_BYTES = 5 * 1024**3
-MAX_NAME_CHARACTERS = 100
+# Of the 100 that the API takes.
+KEPT_NAME_CHARACTERS = 96
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -339,10 +342,12 @@ def _body(raw: object) -> bytes | InvalidEvent:
     # The API ignores unknown fields, so they are not sent.
     kept = {name: raw[name] for name in (*COLUMNS, "properties") if name in raw} if isinstance(raw, dict) else raw
     try:
-        body = _json(kept).encode()
-    except (TypeError, ValueError, RecursionError):
+        text = _json(kept)
+        body = text.encode()
+    except (TypeError, ValueError):
         body = b""
-    if not body or len(body) > MAX_EVENT_BYTES:
+    # One that nests too deep would have the API refuse the whole request.
+    if not body or len(body) > MAX_EVENT_BYTES or is_deeper(text, MAX_DEPTH):
         try:
             parse_event(raw, datetime.now(UTC))
         except InvalidEvent as error:
@@ -356,7 +361,7 @@ class RejectFile:
     def __init__(self, file: IO[str], *, raw: bool = False) -> None:
         self.count = 0
         self._raw = raw
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer = csv_writer(file)
         self._writer.writerow(Reject._fields)
 
     def add(self, reject: Reject) -> None:
@@ -382,9 +387,7 @@ class UploadImport:
         self, path: Path, on_uploaded: Callable[[int], None], on_status: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
         """Upload a file; returns the import's last status. Raises `scripts.api.ApiError`, `OSError`, `TimeoutError`."""
-        # The API takes plain names only. The file's own name is kept as far as possible, for people to recognise.
-        name = re.sub(r"[^A-Za-z0-9._-]", "-", path.name).lstrip("._-")[-MAX_NAME_CHARACTERS:].lstrip("._-") or "file"
-        wanted = {"name": name, "bytes": path.stat().st_size}
+        wanted = {"name": upload_name(path.name), "bytes": path.stat().st_size}
         made = checked(self._api.request("POST", "/imports", json=wanted)).json()
         self._upload(path, made["url"], made["headers"], on_uploaded)
 
@@ -419,6 +422,15 @@ class UploadImport:
             tried = True
             if answer.status_code not in TRANSIENT_UPLOADS or not left:
                 raise ApiError(f"the bucket refuses the file ({answer.status_code}): {answer.reason_phrase}")
+
+
+def upload_name(name: str) -> str:
+    """A name as the API takes them: plain. The file's own is kept as far as possible, for people to recognise.
+
+    Its ending is kept whole, because that tells JSONL.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)[-KEPT_NAME_CHARACTERS:]
+    return plain if plain[:1].isalnum() else f"file{plain}"
 
 
 def report_of(status: dict[str, Any]) -> Report:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rollcall.core.events import InvalidEvent, parse_event
 from rollcall.core.strict_json import MAX_VALUES
+from rollcall.files.rows import read_rows
 from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, read_events
 
 MB = 1024 * 1024
@@ -265,6 +266,31 @@ def test_a_value_that_no_event_may_have_does_not_spoil_its_neighbours(body: byte
     assert good == ONE
     with pytest.raises(InvalidEvent):
         parse_event({**ONE, "event_type": "open", "occurred_at": "2025-08-01T00:00:00Z", **cast(Any, bad)}, NOW)
+
+
+@pytest.mark.parametrize("bad", [b'{"user_id": "\xe9"}', b'{"user_id": "\xed\xa0\x80"}', b"\xff", b'{"a": "\xc3\n"}'])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_line_of_ndjson_that_is_not_utf_8_is_refused_alone(bad: bytes, place: int) -> None:
+    lines = [GOOD.encode(), GOOD.encode()]
+    lines[place:place] = bad.split(b"\n")
+    found = read_events(b"\n".join(lines))
+    assert found.count(ONE) == 2
+    for each in found:
+        if each != ONE:
+            with pytest.raises(InvalidEvent):
+                parse_event(each, NOW)
+
+
+def test_a_line_of_ndjson_has_the_bounds_of_a_line_of_a_file() -> None:
+    long = json.dumps({"event_id": "e", "more": [1] * 20_000})
+    for lines in ([GOOD, long], [long, GOOD]):
+        body = "\n".join(lines).encode()
+        assert [
+            (each.code, each.message) if isinstance(each, InvalidEvent) else each for each in read_events(body)
+        ] == [
+            (row.event.code, row.event.message) if isinstance(row.event, InvalidEvent) else row.event
+            for row in read_rows([body])
+        ]
 
 
 @pytest.mark.parametrize("name", [1, -(2**40), 1.5, None, True, b"name"])

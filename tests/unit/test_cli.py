@@ -25,6 +25,7 @@ from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import Row, read_rows
+from rollcall.http.routes.imports import NewImport
 from rollcall.intake.bodies import read_events
 from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Unavailable
@@ -475,6 +476,17 @@ def test_rejected_rows_start_no_formula_and_raw_ones_are_the_rows_of_the_file(
     assert ids == ["=x", "-1", "+380501234567", "@me", "'=x", '"=x"', "plain"]
 
 
+def test_a_rejected_row_with_a_carriage_return_is_one_row_of_the_rejects(
+    rollcall: Callable[..., Any], tmp_path: Path
+) -> None:
+    file, rejects = tmp_path / "cr.jsonl", tmp_path / "rejects.csv"
+    file.write_bytes(b"one\rtwo\r\n" + b"three\n")
+    rollcall("import", file, "--dry-run", "--rejects", rejects)
+    with rejects.open(newline="") as text:
+        assert [row.row for row in send_file.read_rejects(text)] == ["one\rtwo", "three"]
+    assert rejects.read_bytes().endswith(b",three\n")
+
+
 def test_the_rejects_of_the_bucket_are_read_as_the_rows_of_the_file() -> None:
     rejected = [Reject(line, "code", "message", f"{event_id},2024-05-01,u,open,") for line, event_id in enumerate(IDS)]
     kept = io.StringIO(newline="")
@@ -795,6 +807,33 @@ def test_requests_are_bounded_by_size_too(monkeypatch: pytest.MonkeyPatch) -> No
     api.run(HEADER + "".join(row(f"event-{number}") for number in range(100)), 500)
     assert all(len(json.dumps(events)) < 1_500 for events in api.requests)
     assert sum(map(len, api.requests)) == 100
+
+
+def test_a_row_that_nests_too_deep_does_not_fail_its_request() -> None:
+    api = FakeApi()
+    deep = '{"a":' * 400 + "1" + "}" * 400
+    good, bad = (f'{{"event_id":"{name}","user_id":"u","properties":' for name in "ab")
+    report, rejects = api.run(f"{good}null}}\n{bad}{deep}}}\n{'[' * 499}{']' * 499}\n", 500)
+    assert [[event["event_id"] for event in events] for events in api.requests] == [["a"]]
+    assert [(reject.line, reject.code) for reject in rejects] == [(2, "missing_field"), (3, "not_an_object")]
+    assert (report.rows, report.accepted) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("august.csv", "august.csv"),
+        ("события.jsonl", "file-------.jsonl"),
+        (".ndjson", "file.ndjson"),
+        ("_ a.JSONL.gz", "file_-a.JSONL.gz"),
+        ("a" * 200 + ".jsonl", "a" * 90 + ".jsonl"),
+        ("-" * 200 + ".jsonl", "file" + "-" * 90 + ".jsonl"),
+        ("я", "file-"),
+    ],
+)
+def test_an_upload_has_a_name_that_the_api_takes_and_the_ending_of_its_file(name: str, taken: str) -> None:
+    assert send_file.upload_name(name) == taken
+    NewImport(name=taken)
 
 
 def test_json_lines_are_sent_without_what_no_event_has() -> None:

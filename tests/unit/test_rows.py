@@ -465,6 +465,27 @@ def test_a_wrong_checksum_of_gzip_is_told() -> None:
     assert refusal(read(gzip.compress(FILE)[:-8] + bytes(8))[-1]).code == "invalid_gzip"
 
 
+def test_the_rows_before_damage_in_gzip_do_not_depend_on_the_chunks() -> None:
+    sent = [f'{{"event_id":"e{n * 7919 % 100_003}"}}' for n in range(300)]
+    data = gzip.compress("".join(f"{line}\n" for line in sent).encode(), mtime=0)
+    for place in range(40, len(data), 97):
+        damaged = data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+        byte_by_byte = read(*(damaged[at : at + 1] for at in range(len(damaged))))
+        assert comparable(read(damaged)) == comparable(byte_by_byte)
+    *rows, damage = read(data[:-8] + bytes(8))
+    assert [row.text for row in rows] == sent
+    assert refusal(damage).code == "invalid_gzip"
+
+
+@pytest.mark.parametrize("start", [" \n\ufeff\r\n", "\n\n\ufeff", "\ufeff\n\ufeff\n \n\ufeff"])
+@pytest.mark.parametrize("data", [FILE, JSONL], ids=["csv", "jsonl"])
+def test_a_byte_order_mark_may_follow_empty_lines(start: str, data: bytes) -> None:
+    file = start.encode() + data
+    rows = read(file)
+    assert events(rows) == [FIRST, LAST]
+    assert shown(by_pieces(file, 1)[0]) == shown(rows)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

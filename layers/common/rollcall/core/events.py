@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from rollcall.core.characters import holds_hidden
 from rollcall.core.days import Calendar
+from rollcall.core.nesting import is_deeper
 from rollcall.core.numbers import may_differ, with_canonical_numbers
 
 MAX_EVENT_BYTES = 32 * 1024
@@ -32,8 +33,6 @@ _OBJECT = (dict, Mapping)
 _canonical_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
-
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{}\]]')
 
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
@@ -234,24 +233,9 @@ def _properties(value: object) -> str:
             "properties holds what JSON cannot: a number that is not finite, bytes, a name twice, or too deep",
         ) from None
     # Text that is too long is refused for its length.
-    if len(text) <= MAX_EVENT_BYTES and _is_deeper(text, MAX_DEPTH):
+    if len(text) <= MAX_EVENT_BYTES and is_deeper(text, MAX_DEPTH):
         raise InvalidEvent("invalid_properties", f"properties nests deeper than {MAX_DEPTH} levels")
     return with_canonical_numbers(text) if may_differ(value) else text
-
-
-def _is_deeper(text: str, most: int) -> bool:
-    """Whether objects and arrays of valid JSON nest deeper than `most` levels."""
-    if text.count("{") + text.count("[") <= most:
-        return False
-    depth = 0
-    for part in _STRING_OR_BRACKET.findall(text):
-        if part in "{[":
-            depth += 1
-            if depth > most:
-                return True
-        elif part in "}]":
-            depth -= 1
-    return False
 
 
 def _broken_field(event: Event) -> str:

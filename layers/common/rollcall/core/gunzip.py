@@ -14,7 +14,8 @@ _PADDING = re.compile(rb"\0*")
 def gunzip(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[bytes]:
     """Expand gzip, member after member, padded with zeros or not; yields pieces of up to `piece_bytes`.
 
-    Raises `zlib.error` where the bytes are damaged, and `EOFError` where they end early.
+    Raises `zlib.error` where the bytes are damaged, and `EOFError` where they end early. What it yields before does not
+    depend on how the bytes are cut into chunks.
     """
     member = None
     step = FIRST_STEP_BYTES
@@ -31,9 +32,28 @@ def gunzip(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[bytes]:
             position += len(waiting)
             step = min(2 * step, LONGEST_STEP_BYTES)
             while waiting:
-                yield member.decompress(waiting, piece_bytes)
+                before = member.copy()
+                try:
+                    piece = member.decompress(waiting, piece_bytes)
+                except zlib.error:
+                    yield from _before_damage(before, waiting, piece_bytes)
+                    raise
+                yield piece
                 waiting = member.unconsumed_tail
             if member.eof:
                 position -= len(member.unused_data)
     if member is None or not member.eof:
         raise EOFError("the gzip stream is cut short")
+
+
+def _before_damage(member: "zlib._Decompress", waiting: bytes, piece_bytes: int) -> Iterator[bytes]:
+    """Expand bytes as far as they are sound. At once, zlib says that they are damaged and gives none of them."""
+    for place in range(len(waiting)):
+        byte = waiting[place : place + 1]
+        while byte:
+            try:
+                piece = member.decompress(byte, piece_bytes)
+            except zlib.error:
+                return
+            yield piece
+            byte = member.unconsumed_tail

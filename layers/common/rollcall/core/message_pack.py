@@ -5,9 +5,7 @@ from typing import Any
 import msgpack
 
 from rollcall.core.events import InvalidEvent
-from rollcall.core.strict_json import TooManyValues, unrepeated
-
-MAX_DEPTH = 500
+from rollcall.core.strict_json import MAX_DEPTH, TooManyValues, unrepeated
 
 # By the first byte of a value, as https://github.com/msgpack/msgpack/blob/master/spec.md has them: the bytes of values
 # of one size.

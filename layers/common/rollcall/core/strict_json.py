@@ -1,20 +1,19 @@
-"""A strict JSON parser: without Python's extensions, without repeated names, and with a bound on values."""
+"""A strict JSON parser: without Python's extensions, without repeated names, and with bounds on values and levels."""
 
 import json
 import math
-import re
 from typing import Any
 
 from rollcall.core.characters import shown
-from rollcall.core.events import InvalidEvent
+from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
+from rollcall.core.nesting import is_deeper, structure, without_strings
 
 MAX_VALUES = 200_000
+# Of an event that is a line, or a field of one. No event has more, since each takes two bytes of its text.
+MAX_EVENT_VALUES = MAX_EVENT_BYTES // 2
+# Python has a bound too. It depends on Python's version and on what calls the parser, and so differs between doors.
+MAX_DEPTH = 500
 MAX_INTEGER_DIGITS = 1_000
-
-_STRUCTURE = b'",[]{}\n'
-_OTHER_BYTES = bytes({*range(256)} - {*_STRUCTURE})
-# No string goes on after the end of a line, so a line that is not JSON hides nothing of the next one.
-_STRING = re.compile(rb'"[^"\n]*"')
 
 
 class TooManyValues(ValueError):
@@ -27,15 +26,28 @@ class TooManyValues(ValueError):
 def parse_json(text: str, most: int = MAX_VALUES) -> Any:
     """Parse JSON without Python's extensions (`NaN`, `Infinity`); raises `ValueError`.
 
-    Text with more than `most` values is not parsed: raises `TooManyValues`. An integer with more than
-    `MAX_INTEGER_DIGITS` digits is read as infinity: its digits would take time by their square. An object that names a
-    field twice is read as an `InvalidEvent`. No field of an event accepts either.
+    Text that nests deeper than `MAX_DEPTH` levels or has more than `most` values is not parsed; the latter raises
+    `TooManyValues`. An integer with more than `MAX_INTEGER_DIGITS` digits is read as infinity: its digits would take
+    time by their square. An object that names a field twice is read as an `InvalidEvent`. No field of an event accepts
+    either.
     """
+    if is_deeper(text, MAX_DEPTH):
+        raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
     check_values(text, most)
+    return _decoder.decode(text)
+
+
+def parse_part(text: str, code: str, what: str) -> object:
+    """Parse the JSON of one event or of a field of one. What cannot be read is an `InvalidEvent` that calls it `what`.
+
+    Its code is `code`, or `event_too_large` for more than `MAX_EVENT_VALUES` values.
+    """
     try:
-        return _decoder.decode(text)
-    except RecursionError:
-        raise ValueError("it nests too deep") from None
+        return parse_json(text, MAX_EVENT_VALUES)
+    except TooManyValues as error:
+        return InvalidEvent("event_too_large", f"{what} {error}")
+    except ValueError as error:
+        return InvalidEvent(code, f"{what} is not valid JSON: {error}")
 
 
 def check_values(text: str, most: int) -> None:
@@ -67,14 +79,13 @@ def unrepeated(pairs: list[tuple[Any, Any]]) -> object:
 
 def _count_values(text: str, most: int) -> int:
     """The fields and elements of JSON. An empty object or array counts too."""
-    plain = text.encode(errors="surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
-    structure = plain.translate(None, _OTHER_BYTES)
+    marks = structure(text)
     # Each string is a value or the name of one. Of a text with more of them, none has to be taken out.
-    if structure.count(b'"') <= 4 * most:
-        structure = _STRING.sub(b"", structure.replace(b'""', b""))
-        if structure.count(b"[") != structure.count(b"]") or structure.count(b"{") != structure.count(b"}"):
+    if marks.count(b'"') <= 4 * most:
+        marks = without_strings(marks)
+        if marks.count(b"[") != marks.count(b"]") or marks.count(b"{") != marks.count(b"}"):
             raise ValueError("its brackets do not match")
-    return structure.count(b",") + structure.count(b"{") + structure.count(b"[")
+    return marks.count(b",") + marks.count(b"{") + marks.count(b"[")
 
 
 def _parse_integer(digits: str) -> float:

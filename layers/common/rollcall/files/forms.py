@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from rollcall.core.characters import shown
 from rollcall.core.events import InvalidEvent
+from rollcall.core.nesting import is_deeper
+from rollcall.core.strict_json import MAX_DEPTH
 
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 LINES_AHEAD = 20
@@ -104,13 +106,15 @@ def _document(head: bytes, whole: bool, lines: int) -> str | None:
     # More would take much memory to parse.
     cut = text[:BYTES_AHEAD]
     left_out = len(text) > len(cut)
+    if is_deeper(cut, MAX_DEPTH):
+        return None
     try:
         json.loads(cut)
     except json.JSONDecodeError as error:
         # A literal or an escape may be cut.
         unfinished = error.pos >= len(cut) - 8 * left_out or error.msg.startswith("Unterminated string")
         return called if unfinished and (left_out or not whole) else None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return called
 
@@ -119,6 +123,7 @@ def _is_object(line: bytes) -> bool:
     if len(line) > BYTES_AHEAD:
         return line.startswith(b"{")
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        text = line.decode()
+        return not is_deeper(text, MAX_DEPTH) and isinstance(json.loads(text), dict)
+    except ValueError:
         return False

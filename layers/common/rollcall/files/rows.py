@@ -9,17 +9,15 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from rollcall.core.characters import shown
-from rollcall.core.events import MAX_EVENT_BYTES, InvalidEvent
+from rollcall.core.events import InvalidEvent
 from rollcall.core.gunzip import gunzip
-from rollcall.core.strict_json import TooManyValues, parse_json
+from rollcall.core.strict_json import parse_part
 from rollcall.files.forms import BYTES_AHEAD, COLUMNS, LINES_AHEAD, is_json_lines, lacking
 
 PROPERTIES_COLUMNS = ("properties_json", "properties")
 # Far more than an event may have. A row with a larger field is refused.
 MAX_FIELD_CHARACTERS = 512 * 1024
 MAX_LINE_BYTES = 2 * 1024 * 1024
-# No event has more, since each takes two bytes of its text.
-MAX_ROW_VALUES = MAX_EVENT_BYTES // 2
 EXPANDED_CHUNK_BYTES = 1024 * 1024
 # The default of the parameter MaxExpandedMegabytes: as much as the plan function reads in its 15 minutes.
 MOST_BYTES = 40_000_000_000
@@ -247,19 +245,10 @@ def _from_fields(header: Sequence[str], fields: list[str]) -> object:
     event: dict[str, object] = {name: values.get(name) for name in COLUMNS}
     properties = next((values[name] for name in PROPERTIES_COLUMNS if name in values), None)
     if properties is not None:
-        event["properties"] = _parsed(properties, "invalid_properties", "properties")
+        event["properties"] = parse_part(properties, "invalid_properties", "properties")
         if isinstance(event["properties"], InvalidEvent):
             return event["properties"]
     return event
-
-
-def _parsed(text: str, code: str, what: str) -> object:
-    try:
-        return parse_json(text, MAX_ROW_VALUES)
-    except TooManyValues as error:
-        return InvalidEvent("event_too_large", f"{what} {error}")
-    except ValueError as error:
-        return InvalidEvent(code, f"{what} is not valid JSON: {error}")
 
 
 def _json_lines(lines: "_Lines") -> Iterator[list[str] | InvalidEvent]:
@@ -279,7 +268,7 @@ def _json_rows(lines: "_Lines") -> Iterator[Row]:
         if isinstance(fields, InvalidEvent):
             yield lines.row(fields)
         elif fields[0].strip():
-            yield lines.row(_parsed(fields[0], "invalid_json", "the line"))
+            yield lines.row(parse_part(fields[0], "invalid_json", "the line"))
 
 
 class _RowTooLong(csv.Error):
@@ -308,18 +297,20 @@ class _Lines(Iterator[str]):
         self._kept: list[bytes] | None = [] if keep else None
         self._kept_before = 0
         self._within_line = False
+        self._at_start = not number
         self._first_line = 1
         self._text: list[str] = []
         self._size = 0
 
     def __next__(self) -> str:
-        first = not self.number
         raw = self._read()
         if self._kept is not None:
             self._kept.append(raw)
         line = raw.decode("utf-8", "surrogateescape")
-        if first:
+        if self._at_start:
+            # Empty lines may stand before the byte order mark.
             line = line.removeprefix("\ufeff")
+            self._at_start = _is_empty(raw)
         self._text.append(line)
         self._size += len(raw)
         if self._within_line or self._size > MAX_LINE_BYTES:
@@ -446,8 +437,7 @@ class _Ahead(Iterator[bytes]):
         """Whether there is a next line, and it is empty."""
         if not self._seen:
             self._seen.extend(islice(self._lines, 1))
-        line = self._seen[0].removeprefix(_BYTE_ORDER_MARK) if self._seen else b"none"
-        return len(line) < MAX_LINE_BYTES and not line.strip()
+        return bool(self._seen) and _is_empty(self._seen[0])
 
     def look(self) -> tuple[list[bytes], bool]:
         """The next lines, as many as tell the format, and whether there are no more."""
@@ -457,6 +447,10 @@ class _Ahead(Iterator[bytes]):
                 return list(self._seen), True
             self._seen.append(line)
         return list(self._seen), False
+
+
+def _is_empty(line: bytes) -> bool:
+    return len(line) < MAX_LINE_BYTES and not line.removeprefix(_BYTE_ORDER_MARK).strip()
 
 
 def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[bytes]:

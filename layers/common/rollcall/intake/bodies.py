@@ -2,12 +2,12 @@
 
 import io
 import zlib
-from itertools import islice
+from itertools import chain, islice
 
 from rollcall.core.events import InvalidEvent
 from rollcall.core.gunzip import gunzip
 from rollcall.core.message_pack import BadMessagePack, unpack
-from rollcall.core.strict_json import MAX_VALUES, TooManyValues, check_values, parse_json
+from rollcall.core.strict_json import MAX_VALUES, TooManyValues, check_values, parse_json, parse_part
 
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
@@ -80,26 +80,38 @@ def _events(body: bytes) -> list[object]:
         except BadMessagePack as error:
             raise UnreadableBody("invalid_msgpack", f"the body is not valid MessagePack: {error}") from None
         return _listed(document)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise UnreadableBody("invalid_json", f"the body is not UTF-8 at byte {error.start}") from None
+    # A line of NDJSON that is no text is refused alone, as events of MessagePack are, and rows of files.
+    text = body.decode("utf-8", "surrogateescape")
     try:
         check_values(text, MAX_VALUES)
     except TooManyValues as error:
         raise _too_many(error) from None
     except ValueError as error:
-        raise UnreadableBody("invalid_json", f"the body is not valid JSON: {error}") from None
+        raise _no_json(body, str(error)) from None
     try:
-        return _listed(parse_json(text))
-    except UnreadableBody:
-        raise
+        document = parse_json(text)
     except ValueError as error:
         # Without the error, so that what was read of the body is not kept while its lines are.
         reason = str(error)
+    else:
+        if not text.isascii() and (no_text := _no_text(body)):
+            raise no_text
+        return _listed(document)
     if (lines := _lines(text)) is None:
-        raise UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
+        raise _no_json(body, reason)
     return lines
+
+
+def _no_json(body: bytes, reason: str) -> UnreadableBody:
+    return _no_text(body) or UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
+
+
+def _no_text(body: bytes) -> UnreadableBody | None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return UnreadableBody("invalid_json", f"the body is not UTF-8 at byte {error.start}")
+    return None
 
 
 def _too_many(error: TooManyValues) -> BodyTooLarge:
@@ -114,10 +126,11 @@ def _lines(text: str) -> list[object] | None:
     # Only \n ends a line. JSON strings may hold other line breaks, such as U+2028.
     lines = (line for line in io.StringIO(text, newline="\n") if line.strip())
     try:
-        found = [parse_json(next(lines, ""))]
+        first = next(lines, "")
+        parse_json(first)
     except ValueError:
         return None
-    return found + [_line(line) for line in islice(lines, MAX_REQUEST_EVENTS)]
+    return [parse_part(line, "invalid_json", "the line") for line in chain([first], islice(lines, MAX_REQUEST_EVENTS))]
 
 
 def _is_message_pack(body: bytes) -> bool:
@@ -135,10 +148,3 @@ def _listed(document: object) -> list[object]:
     if not isinstance(document, list):
         raise UnreadableBody("not_a_list", 'the body has to be an array of events or {"events": [...]}')
     return document
-
-
-def _line(line: str) -> object:
-    try:
-        return parse_json(line)
-    except ValueError as error:
-        return InvalidEvent("invalid_json", f"the line is not valid JSON: {error}")
