@@ -52,8 +52,9 @@ figures: $(VENV)/.run ## Measure everything, and write the figures into the docu
 	@$(BIN)/rollcall bench all --into docs/figures
 	@$(BIN)/python -m scripts.bench.documents
 
-soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol
-	ROLLCALL_SCHEDULES=10000 $(BIN)/pytest -n auto tests/integration/test_claims_property.py
+soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol, and 20,000 nasty files through all doors
+	ROLLCALL_SCHEDULES=10000 ROLLCALL_FILES=20000 $(BIN)/pytest -n auto \
+		tests/integration/test_claims_property.py tests/unit/test_doors.py
 
 lint: $(VENV)/.test ## Check style, types, spelling, the template and the pinned dependencies
 	$(BIN)/ruff check .
