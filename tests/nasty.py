@@ -92,10 +92,9 @@ class _Maker:
     def file(self) -> NastyFile:
         rng = self._rng
         kind = rng.choices([self._csv, self._jsonl, self._neither], [55, 40, 5])[0]
-        content = kind()
         is_json = kind == self._jsonl
         name = rng.choice(_JSON_NAMES if is_json == (rng.random() < 0.98) else _NAMES)
-        content = self._encoded(content)
+        content = self._encoded(kind())
         if rng.random() < 0.4:
             content = self._damaged(content)
         if rng.random() < 0.2:

@@ -52,6 +52,7 @@ from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW
 from rollcall.files.uploads import Uploads
 from rollcall.http.app import create_app
 from rollcall.http.routes import events, imports
+from rollcall.http.services import provide
 from rollcall.intake.intake import TOO_MANY_DAYS, Intake
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import receipt_key
@@ -98,9 +99,9 @@ class Items(Dynamo):
     def find(self, table: str, pk: str, sk: str = "-") -> Item | None:
         return self.items.get((pk, sk))
 
-    def get(self, table: str, keys: Sequence[Item], *_: Any, **__: Any) -> list[Item]:
+    def get(self, table: str, keys: Sequence[Item], *_: Any, **__: Any) -> Iterator[Item]:
         found = (self.items.get((key["pk"]["S"], key["sk"]["S"])) for key in keys)
-        return [item for item in found if item is not None]
+        return (item for item in found if item is not None)
 
     def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
         assert expressions["UpdateExpression"] == "SET #name = :value"
@@ -248,8 +249,6 @@ class World:
 
 @pytest.fixture
 def make_world() -> Iterator[Callable[[Calendar], World]]:
-    from rollcall.http.services import provide
-
     logger = Logger(service="doors", level="CRITICAL")
     app = create_app(events.router, imports.router, logger=logger, gate=OpenGate())
 
