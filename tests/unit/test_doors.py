@@ -11,10 +11,14 @@ They have to tell the same numbers and the same rejected rows (line, code, messa
 and to store the same events. Which limits a door has on a whole file is its own: those of the test are beyond its
 files. The body agrees where both it and a file can be read:
 
-* `POST /events` takes no CSV, and refuses a body as a whole where gzip is damaged, where the first of its lines is no
-  whole JSON, and where it has more bytes, events or days than a request may;
+* `POST /events` takes no CSV. It refuses a body as a whole where gzip is damaged, where the first of its lines is no
+  whole JSON, and where it has more bytes or events than a request may. Events of too many days it lists, to be sent
+  again;
 * a body of one JSON array or object holds events, while each line of a file holds one;
-* a row of a file has bounds of its own: `MAX_LINE_BYTES`, `MAX_ROW_VALUES`.
+* a line of a file has at most `MAX_LINE_BYTES`.
+
+Where a file repeats an id with other content, a door tells it as a duplicate or as a conflict by how near the rows are.
+The test adds the two up. The dry run tells all of them as duplicates.
 
 `make soak` sends 20,000 files. `ROLLCALL_FILES` is their number.
 """
@@ -289,9 +293,9 @@ def test_all_doors_tell_the_same_of_a_file_and_store_the_same_events(
     # That the doors agree means nothing if they refuse everything.
     files = len(range(share, FILES, SHARES))
     assert outcomes["inserted"] > files
-    assert outcomes["rejected"] > files / 2
-    assert outcomes["repeated"] > files / 4
-    assert outcomes["bodies"] > files / 10
+    assert outcomes["rejected"] > files
+    assert outcomes["repeated"] > 0
+    assert outcomes["bodies"] > 0
 
 
 def _set_limits(patched: pytest.MonkeyPatch, rng: Random, *, large: bool) -> None:
