@@ -187,7 +187,7 @@ class _Maker:
             row = [values.get(name.strip("\ufeff\u200b \n\r"), "") for name in header]
             if self._bad():
                 row = rng.choice([row[:-1], [*row, "x"], [""] * len(row), [], [" "], row[::-1], ["", *row]])
-            rows.append(row)
+            rows.append(rng.choice(rows[1:]) if len(rows) > 1 and rng.random() < 0.08 else row)
         start = rng.choice(["", "", "", "", "\n", "\r\n", " \n", "\ufeff", "\ufeff\ufeff", "\n\ufeff"])
         lines = [delimiter.join(self._cell(value, delimiter) for value in row) for row in rows]
         return start + self._joined(lines, end)
@@ -228,9 +228,10 @@ class _Maker:
         end = rng.choices(["\n", "\r\n", "\r", "mixed"], [75, 20, 1, 4])[0]
         days = self._days()
         many = days > 3
-        lines = [
-            self._json_line(number if many else None) for number in range(days if many else self._number_of_rows())
-        ]
+        lines: list[str] = []
+        for number in range(days if many else self._number_of_rows()):
+            again = lines and rng.random() < 0.08
+            lines.append(rng.choice(lines) if again else self._json_line(number if many else None))
         start = rng.choice(["", "", "", "", "", "\n", " \n", "\ufeff", "\ufeff\ufeff", "\ufeff\n"])
         return start + self._joined(lines, end)
 
