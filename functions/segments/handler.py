@@ -22,7 +22,7 @@ snapshots = Snapshots(
     Path(tempfile.gettempdir()) / "archive",
     settings.storage_megabytes - OTHER_MEGABYTES,
 )
-segments = SegmentFunction(snapshots, settings.archive.memory_megabytes - OTHER_MEGABYTES, logger)
+segments = SegmentFunction(snapshots, settings.archive.memory_megabytes - OTHER_MEGABYTES)
 
 
 @logger.inject_lambda_context(clear_state=True)

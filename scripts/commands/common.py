@@ -13,7 +13,6 @@ from rollcall.access.api_keys import BadKey, KeyChanged, KeyRevoked, UnknownKey
 from rollcall.access.directory import UnknownAccount, UnknownSession
 from rollcall.archive.bucket import ArchiveError
 from rollcall.archive.compaction import Contended
-from rollcall.archive.snapshots import Moving
 from rollcall.stack.dynamo import Unavailable
 from scripts.api import Api, ApiError
 from scripts.local import stack as local
@@ -71,7 +70,6 @@ TOLD = (
     UnknownKey,
     UnknownSession,
     MiniStackError,
-    Moving,
     Unavailable,
     Wrong,
     local.CannotStart,

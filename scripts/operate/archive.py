@@ -28,8 +28,6 @@ from scripts.operate.stacks import Stack
 MEMORY_MEGABYTES = 2_048
 CACHE_MEGABYTES = 20_480
 NO_HURRY_MILLISECONDS = 3_600_000
-# An answer over HTTP has seconds. An operator rather waits than begins anew: compaction writes for 15 minutes at most.
-ATTEMPTS = 1_000
 
 
 @dataclass
@@ -89,13 +87,8 @@ class StackArchive:
 
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database with the views `events` and `user_days` of all counted events.
-
-        Raises `rollcall.archive.snapshots.Moving`.
-        """
-        snapshots = Snapshots(
-            self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES, attempts=ATTEMPTS
-        )
+        """A database with the views `events` and `user_days` of all counted events."""
+        snapshots = Snapshots(self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES)
         private.make_folder(self._folder)
         # Earlier versions made what is in it as the umask said.
         private.tighten(self._folder)
@@ -109,7 +102,7 @@ class StackArchive:
         return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
 
     def figures(self) -> Recount:
-        """Recount the whole archive; raises `rollcall.archive.snapshots.Moving`."""
+        """Recount the whole archive."""
         with self.opened() as connection:
 
             def rows(columns: str, rest: str) -> list[tuple[Any, ...]]:

@@ -22,12 +22,12 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rollcall.archive import bucket, bundling, compaction, snapshots
+from rollcall.archive import binding, bucket, bundling, compaction, snapshots
 from rollcall.archive.bucket import Archive
 from rollcall.archive.bundling import Bundler
 from rollcall.archive.compaction import Compactor
 from rollcall.archive.duck import connect, load_snapshot
-from rollcall.archive.snapshots import Moving, Snapshot, Snapshots
+from rollcall.archive.snapshots import Snapshot, Snapshots
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
@@ -70,6 +70,8 @@ class Schedule:
     days: int
     """How many days a compaction has time for."""
     readers: int
+    from_days: int
+    """Of more days than these, a reader looks for volumes."""
     turns: list[tuple[int, str | None]]
 
 
@@ -101,6 +103,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
         compactions=draw(st.integers(0, 2)),
         days=draw(st.sampled_from([1, 2, 100])),
         readers=draw(st.integers(0, 1)),
+        from_days=draw(st.sampled_from([0, 1, 400])),
         turns=[turn for actor, length, fault in runs for turn in [*[(actor, None)] * (length - 1), (actor, fault)]],
     )
 
@@ -228,7 +231,7 @@ class Actors:
     def survives(self, work: Callable[[], object]) -> bool:
         try:
             work()
-        except (Crash, ClientError, Unavailable, Moving):
+        except (Crash, ClientError, Unavailable):
             return False
         return True
 
@@ -279,8 +282,9 @@ def test_no_schedule_of_crashes_loses_a_row_doubles_one_or_shows_half_a_batch(
             # no other bundler away.
             with (
                 mock.patch.object(bucket, "READERS", 1),
-                mock.patch.object(snapshots, "READERS", 1),
-                mock.patch.object(compaction, "GROUP_OBJECTS", 2),
+                mock.patch.multiple(snapshots, READERS=1, FROM_DAYS=schedule.from_days),
+                mock.patch.multiple(binding, LEAST_DAYS=1, VOLUME_DAYS=2),
+                mock.patch.multiple(compaction, GROUP_OBJECTS=2, BIND_DAYS=1),
                 mock.patch.multiple(bundling, LEAST_BATCHES=2, LEAST_BUNDLES=2, BUNDLE_OBJECTS=2, LEASE_SECONDS=0),
             ):
                 actors.run()

@@ -145,17 +145,6 @@ def test_windows_past_the_end_of_the_calendar_are_refused_before_anything_is_ask
     assert played.asked == []
 
 
-def test_an_archive_that_is_compacted_just_now_is_a_503_to_be_tried_again(
-    client: TestClient, played: PlayedLambda
-) -> None:
-    played.answer = {"busy": "the archive changed 5 times while it was read"}
-
-    answer = client.get("/stats/dau", params={**DAYS, "segment": "event_type:a"})
-
-    assert assert_problem(answer, 503, "busy")["message"].endswith("try again")
-    assert answer.headers["Retry-After"]
-
-
 @pytest.mark.parametrize("raised", [True, False], ids=["no answer", "timed out"])
 def test_an_answer_that_takes_too_long_is_a_504(client: TestClient, played: PlayedLambda, raised: bool) -> None:
     if raised:

@@ -9,6 +9,7 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from rollcall.archive import binding, compaction, snapshots
 from rollcall.archive.bucket import Archive
 from rollcall.core.batch import make_batch
 from rollcall.core.events import Event
@@ -261,8 +262,11 @@ def test_queues_parameters_functions_and_metrics_are_those_of_the_template(aws: 
 
 
 def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
-    load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any]
+    load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(binding, "LEAST_DAYS", 1)
+    monkeypatch.setattr(compaction, "BIND_DAYS", 1)
+    monkeypatch.setattr(snapshots, "FROM_DAYS", 0)
     create_buckets(aws_clients["s3"])
     compact, segments = load_handler("compact"), load_handler("segments")
     event = Event("e1", "2025-08-01T12:00:00Z", "u", "open", "{}")
@@ -277,4 +281,4 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]
         compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000}))
     found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
-    assert [one["Key"] for one in found] == ["events/day=2025-08-01/events.parquet"]
+    assert [one["Key"].partition("/")[0] for one in found] == ["events", "volumes", "volumes"]

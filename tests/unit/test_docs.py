@@ -65,7 +65,7 @@ def test_every_code_of_a_refusal_is_explained() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "layers").rglob("*.py"))
     codes = {first or second for first, second in raised.findall(sources)} | {"retry", "internal_error"}
     explained = set(re.findall(r"`(\w+)`", TEXTS[DOCS / "api.md"] + TEXTS[DOCS / "files.md"]))
-    assert {"missing_scope", "invalid_csv", "busy", "wrong_credentials", "too_large"} <= codes
+    assert {"missing_scope", "invalid_csv", "wrong_credentials", "too_large"} <= codes
     assert codes - explained == set()
 
 

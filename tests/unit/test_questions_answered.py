@@ -1,7 +1,6 @@
 """The function that answers questions about segments says what the functions that ask can read."""
 
 import importlib
-import io
 import json
 import pkgutil
 from dataclasses import asdict
@@ -9,10 +8,9 @@ from datetime import date
 from typing import Any, cast
 
 import pytest
-from aws_lambda_powertools import Logger
 
 from rollcall import questions
-from rollcall.archive.snapshots import Moving, Snapshots
+from rollcall.archive.snapshots import Snapshots
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.question import AsOf, Question
@@ -37,7 +35,7 @@ ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
 
 @pytest.fixture
 def function() -> SegmentFunction:
-    return SegmentFunction(cast(Snapshots, None), 100, Logger(service="test", stream=io.StringIO()))
+    return SegmentFunction(cast(Snapshots, None), 100)
 
 
 def invocation(question: Question[Any]) -> dict[str, Any]:
@@ -70,17 +68,6 @@ def test_an_answer_is_lists_which_every_encoder_of_json_takes_for_lists(
     # Lambda's runtime makes objects of named tuples.
     assert kinds(said) <= {dict, list, str, int, bool}
     assert question.decode(said["answer"]) == answer
-
-
-def test_an_archive_that_does_not_stand_still_is_busy(
-    monkeypatch: pytest.MonkeyPatch, function: SegmentFunction
-) -> None:
-    def moving(*_: object) -> AsOf[Any]:
-        raise Moving("it changed")
-
-    monkeypatch.setattr(DailyActives, "from_archive", moving)
-
-    assert function.handle(invocation(DailyActives(DAY, DAY))) == {"busy": "it changed"}
 
 
 def test_a_question_that_nobody_knows_is_an_error(function: SegmentFunction) -> None:

@@ -139,7 +139,7 @@ def test_nothing_is_allowed_by_a_wildcard_but_the_objects_under_a_prefix(stateme
     for resource in listed(statement.get("Resource", [])):
         text = resource["Fn::Sub"] if isinstance(resource, dict) and "Fn::Sub" in resource else str(resource)
         assert "*" not in re.sub(
-            r"(:s3:::|^)[^/*]+/(uploads|rejects|staged|day-users|batches|bundles|events)/\*$", "", text
+            r"(:s3:::|^)[^/*]+/(uploads|rejects|staged|day-users|batches|bundles|events|volumes)/\*$", "", text
         )
 
 

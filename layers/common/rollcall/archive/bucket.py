@@ -11,8 +11,9 @@ a tier only after the objects of the one before are fetched, meets every row.
 """
 
 import hashlib
+import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, takewhile
 from json.encoder import encode_basestring as _quote
@@ -28,13 +29,17 @@ from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import (
     ARCHIVED_DAYS,
     BATCHES,
+    VOLUMES,
     WAITING,
     batch_object,
     batch_of_object,
     bundle_object,
+    contents_object,
     day_object,
     day_of_object,
     tier_of_object,
+    volume_object,
+    volume_of_object,
 )
 from rollcall.stack.objects import Gone, read_object
 
@@ -60,6 +65,13 @@ class Stored(NamedTuple):
     etag: str
     size: int
     """Size in bytes."""
+
+
+class VolumeObjects(NamedTuple):
+    """The two objects of a volume."""
+
+    rows: Stored
+    contents: Stored
 
 
 class Archive:
@@ -177,6 +189,31 @@ class Archive:
             for failure in answer.get("Errors", ()):
                 if failure.get("Code") not in _GONE | _CHANGED:
                     raise ArchiveError(f"{failure.get('Key')} cannot be deleted: {failure.get('Code')}")
+
+    def volumes(self) -> tuple[list[VolumeObjects], list[Stored]]:
+        """The volumes in the order of their names, and the objects that are half of one.
+
+        One LIST for each 500 volumes.
+        """
+        found: dict[str, dict[str, Stored]] = {}
+        for stored in self._list(VOLUMES):
+            found.setdefault(volume_of_object(stored.key), {})[stored.key] = stored
+        whole: list[VolumeObjects] = []
+        halves: list[Stored] = []
+        for name, objects in found.items():
+            if len(objects) == len(VolumeObjects._fields):
+                whole.append(VolumeObjects(objects[volume_object(name)], objects[contents_object(name)]))
+            else:
+                halves += objects.values()
+        return whole, halves
+
+    def put_volume(self, rows: Path, versions: Mapping[str, str]) -> None:
+        """Put a volume, whose rows are in a file and are those of these versions of days' files, by day. Two PUTs."""
+        contents = json.dumps(versions, sort_keys=True).encode()
+        name = hashlib.sha256(contents).hexdigest()[:32]
+        with rows.open("rb") as body:
+            self._s3.put_object(Bucket=self._bucket, Key=volume_object(name), Body=body)
+        self._s3.put_object(Bucket=self._bucket, Key=contents_object(name), Body=contents)
 
     def _list(self, prefix: str, after: str = "") -> Iterator[Stored]:
         pages = self._s3.get_paginator("list_objects_v2")

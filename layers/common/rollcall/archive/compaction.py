@@ -5,6 +5,7 @@ if it is still the version that was read. Rows that the file has are not added a
 are deleted only once all of its days are written, or once a bundle has the rows of those that are not.
 """
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 from aws_lambda_powertools import Logger, Metrics
 
+from rollcall.archive.binding import Binder
 from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, counted, groups
 from rollcall.archive.duck import connect, count_batches, keep_days, load_batches, merge_day, write_batches
 from rollcall.stack.dynamo import Dynamo
@@ -31,6 +33,8 @@ LEAST_MILLISECONDS_A_DAY = 180_000
 # The part of a function's memory that DuckDB may not use.
 OTHER_MEGABYTES = 300
 ATTEMPTS = 10
+# Days are bound once in so many that are written, so that a reader never has many more to fetch one by one.
+BIND_DAYS = 500
 
 
 class Contended(Exception):
@@ -60,14 +64,15 @@ class Compactor:
         self._dynamo = dynamo
         self._stats_table = stats_table
         self._megabytes = megabytes
+        self._binder = Binder(archive, megabytes)
 
     def run(self, milliseconds_left: Callable[[], int]) -> Compacted:
         """Compact what is counted, as long as at least `LEAST_MILLISECONDS` are left.
 
         Each run writes a day at least, whatever there is, and leaves only what is not written to the next run. One GET
         for each object, one read unit for each batch that is not bundled, and one GET and one PUT for each day in each
-        group of up to `GROUP_OBJECTS` objects. Raises `Contended`, `rollcall.archive.bucket.ArchiveError`,
-        `rollcall.stack.dynamo.Unavailable` and botocore's errors.
+        group of up to `GROUP_OBJECTS` objects; and those of `Binder.bind`, once in `BIND_DAYS` days. Raises
+        `Contended`, `rollcall.archive.bucket.ArchiveError`, `rollcall.stack.dynamo.Unavailable` and botocore's errors.
         """
         done = Compacted()
         with TemporaryDirectory() as name:
@@ -81,6 +86,9 @@ class Compactor:
                     break
                 group += self._archive.fetch_all(objects, Path(name))
             self._move(group, milliseconds_left, done)
+        # Runs that write few days bind as often for each, without a memory of how many there were.
+        if random.random() * BIND_DAYS < done.days % BIND_DAYS:  # noqa: S311 - no secret
+            self._binder.bind()
         return done
 
     def merge(self, files: list[Path], done: Compacted) -> None:
@@ -139,6 +147,8 @@ class Compactor:
                 if self._archive.replace_day(day, merged, etag):
                     done.rows += added
                     done.days += 1
+                    if done.days % BIND_DAYS == 0:
+                        self._binder.bind(connection)
                     return
             done.conflicts += 1
         raise Contended(f"{day} was replaced by others {ATTEMPTS} times")

@@ -1,11 +1,11 @@
 """DuckDB over files of the archive: reads batches' rows and days' files, and merges batches' rows into days' files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 
-from rollcall.archive.snapshots import Snapshot
+from rollcall.archive.snapshots import Later, Snapshot
 
 # The columns of a day's file, in order, and the SQL that makes each from a batch's row. Times are UTC.
 COLUMNS = {
@@ -60,6 +60,50 @@ def write_batches(connection: duckdb.DuckDBPyConnection, table: str, path: Path)
     connection.execute(f"COPY {table} TO ? (FORMAT json, COMPRESSION gzip)", [str(path)])
 
 
+def write_volume(
+    connection: duckdb.DuckDBPyConnection,
+    days: Mapping[Path, str],
+    volumes: Mapping[Path, Sequence[str]],
+    path: Path,
+) -> None:
+    """Write the rows of days' files, each given with its day, and those of some days of volumes, as a volume."""
+    _load_taken(connection, {**{file: [day] for file, day in days.items()}, **volumes})
+    parts = []
+    if days:
+        connection.read_parquet([*map(str, days)], filename=True, hive_partitioning=False).create_view(
+            "loose", replace=True
+        )
+        parts.append(f"SELECT {_NAMES}, taken.day FROM loose JOIN taken ON filename = file")
+    if volumes:
+        _view_volumes(connection, [*volumes])
+        parts.append(f"SELECT {_NAMES}, day FROM in_volumes")
+    rows = " UNION ALL ".join(parts)
+    connection.execute(
+        f"COPY (SELECT * FROM ({rows}) ORDER BY {ORDER}) TO ? (FORMAT parquet, COMPRESSION zstd)", [str(path)]
+    )
+
+
+def _load_taken(connection: duckdb.DuckDBPyConnection, taken: Mapping[Path, Sequence[str]]) -> None:
+    """Make the table `taken`, with a row for each file and each day that is read from it."""
+    files = [str(file) for file, days in taken.items() for _ in days]
+    days = [day for of_file in taken.values() for day in of_file]
+    connection.execute(
+        "CREATE OR REPLACE TABLE taken AS "
+        "SELECT unnest(?::VARCHAR[]) AS file, CAST(unnest(?::VARCHAR[]) AS DATE) AS day",
+        [files, days],
+    )
+
+
+def _view_volumes(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """Make the view `in_volumes` of the rows of the days that are `taken` from volumes."""
+    volumes = connection.read_parquet([*map(str, files)], filename=True, hive_partitioning=False)
+    volumes.create_view("volumes", replace=True)
+    connection.execute(
+        f"CREATE OR REPLACE VIEW in_volumes AS SELECT {_NAMES}, day FROM volumes "
+        "SEMI JOIN taken ON volumes.filename = taken.file AND volumes.day = taken.day"
+    )
+
+
 def count_batches(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     """The number of batches that have rows in a table."""
     ((count,),) = connection.execute(f"SELECT count(DISTINCT batch) FROM {table}").fetchall()
@@ -69,14 +113,23 @@ def count_batches(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
     """Make the views `events`, with each row of a snapshot once, and `user_days`, with each day and user once."""
     load_batches(connection, "pending", snapshot.pending)
+    parts = []
+    if snapshot.days:
+        connection.read_parquet([*map(str, snapshot.days)], hive_partitioning=True).create_view("days")
+        parts.append(f"SELECT {_NAMES}, day FROM days")
+    if snapshot.volumes:
+        _load_taken(connection, snapshot.volumes)
+        _view_volumes(connection, [*snapshot.volumes])
+        parts.append(f"SELECT {_NAMES}, day FROM in_volumes")
+    if snapshot.later:
+        parts += _load_later(connection, snapshot.later, parts)
     # A batch that is bundled may be in its own object too, or in another bundle.
     connection.execute(
         "DELETE FROM pending WHERE rowid NOT IN (SELECT min(rowid) FROM pending GROUP BY event_id, batch)"
     )
-    if snapshot.days:
-        files = [str(path) for path in snapshot.days]
-        connection.read_parquet(files, hive_partitioning=True).create_view("archived")
-        if snapshot.pending:
+    if parts:
+        connection.execute(f"CREATE VIEW archived AS {' UNION ALL '.join(parts)}")
+        if snapshot.pending or snapshot.later:
             connection.execute(
                 "DELETE FROM pending WHERE (event_id, batch) IN "
                 "(SELECT (event_id, batch) FROM archived WHERE batch IN (SELECT batch FROM pending))"
@@ -87,6 +140,31 @@ def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> 
         f"CREATE VIEW events AS SELECT {_NAMES}, day FROM archived UNION ALL SELECT {_NAMES}, day FROM pending"
     )
     connection.execute("CREATE VIEW user_days AS SELECT DISTINCT day, user_id FROM events")
+
+
+def _load_later(connection: duckdb.DuckDBPyConnection, later: Later, parts: Sequence[str]) -> list[str]:
+    """Add what was met later to `pending`, without the batches that were met by then only; the same of days' files.
+
+    `parts` are the queries of the rows of days that have not changed. Returns those of the days that have.
+    """
+    load_batches(connection, "fresh", later.pending)
+    met = ["SELECT batch FROM pending", *(f"SELECT batch FROM ({part})" for part in parts)]
+    now = ["SELECT batch FROM fresh"]
+    if later.former:
+        # Days' files and volumes, which have a column more.
+        former = connection.read_parquet([*map(str, later.former)], hive_partitioning=False, union_by_name=True)
+        former.create_view("former")
+        met.append("SELECT batch FROM former")
+    if later.days:
+        connection.read_parquet([*map(str, later.days)], hive_partitioning=True).create_view("later_days")
+        now.append("SELECT batch FROM later_days")
+    connection.execute(
+        f"CREATE TABLE too_late AS SELECT DISTINCT batch FROM ({' UNION ALL '.join(now)}) AS now "
+        f"ANTI JOIN ({' UNION ALL '.join(met)}) AS met USING (batch)"
+    )
+    connection.execute("INSERT INTO pending SELECT * FROM fresh WHERE batch NOT IN (SELECT batch FROM too_late)")
+    kept = f"SELECT {_NAMES}, day FROM later_days WHERE batch NOT IN (SELECT batch FROM too_late)"
+    return [kept] if later.days else []
 
 
 def merge_day(connection: duckdb.DuckDBPyConnection, table: str, day: str, former: Path | None, merged: Path) -> int:

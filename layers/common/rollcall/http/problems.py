@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from rollcall.questions.question import SegmentsBusy, SegmentsFailed, SegmentsSlow
+from rollcall.questions.question import SegmentsFailed, SegmentsSlow
 from rollcall.stack.dynamo import Unavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -90,10 +90,6 @@ def install(app: FastAPI, logger: Logger) -> None:
         return problem_response(
             error.status, error.code, error.message, parameter=error.parameter, headers=error.headers
         )
-
-    @app.exception_handler(SegmentsBusy)
-    async def busy(_: Request, error: Exception) -> JSONResponse:
-        return problem_response(503, "busy", f"{error}; try again", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     @app.exception_handler(SegmentsSlow)
     async def slow(_: Request, error: Exception) -> JSONResponse:

@@ -26,7 +26,7 @@ class ArchivedEvents:
         """Run a query over `matching`, the segment's events of the days from `first` to `last`, both inclusive.
 
         `first` is empty for all days up to `last`. Returns the time by which an event had to be counted to be among
-        them (UTC, RFC 3339), and the rows. Raises `rollcall.archive.snapshots.Moving`.
+        them (UTC, RFC 3339), and the rows.
         """
         where, values = _where(self._conditions)
         snapshot = self._snapshots.take(first, last)

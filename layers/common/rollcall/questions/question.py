@@ -39,16 +39,12 @@ class Question(ABC, Generic[Answer]):
 
     @abstractmethod
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[Answer]:
-        """The answer about the events of a segment. Raises `rollcall.archive.snapshots.Moving`."""
+        """The answer about the events of a segment."""
 
     @staticmethod
     @abstractmethod
     def decode(answer: Any) -> Answer:
         """The answer from its JSON, in which named tuples are lists."""
-
-
-class SegmentsBusy(Exception):
-    """The archive is being compacted; ask again."""
 
 
 class SegmentsFailed(Exception):

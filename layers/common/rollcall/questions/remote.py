@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ReadTimeoutError
 
-from rollcall.questions.question import Answer, AsOf, Question, SegmentsBusy, SegmentsFailed, SegmentsSlow
+from rollcall.questions.question import Answer, AsOf, Question, SegmentsFailed, SegmentsSlow
 from rollcall.stack import clients
 from rollcall.stack.settings import AskSettings
 
@@ -25,7 +25,7 @@ class SegmentClient:
     def ask(self, question: Question[Answer], segment: Sequence[str]) -> AsOf[Answer]:
         """The answer about the events that meet all conditions of a segment.
 
-        Raises `SegmentsBusy`, `SegmentsFailed`, `SegmentsSlow` and botocore's errors.
+        Raises `SegmentsFailed`, `SegmentsSlow` and botocore's errors.
         """
         payload = json.dumps({"question": question.name, "asked": asdict(question), "segment": list(segment)})
         try:
@@ -37,8 +37,6 @@ class SegmentClient:
             if "Task timed out" in str(said.get("errorMessage")):
                 raise SegmentsSlow
             raise SegmentsFailed(said.get("errorType"))
-        if "busy" in said:
-            raise SegmentsBusy(said["busy"])
         return AsOf(said["as_of"], question.decode(said["answer"]))
 
 

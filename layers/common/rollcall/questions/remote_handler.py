@@ -5,9 +5,7 @@ DuckDB.
 import json
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
-from rollcall.archive.snapshots import Moving, Snapshots
+from rollcall.archive.snapshots import Snapshots
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.question import Question
@@ -25,20 +23,15 @@ OTHER_MEGABYTES = 300
 class SegmentFunction:
     """Answers what `rollcall.questions.remote.SegmentClient` asks. DuckDB gets `megabytes` of memory."""
 
-    def __init__(self, snapshots: Snapshots, megabytes: int, logger: Logger) -> None:
+    def __init__(self, snapshots: Snapshots, megabytes: int) -> None:
         self._snapshots = snapshots
         self._megabytes = megabytes
-        self._logger = logger
 
     def handle(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Returns `as_of` and `answer`, or `busy` with a reason. Raises `KeyError` for an unknown question."""
+        """Returns `as_of` and `answer`. Raises `KeyError` for an unknown question."""
         question = QUESTIONS[event["question"]](**event["asked"])
         conditions = [parse_segment(text) for text in event["segment"]]
         archived = ArchivedEvents(self._snapshots, self._megabytes, conditions)
-        try:
-            as_of, answer = question.from_archive(archived)
-        except Moving as error:
-            self._logger.warning("archive is compacted", extra={"reason": str(error)})
-            return {"busy": str(error)}
+        as_of, answer = question.from_archive(archived)
         # Lambda's own encoder makes objects of named tuples, where `json` makes lists.
         return {"as_of": as_of, "answer": json.loads(json.dumps(answer))}

@@ -26,6 +26,9 @@ WAITING = "b"
 _BATCH_SUFFIX = ".json.gz"
 ARCHIVED_DAYS = "events/day="
 _DAY_SUFFIX = "/events.parquet"
+VOLUMES = "volumes/"
+_VOLUME_SUFFIX = "/events.parquet"
+_CONTENTS_SUFFIX = "/days.json"
 
 # What stays as it is in an attribute's name: ranges of characters that every Python takes for printable. Fixed, since
 # what else is printable depends on the version of Unicode. All other characters are escaped.
@@ -186,6 +189,21 @@ def day_object(day: str) -> str:
 def day_of_object(key: str) -> str:
     """The day in the key of an archive's object under `ARCHIVED_DAYS`."""
     return key.removeprefix(ARCHIVED_DAYS).removesuffix(_DAY_SUFFIX)
+
+
+def volume_object(name: str) -> str:
+    """Key of a volume's rows: those of many days."""
+    return f"{VOLUMES}{name}{_VOLUME_SUFFIX}"
+
+
+def contents_object(name: str) -> str:
+    """Key of a volume's table of contents: which version of which days' files it holds."""
+    return f"{VOLUMES}{name}{_CONTENTS_SUFFIX}"
+
+
+def volume_of_object(key: str) -> str:
+    """The name of the volume in the key of an archive's object under `VOLUMES`."""
+    return key.removeprefix(VOLUMES).partition("/")[0]
 
 
 def type_attribute(event_type: str) -> str:
