@@ -7,6 +7,7 @@ from rollcall.archive.backlog import asks_to_bundle
 from rollcall.archive.bucket import Archive
 from rollcall.archive.bundling import Bundler, Bundling
 from rollcall.archive.compaction import OTHER_MEGABYTES, Compaction, Compactor
+from rollcall.core.projects import DEFAULT
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.settings import ArchiveSettings
@@ -15,7 +16,7 @@ from rollcall.stack.telemetry import make_logger, make_metrics
 logger = make_logger(os.environ)
 metrics = make_metrics()
 settings = ArchiveSettings.read(os.environ)
-archive = Archive(clients.s3(), settings.bucket)
+archive = Archive(clients.s3(), settings.bucket, DEFAULT)
 dynamo = Dynamo(clients.dynamodb())
 compactor = Compactor(archive, dynamo, settings.stats_table, settings.memory_megabytes - OTHER_MEGABYTES)
 compaction = Compaction(compactor, logger, metrics)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rollcall.archive.backlog import Backlog
 from rollcall.archive.bucket import Archive
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.counting.consumer import Consumer
 from rollcall.stack import clients, layout
@@ -17,7 +18,7 @@ logger = make_logger(os.environ)
 metrics = make_metrics()
 settings = ConsumerSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
-layout.hold_layout(dynamo, settings.tables, settings.calendar)
+layout.hold_layout(dynamo, settings.tables, DEFAULT, settings.calendar)
 # Made when something has to go there, which is hardly ever.
 dead_letters = DeadLetterQueue(clients.later(clients.sqs), settings.dead_letter_queue_url)
 claims = Claims(
@@ -26,7 +27,7 @@ claims = Claims(
     settings.calendar,
     dead_letters,
     settings.remembered_user_days,
-    archive=Archive(clients.later(clients.s3), settings.archive_bucket) if settings.archive_bucket else None,
+    archive=Archive(clients.later(clients.s3), settings.archive_bucket, DEFAULT) if settings.archive_bucket else None,
     hot_days=settings.hot_days,
 )
 consumer = Consumer(

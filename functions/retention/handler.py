@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from rollcall.access.gate import build as build_gate
+from rollcall.core.projects import DEFAULT
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import retention
 from rollcall.questions.asking import Asking
@@ -21,7 +22,7 @@ who_may = AccessSettings.read(os.environ)
 tables, calendar = settings.stats.tables, settings.stats.calendar
 dynamo = Dynamo(clients.dynamodb())
 kept = KeptDays(clients.later(clients.s3), settings.bucket)
-counters = Counters(dynamo, tables, calendar, DayUsers(dynamo, tables, kept))
+counters = Counters(dynamo, tables, DEFAULT, calendar, DayUsers(dynamo, tables, kept))
 app = create_app(
     retention.router,
     logger=logger,

@@ -7,6 +7,7 @@ from typing import Any
 
 from rollcall.archive.bucket import Archive
 from rollcall.archive.snapshots import Snapshots
+from rollcall.core.projects import DEFAULT
 from rollcall.questions.remote_handler import OTHER_MEGABYTES, SegmentFunction
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
@@ -16,7 +17,7 @@ from rollcall.stack.telemetry import make_logger
 logger = make_logger(os.environ)
 settings = SegmentsSettings.read(os.environ)
 snapshots = Snapshots(
-    Archive(clients.s3(), settings.archive.bucket),
+    Archive(clients.s3(), settings.archive.bucket, DEFAULT),
     Dynamo(clients.dynamodb()),
     settings.archive.stats_table,
     Path(tempfile.gettempdir()) / "archive",

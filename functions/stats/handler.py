@@ -5,6 +5,7 @@ from typing import Any
 
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.gate import build as build_gate
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import batches, docs, health, metrics, stats
@@ -32,7 +33,7 @@ watched = HealthSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 sqs, cloudwatch = clients.later(clients.sqs), clients.later(clients.cloudwatch)
 named_types = TopEventsSettings.read(os.environ).named_types
-counters = Counters(dynamo, settings.tables, settings.calendar, named_types=named_types)
+counters = Counters(dynamo, settings.tables, DEFAULT, settings.calendar, named_types=named_types)
 api_keys = ApiKeys(dynamo, who_may.table)
 app = create_app(
     stats.router,

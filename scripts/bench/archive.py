@@ -26,8 +26,9 @@ from typing import Any, cast
 from rollcall.archive.bucket import Archive, Stored, encode
 from rollcall.core.batch import MAX_BATCH_EVENTS, make_batch
 from rollcall.core.events import parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import ARCHIVED_DAYS, BATCHES, batch_object, day_object, day_of_object
+from rollcall.stack.keys import batch_object, batch_objects, day_object, day_objects, day_of_object
 from scripts.bench.cold import environment
 from scripts.bench.load import RECEIVED_AT
 from scripts.bench.memory import peak_mb
@@ -96,12 +97,12 @@ def write_batches(folder: Path, events: int, users: int) -> tuple[int, int]:
     """Write made-up events as the consumer archives them; returns the number of batches and of bytes."""
     now = datetime(2025, 9, 1, tzinfo=UTC)
     made = (parse_event(raw, now) for raw in sample.stream(events, users, DAYS, LAST_DAY, 1))
-    (folder / BATCHES).mkdir(parents=True)
+    (folder / batch_objects(DEFAULT)).mkdir(parents=True)
     count = size = 0
     while chunk := list(islice(made, MAX_BATCH_EVENTS)):
-        batch = make_batch(chunk, "bench", RECEIVED_AT)
+        batch = make_batch(DEFAULT, chunk, "bench", RECEIVED_AT)
         body = encode(batch, chunk, [event.occurred_at[:10] for event in chunk])
-        (folder / batch_object(batch.batch_id)).write_bytes(body)
+        (folder / batch_object(DEFAULT, batch.batch_id)).write_bytes(body)
         count, size = count + 1, size + len(body)
     return count, size
 
@@ -120,15 +121,16 @@ class FolderArchive(Archive):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.project = DEFAULT
 
     def tiers(self) -> Iterator[Iterator[Stored]]:
         """The objects of all batches. Nothing is bundled here."""
-        yield map(self._stored, sorted((self._folder / BATCHES).glob("*")))
+        yield map(self._stored, sorted((self._folder / batch_objects(DEFAULT)).glob("*")))
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
         """The objects of the days, by day."""
-        found = map(self._stored, sorted(self._folder.glob(f"{ARCHIVED_DAYS}*/*")))
-        return {day: one for one in found if first <= (day := day_of_object(one.key)) <= last}
+        found = map(self._stored, sorted(self._folder.glob(f"{day_objects(DEFAULT)}*/*")))
+        return {day: one for one in found if first <= (day := day_of_object(DEFAULT, one.key)) <= last}
 
     def fetch(self, key: str, path: Path, etag: str = "") -> str:  # noqa: ARG002
         """Copy an object. Ignores `etag`, because nothing else changes the folder."""
@@ -140,7 +142,7 @@ class FolderArchive(Archive):
 
     def replace_day(self, day: str, path: Path, etag: str) -> bool:  # noqa: ARG002
         """Replace a day's file. Ignores `etag`, because nothing else changes the folder."""
-        target = self._folder / day_object(day)
+        target = self._folder / day_object(DEFAULT, day)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
         return True

@@ -37,6 +37,7 @@ from botocore.compat import HTTPHeaders
 from rollcall.archive.bucket import Archive
 from rollcall.core.batch import cut, decode
 from rollcall.core.events import parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.http.services import provide
 from rollcall.stack import clients as aws
@@ -263,7 +264,7 @@ class Bench:
         self._settings = ConsumerSettings.read(os.environ)
         self._dynamo = Dynamo(aws.dynamodb())
         bucket = self._settings.archive_bucket
-        self._archive = Archive(aws.s3(), bucket) if bucket else None
+        self._archive = Archive(aws.s3(), bucket, DEFAULT) if bucket else None
         self._plain = boto3.client("dynamodb")
         self._rng = random.Random(11)  # noqa: S311 - made-up data
         self._requests = {size: self._api_events(size) for size in INGEST_SIZES}
@@ -351,7 +352,7 @@ class Bench:
 
     def _message(self, users: Iterable[str]) -> str:
         now = datetime.now(UTC)
-        ((_, body),) = cut([parse_event(self._raw(user), now) for user in users], "bench", RECEIVED_AT)
+        ((_, body),) = cut(DEFAULT, [parse_event(self._raw(user), now) for user in users], "bench", RECEIVED_AT)
         return body
 
     def _raw(self, user: str) -> dict[str, Any]:

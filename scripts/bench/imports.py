@@ -21,6 +21,7 @@ from typing import IO, Any, cast
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.core.days import Calendar
+from rollcall.core.projects import Project
 from rollcall.files.importer import Importer
 from rollcall.files.planner import Planner
 from rollcall.files.progress import FilePart, ImportLog, Progress
@@ -144,9 +145,9 @@ class _Log:
     def finish_part(self, *_: object) -> None:
         """Do nothing."""
 
-    def read(self, import_id: str) -> Progress:
+    def read(self, project: Project, import_id: str) -> Progress:
         """A progress that is never complete, so that no part is the last one."""
-        return Progress(import_id, KEY, "run", 0, None, [], done=False, gone=False, started_at="")
+        return Progress(project, import_id, KEY, "run", 0, None, [], done=False, gone=False, started_at="")
 
 
 def main(step: str, file: Path, tasks: Path) -> None:

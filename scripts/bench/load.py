@@ -10,6 +10,7 @@ from typing import Any
 from rollcall.core.batch import Batch, cut
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, counts_key, shard_of, type_attribute, users_key
 
@@ -74,7 +75,7 @@ class LiteralDesign:
             )
             if (day, event.user_id) not in self._known:
                 self._known.add((day, event.user_id))
-                users = users_key(day, shard_of(event.user_id, tables.user_shards))
+                users = users_key(DEFAULT, day, shard_of(event.user_id, tables.user_shards))
                 self._client.put_item(
                     TableName=tables.stats,
                     Item={"pk": {"S": users}, "sk": {"S": event.user_id}},
@@ -82,7 +83,7 @@ class LiteralDesign:
                 )
             self._client.update_item(
                 TableName=tables.stats,
-                Key={"pk": {"S": counts_key(0)}, "sk": {"S": day}},
+                Key={"pk": {"S": counts_key(DEFAULT, 0)}, "sk": {"S": day}},
                 UpdateExpression="ADD #type :one",
                 ExpressionAttributeNames={"#type": type_attribute(event.event_type)},
                 ExpressionAttributeValues={":one": {"N": "1"}},
@@ -94,7 +95,7 @@ def batches(events: Iterable[Event], most: int = EVENTS_PER_BATCH) -> Iterator[B
     """Cut events, in the given order, into batches of at most `most` events."""
     iterator = iter(events)
     while some := list(islice(iterator, most)):
-        yield from (batch for batch, _ in cut(some, "bench", RECEIVED_AT))
+        yield from (batch for batch, _ in cut(DEFAULT, some, "bench", RECEIVED_AT))
 
 
 def made_events(events: int, users: int, days: int) -> Iterator[Event]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables
@@ -52,7 +53,7 @@ def _measure(consumers: int, seconds: float) -> Shard:
             while clock.now < seconds:
                 name = f"{consumer}-{clock.now}"
                 event = Event(name, "2025-08-01T12:00:00Z", f"user-{consumer}", "open", "{}")
-                claims.apply(make_batch([event], "bench", RECEIVED_AT))
+                claims.apply(make_batch(DEFAULT, [event], "bench", RECEIVED_AT))
                 applied[consumer] += clock.now < seconds
 
     clock.run([lambda consumer=consumer: consume(consumer) for consumer in range(consumers)])  # type: ignore[misc]

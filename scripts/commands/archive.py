@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import duckdb
 import typer
 
+from rollcall.core.projects import DEFAULT
 from scripts import show
 from scripts.commands.common import AsJson, Failed, Raw, StackName, output, output_json, say, tell
 from scripts.operate import stacks
@@ -27,7 +28,7 @@ def compact(
 ) -> None:
     """Compact the archive now, without waiting for the schedule."""
     where = stacks.find(stack)
-    archive = StackArchive.of(where)
+    archive = StackArchive.of(where, DEFAULT)
     done = archive.compact()
     if backfill:
         settings, _ = consumer_of(where)
@@ -58,7 +59,7 @@ def query(
         raise typer.BadParameter("--csv, --json and --parquet exclude each other")
     if raw and not as_csv:
         raise typer.BadParameter("--raw is about --csv")
-    archive = StackArchive.of(stacks.find(stack), cache)
+    archive = StackArchive.of(stacks.find(stack), DEFAULT, cache)
     with archive.opened() as connection:
         try:
             if parquet:

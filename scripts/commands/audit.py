@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from rollcall.core.days import parse_day
+from rollcall.core.projects import DEFAULT
 from scripts import show
 from scripts.commands.common import AsJson, StackName, output, output_json, say, tell
 from scripts.operate import audit as auditing
@@ -29,7 +30,7 @@ def audit(
         except ValueError as error:
             raise typer.BadParameter(f"--day {error}") from None
     where = stacks.find(stack)
-    auditor = auditing.of_stack(where)
+    auditor = auditing.of_stack(where, DEFAULT)
     found = auditor.audit(day)
     if repair and found.unfinished:
         auditing.refuse_deliverable(where)

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rollcall.access.api_keys import SCOPES, ApiKeys, key_id_of
 from rollcall.core.days import Calendar
 from rollcall.core.events import InvalidEvent, parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.files.rows import Row, read_rows
 from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
@@ -338,7 +339,7 @@ class LocalStack:
     def watch(self) -> Watch:
         """What tells of the events that are counted from now on."""
         settings, _ = consumer_of(stacks.Stack(LOCAL_STACK, self._stack.client, self._outputs, {}))
-        counters = Counters(Dynamo(self._stack.client("dynamodb")), settings.tables, settings.calendar)
+        counters = Counters(Dynamo(self._stack.client("dynamodb")), settings.tables, DEFAULT, settings.calendar)
 
         def tell(text: str) -> None:
             self._console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", soft_wrap=True)
@@ -451,7 +452,7 @@ def _timezone(stack: MiniStack, settings: LocalSettings) -> str | None:
     earlier = stacks.described(stack.client, LOCAL_STACK, settings.port)
     # A creation that failed leaves a stack without outputs, and without data.
     table = earlier.outputs.get("StatsTableName")
-    stored = laid_out_timezone(Dynamo(stack.client("dynamodb")), table) if table else None
+    stored = laid_out_timezone(Dynamo(stack.client("dynamodb")), table, DEFAULT) if table else None
     if settings.timezone and stored and settings.timezone != stored:
         raise CannotStart(
             f"the timezone is to be {settings.timezone}, but the events in {settings.state} are counted by the days of "

@@ -18,8 +18,10 @@ from rollcall.archive.compaction import Compacted, Compactor
 from rollcall.archive.duck import COLUMNS, connect, load_snapshot
 from rollcall.archive.snapshots import Snapshots
 from rollcall.core.days import Calendar
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import finished
-from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import split_key
 from rollcall.stack.settings import ConsumerSettings
 from scripts import private
 from scripts.operate.stacks import Stack
@@ -41,7 +43,7 @@ class Recount:
 
 
 class StackArchive:
-    """The archive of a stack. Keeps fetched files in `folder` for later use."""
+    """The archive of a project in a stack. Keeps fetched files in `folder` for later use."""
 
     def __init__(self, archive: Archive, dynamo: Dynamo, stats_table: str, folder: Path) -> None:
         self.archive = archive
@@ -50,12 +52,12 @@ class StackArchive:
         self._folder = folder
 
     @classmethod
-    def of(cls, stack: Stack, folder: Path | None = None) -> "StackArchive":
-        """The archive of `stack`. Without a `folder`, the files are kept in the user's cache folder."""
+    def of(cls, stack: Stack, project: Project, folder: Path | None = None) -> "StackArchive":
+        """The archive of a project in `stack`. Without a `folder`, the files are kept in the user's cache folder."""
         bucket = stack.output("ArchiveBucketName")
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return cls(
-            Archive(stack.client("s3"), bucket),
+            Archive(stack.client("s3"), bucket, project),
             Dynamo(stack.client("dynamodb")),
             stack.output("StatsTableName"),
             folder or cache / "rollcall" / bucket,
@@ -76,9 +78,9 @@ class StackArchive:
             file = Path(folder) / "rows.json.gz"
             with gzip.open(file, "wt", 1, encoding="utf-8") as lines:
                 for page in self._dynamo.client.get_paginator("scan").paginate(TableName=events_table):
-                    rows = [{name: item[name]["S"] for name in COLUMNS} for item in page["Items"]]
+                    rows = [row for item in page["Items"] if (row := _row(self.archive.project, item))]
                     unknown = sorted({row["batch"] for row in rows} - counted.keys())
-                    whole = finished(self._dynamo, self._stats_table, unknown)
+                    whole = finished(self._dynamo, self._stats_table, self.archive.project, unknown)
                     counted |= {batch: batch in whole for batch in unknown}
                     for row in rows:
                         if counted[row["batch"]]:
@@ -114,6 +116,12 @@ class StackArchive:
                 sources=_by_day(rows("CAST(day AS VARCHAR), source, count(*)", "GROUP BY day, source")),
                 first_days=dict(rows("user_id, CAST(min(day) AS VARCHAR)", "GROUP BY user_id")),
             )
+
+
+def _row(project: Project, item: Item) -> dict[str, str] | None:
+    """An item of the events table as a row of the archive; None if it is another project's."""
+    owner, event_id = split_key(item["event_id"]["S"])
+    return {name: item[name]["S"] for name in COLUMNS} | {"event_id": event_id} if owner == project else None
 
 
 def consumer_of(stack: Stack) -> tuple[ConsumerSettings, int]:

@@ -15,12 +15,20 @@ from typing import Any, NamedTuple
 
 from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
-from rollcall.core.events import Event
+from rollcall.core.projects import Project
 from rollcall.counting.claims import Claims
-from rollcall.counting.receipts import is_last
+from rollcall.counting.receipts import is_last, stored_event
 from rollcall.operation.monitor import queue_depth
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import DAILY_ACTIVES, Tables, counted_source, counted_type
+from rollcall.stack.keys import (
+    DAILY_ACTIVES,
+    Tables,
+    counted_source,
+    counted_type,
+    day_of_index,
+    event_key,
+    split_key,
+)
 from scripts.operate.archive import Recount, StackArchive, consumer_of
 from scripts.operate.stacks import Stack
 
@@ -58,12 +66,13 @@ class Audit:
 
 
 class Auditor:
-    """Audits a stack whose consumers time out after `consumer_seconds` and whose events expire after `hot_days`."""
+    """Audits a project. Consumers time out after `consumer_seconds`, and events expire after `hot_days`."""
 
     def __init__(
         self,
         client: Any,
         tables: Tables,
+        project: Project,
         calendar: Calendar,
         consumer_seconds: float,
         archive: StackArchive | None = None,
@@ -74,6 +83,7 @@ class Auditor:
         self._hot_days = hot_days
         self._client = client
         self.tables = tables
+        self._project = project
         self._calendar = calendar
 
     def audit(self, day: str | None = None) -> Audit:
@@ -98,20 +108,26 @@ class Auditor:
     def _pass(self, day: str | None) -> Audit:
         counted, finished = Recount(), set()
         for item in self._scan(self.tables.stats):
-            self._count_item(item, counted)
-            pk, _, batch_id = item["pk"]["S"].partition("#")
-            if pk == "batch" and is_last(item):
-                finished.add(batch_id)
+            owner, key = split_key(item["pk"]["S"])
+            if owner != self._project:
+                continue
+            kind, _, rest = key.partition("#")
+            self._count_item(kind, rest, item, counted)
+            if kind == "batch" and is_last(item):
+                finished.add(rest)
         stored = Recount()
         users: set[tuple[str, str]] = set()
         unfinished: dict[str, list[str]] = {}
         for item in self._scan(
             self.tables.events, "event_id", "occurred_at", "user_id", "event_type", "source", "batch"
         ):
+            owner, event_id = split_key(item["event_id"]["S"])
+            if owner != self._project:
+                continue
             event_day, user_id = self._calendar.day_of(item["occurred_at"]["S"]), item["user_id"]["S"]
             stored.first_days[user_id] = min(event_day, stored.first_days.get(user_id, event_day))
             if item["batch"]["S"] not in finished:
-                unfinished.setdefault(item["batch"]["S"], []).append(item["event_id"]["S"])
+                unfinished.setdefault(item["batch"]["S"], []).append(event_id)
             users.add((event_day, user_id))
             stored.types[event_day, item["event_type"]["S"]] += 1
             stored.sources[event_day, item["source"]["S"]] += 1
@@ -153,7 +169,7 @@ class Auditor:
         if young:
             raise CannotRepair(f"{young} unfinished batches are less than an hour old; try again later")
         for batch in batches:
-            claims.give_up(batch.batch_id)
+            claims.give_up(self._project, batch.batch_id)
         wait(self._consumer_seconds + MARGIN_SECONDS)
         stored = self._pass(None).unfinished
         for batch_id in found.unfinished.keys() & stored.keys():
@@ -162,17 +178,17 @@ class Auditor:
 
     def _stored_batch(self, batch_id: str, event_ids: list[str]) -> Batch:
         """A batch with its stored events."""
-        keys = [{"event_id": {"S": event_id}} for event_id in event_ids]
+        keys = [{"event_id": {"S": event_key(self._project, event_id)}} for event_id in event_ids]
         items = list(Dynamo(self._client).get(self.tables.events, keys, consistent=True))
         return Batch(
+            project=self._project,
             batch_id=batch_id,
             source=items[0]["source"]["S"],
             received_at=max(item["received_at"]["S"] for item in items),
-            events=tuple(Event(*(item[name]["S"] for name in Event._fields)) for item in items),
+            events=tuple(stored_event(self._project, item) for item in items),
         )
 
-    def _count_item(self, item: Item, counted: Recount) -> None:
-        kind, _, rest = item["pk"]["S"].partition("#")
+    def _count_item(self, kind: str, rest: str, item: Item, counted: Recount) -> None:
         if kind == "counts":
             day = item["sk"]["S"]
             for attribute, value in item.items():
@@ -186,7 +202,7 @@ class Auditor:
         elif kind == "types":
             counted.types[rest.partition("#")[2], item["sk"]["S"]] += int(item["count"]["N"])
         elif kind == "first":
-            counted.first_days[item["user_id"]["S"]] = item["first_day"]["S"]
+            counted.first_days[item["user_id"]["S"]] = day_of_index(self._project, item["first_day"]["S"])
 
     def _scan(self, table: str, *attributes: str) -> Iterator[Item]:
         projection: dict[str, Any] = {}
@@ -197,11 +213,13 @@ class Auditor:
             yield from page["Items"]
 
 
-def of_stack(stack: Stack) -> Auditor:
-    """The auditor of a deployed stack, with the settings of the stack's functions."""
+def of_stack(stack: Stack, project: Project) -> Auditor:
+    """The auditor of a project in a deployed stack, with the settings of the stack's functions."""
     settings, seconds = consumer_of(stack)
-    archive = StackArchive.of(stack) if settings.archive_bucket else None
-    return Auditor(stack.client("dynamodb"), settings.tables, settings.calendar, seconds, archive, settings.hot_days)
+    archive = StackArchive.of(stack, project) if settings.archive_bucket else None
+    return Auditor(
+        stack.client("dynamodb"), settings.tables, project, settings.calendar, seconds, archive, settings.hot_days
+    )
 
 
 def refuse_deliverable(stack: Stack) -> None:

@@ -21,6 +21,7 @@ from rollcall.archive.backlog import EVERY_BATCHES
 from rollcall.archive.bundling import LEAST_BATCHES
 from rollcall.core.batch import MAX_BATCH_EVENTS, encode, make_batch
 from rollcall.core.events import parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.counters import MAX_WRITES, Vocabulary
 from rollcall.files.planner import PIECE_BYTES
 from rollcall.stack.dynamo import FIRST_BACKOFF_SECONDS, KEYS_PER_CALL, STATEMENTS_PER_CALL
@@ -556,7 +557,7 @@ def _encoded_bytes(events: int) -> int:
     now = datetime.fromisoformat("2026-11-22T00:00:00+00:00")
     made = sample.generate(events, max(1, events // 10), 1, day, 1)
     received_at = (now + timedelta(milliseconds=1)).isoformat(timespec="milliseconds")
-    return len(encode(make_batch([parse_event(raw, now) for raw in made], "http", received_at)))
+    return len(encode(make_batch(DEFAULT, [parse_event(raw, now) for raw in made], "http", received_at)))
 
 
 def _sends(sizes: list[int]) -> list[int]:

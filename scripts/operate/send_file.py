@@ -18,6 +18,7 @@ from rollcall.core.batch import cut
 from rollcall.core.days import Calendar
 from rollcall.core.events import MAX_DEPTH, MAX_EVENT_BYTES, InvalidEvent, parse_event
 from rollcall.core.nesting import is_deeper
+from rollcall.core.projects import DEFAULT
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.forms import COLUMNS
@@ -167,7 +168,7 @@ class Naming:
             except InvalidEvent:
                 continue  # the API reports it
         ordered = [event for _, event in contents.in_order()]
-        return {batch.batch_id for batch, _ in cut(ordered, self._source, "")}
+        return {batch.batch_id for batch, _ in cut(DEFAULT, ordered, self._source, "")}
 
 
 class _Window(NamedTuple):

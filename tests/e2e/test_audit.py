@@ -7,6 +7,7 @@ import pytest
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from scripts.operate import audit, stacks
@@ -22,7 +23,7 @@ class Killed(BaseException):
 
 def test_a_stack_is_audited_by_its_own_settings_and_repaired_when_its_queues_are_empty(stack: DeployedStack) -> None:
     deployed = stacks.Stack("rollcall", stack.client, stack.outputs, {})
-    auditor = audit.of_stack(deployed)
+    auditor = audit.of_stack(deployed, DEFAULT)
     stack.drain()
     assert auditor.audit().drifts == []
     assert auditor.audit(day="2011-01-01").events == 0
@@ -31,7 +32,7 @@ def test_a_stack_is_audited_by_its_own_settings_and_repaired_when_its_queues_are
     tables, calendar = auditor.tables, Calendar("UTC")
     claims = Claims(Dynamo(stack.client("dynamodb")), tables, calendar, KeptDeadLetters())
     with mock.patch.object(Dynamo, "transact", side_effect=Killed), pytest.raises(Killed):
-        claims.apply(make_batch([event], "test", RECEIVED_AT))
+        claims.apply(make_batch(DEFAULT, [event], "test", RECEIVED_AT))
     found = auditor.audit(day="2011-01-01")
     assert {drift.what for drift in found.drifts} == {"daily actives", "event type open", "source test"}
     assert len(found.unfinished) == 1

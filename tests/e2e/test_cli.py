@@ -15,6 +15,7 @@ import pytest
 
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from scripts.local import sample
 from scripts.local.ministack import api_url
 from scripts.paths import ROOT
@@ -228,6 +229,7 @@ def test_the_status_is_told(stack: DeployedStack, rollcall: Rollcall) -> None:
 
 def batch(name: str, events: int = 2) -> Batch:
     return make_batch(
+        DEFAULT,
         [
             Event(f"{name}-{number}", "2010-09-01T00:00:00Z", f"{name}-{number}", "open", '{"card":"4242"}')
             for number in range(events)

@@ -19,6 +19,7 @@ import pytest
 from rollcall.core.batch import cut, encode, make_batch
 from rollcall.core.days import Calendar, days_between
 from rollcall.core.events import Event, parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.stack.keys import Tables
 from rollcall.stack.queues import BatchQueue
 from scripts.local.sample import generate
@@ -129,7 +130,9 @@ def test_rejected_rows_of_an_upload_are_kept_with_line_and_reason(stack: Deploye
 def test_a_poison_message_goes_to_the_dead_letters_alone_and_its_neighbours_are_stored(stack: DeployedStack) -> None:
     sqs, queue = stack.client("sqs"), stack.outputs["BatchQueueUrl"]
     good = [
-        encode(make_batch([Event(f"p{n}", "2017-01-01T00:00:00Z", f"p{n}", "open", "{}")], "test", RECEIVED_AT))
+        encode(
+            make_batch(DEFAULT, [Event(f"p{n}", "2017-01-01T00:00:00Z", f"p{n}", "open", "{}")], "test", RECEIVED_AT)
+        )
         for n in range(4)
     ]
     bodies = [*good[:2], "poison", *good[2:]]
@@ -186,7 +189,7 @@ def test_not_one_number_is_off_after_killing_the_consumer_mid_run(stack: Deploye
         bodies = [
             body
             for start in range(0, len(accepted), 50)
-            for _, body in cut(accepted[start : start + 50], "http", RECEIVED_AT)
+            for _, body in cut(DEFAULT, accepted[start : start + 50], "http", RECEIVED_AT)
         ]
         assert BatchQueue(sqs, queue).send(bodies, "kill") == {}
         for share in (0.05, 0.4, 0.7):

@@ -21,6 +21,7 @@ from rollcall.archive.snapshots import Snapshots
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import batch_object, day_object
@@ -41,7 +42,7 @@ class Stack:
         self.tables = create_tables(self.client)
         self.bucket = f"archive-{uuid.uuid4().hex[:12]}"
         self.s3.create_bucket(Bucket=self.bucket)
-        self.archive = Archive(self.s3, self.bucket)
+        self.archive = Archive(self.s3, self.bucket, DEFAULT)
         self.compactor = Compactor(self.archive, Dynamo(self.client), self.tables.stats, 200)
         self.bundler = Bundler(self.archive, Dynamo(self.client), self.tables.stats)
         self.whole = StackArchive(self.archive, Dynamo(self.client), self.tables.stats, folder / "cache")
@@ -58,7 +59,7 @@ class Stack:
         )
 
     def auditor(self, hot_days: int = 0, archive: bool = True) -> Auditor:
-        return Auditor(self.client, self.tables, CALENDAR, 60, self.whole if archive else None, hot_days)
+        return Auditor(self.client, self.tables, DEFAULT, CALENDAR, 60, self.whole if archive else None, hot_days)
 
     def compact(self) -> tuple[int, int, int]:
         done = self.compactor.run(lambda: NO_HURRY)
@@ -96,7 +97,7 @@ def event(number: int, hour: int = 12, user: str = "u") -> Event:
 
 
 def batch(*events: Event, source: str = "test") -> Batch:
-    return make_batch(events, source, RECEIVED_AT)
+    return make_batch(DEFAULT, events, source, RECEIVED_AT)
 
 
 def test_a_batch_s_object_holds_what_it_owns_with_the_day_in_the_reporting_timezone(stack: Stack) -> None:
@@ -105,7 +106,7 @@ def test_a_batch_s_object_holds_what_it_owns_with_the_day_in_the_reporting_timez
 
     stack.claims().apply(late)
 
-    stored = stack.s3.get_object(Bucket=stack.bucket, Key=batch_object(late.batch_id))["Body"].read()
+    stored = stack.s3.get_object(Bucket=stack.bucket, Key=batch_object(DEFAULT, late.batch_id))["Body"].read()
     (row,) = [json.loads(line) for line in gzip.decompress(stored).splitlines()]
     assert row == {
         **event(2, hour=21)._asdict(),
@@ -155,9 +156,9 @@ def test_compaction_leaves_a_file_for_each_day_and_no_finished_batch(stack: Stac
 
     unfinished = batch(event(5), event(6))
     assert stack.keys() == [
-        batch_object(unfinished.batch_id),
-        day_object("2025-08-01"),
-        day_object("2025-08-02"),
+        batch_object(DEFAULT, unfinished.batch_id),
+        day_object(DEFAULT, "2025-08-01"),
+        day_object(DEFAULT, "2025-08-02"),
     ]
     assert [row[0] for row in stack.rows("event_id")] == ["e1", "e2", "e3", "e4"]
     assert stack.compact() == (0, 0, 0)
@@ -172,11 +173,11 @@ def test_an_object_that_a_late_twin_puts_again_is_merged_away(stack: Stack) -> N
 
     assert stack.rows("event_id", "received_at") == [("e1", RECEIVED.replace(tzinfo=None))]
     assert stack.compact() == (1, 0, 0)
-    assert stack.keys() == [day_object("2025-08-01")]
+    assert stack.keys() == [day_object(DEFAULT, "2025-08-01")]
 
 
 def test_a_time_of_arrival_that_is_none_is_kept_as_none(stack: Stack) -> None:
-    stack.claims().apply(make_batch([event(1)], "test", "yesterday"))
+    stack.claims().apply(make_batch(DEFAULT, [event(1)], "test", "yesterday"))
     stack.compact()
 
     assert stack.rows("event_id", "received_at", "properties") == [("e1", None, '{"a":"\\n"}')]
@@ -229,7 +230,7 @@ def test_an_audit_reads_on_while_compaction_writes_one_day_after_the_other(stack
             stack.compactor.run(for_days(1))
             return days(self, first, last)
 
-    stack.whole.archive = Busy(stack.s3, stack.bucket)
+    stack.whole.archive = Busy(stack.s3, stack.bucket, DEFAULT)
     found = stack.auditor().audit()
 
     assert (found.days, found.drifts) == (number, [])
@@ -450,7 +451,7 @@ def test_compaction_that_dies_goes_on_as_well(stack: Stack, monkeypatch: pytest.
 
 def test_what_waits_for_the_next_compaction_is_as_it_was(stack: Stack) -> None:
     odd = Event("e\u2028\U0001f600", "0001-01-03T23:59:59.000001Z", 'u"\\', "a\x00b\n", '{"a":"\\n\\u0000 \U0001f600"}')
-    stack.claims().apply(make_batch([odd, event(1), event(2), event(3, hour=13)], "test", "yesterday"))
+    stack.claims().apply(make_batch(DEFAULT, [odd, event(1), event(2), event(3, hour=13)], "test", "yesterday"))
     columns = (*COLUMNS, "day")
     whole = stack.rows(*columns)
 
@@ -480,7 +481,7 @@ def test_counted_batches_become_a_bundle_and_bundles_a_larger_one(stack: Stack) 
         stack.claims(Killing(stack.client, 4, after=False)).apply(batch(event(5), event(6)))
     come(3)
     assert stack.bundle() == (3, 1)
-    unfinished = batch_object(batch(event(5), event(6)).batch_id)
+    unfinished = batch_object(DEFAULT, batch(event(5), event(6)).batch_id)
     assert stack.folders() == ["batches", "bundles/000001"]
     assert stack.keys()[0] == unfinished
     come(7, 8, 9)
@@ -491,7 +492,7 @@ def test_counted_batches_become_a_bundle_and_bundles_a_larger_one(stack: Stack) 
     assert [row[0] for row in stack.rows("event_id")] == whole
     assert not [drift for drift in stack.auditor().audit().drifts if "archived" in drift.what]
     assert stack.compact() == (6, 12, 2)
-    assert stack.keys() == [unfinished, day_object("2025-08-01"), day_object("2025-08-02")]
+    assert stack.keys() == [unfinished, day_object(DEFAULT, "2025-08-01"), day_object(DEFAULT, "2025-08-02")]
     assert [row[0] for row in stack.rows("event_id")] == whole
 
 
@@ -549,7 +550,9 @@ def test_a_reader_misses_nothing_whatever_happens_between_any_two_of_its_calls(
 
         s3: Any = Interrupted(stack.s3, calls, moment, happen)
         dynamo: Any = Interrupted(stack.client, calls, moment, happen)
-        reader = Snapshots(Archive(s3, stack.bucket), Dynamo(dynamo), stack.tables.stats, tmp_path / str(moment), 1)
+        reader = Snapshots(
+            Archive(s3, stack.bucket, DEFAULT), Dynamo(dynamo), stack.tables.stats, tmp_path / str(moment), 1
+        )
         snapshot = reader.take()
         with closing(connect(tmp_path, 200)) as connection:
             load_snapshot(connection, snapshot)
@@ -576,7 +579,7 @@ def test_a_run_that_dies_before_or_after_any_of_its_calls_loses_nothing(
             stack.claims().apply(on_days(*range(3), first=1_000 * moment + 100 * number))
         whole = stack.rows("event_id", "batch", "day")
         calls = count()
-        archive = Archive(cast(Any, Interrupted(stack.s3, calls, moment, die)), stack.bucket)
+        archive = Archive(cast(Any, Interrupted(stack.s3, calls, moment, die)), stack.bucket, DEFAULT)
         dynamo = Dynamo(cast(Any, Interrupted(stack.client, calls, moment, die)))
         died = False
         try:
@@ -621,7 +624,7 @@ def test_one_run_bundles_at_a_time_until_its_lease_ends(stack: Stack) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        Bundler(Dying(stack.s3, stack.bucket), Dynamo(stack.client), stack.tables.stats, lambda: moment).run(
+        Bundler(Dying(stack.s3, stack.bucket, DEFAULT), Dynamo(stack.client), stack.tables.stats, lambda: moment).run(
             lambda: NO_HURRY
         )
     moment += bundling.LEASE_SECONDS - 0.1

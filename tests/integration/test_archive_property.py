@@ -31,6 +31,7 @@ from rollcall.archive.snapshots import Snapshot, Snapshots
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo, Unavailable
@@ -85,7 +86,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
         st.integers(0, 1),
     )
     contents = draw(st.lists(st.lists(event, min_size=1, max_size=5), min_size=1, max_size=5))
-    batches = [make_batch(content, "test", RECEIVED_AT) for content in contents]
+    batches = [make_batch(DEFAULT, content, "test", RECEIVED_AT) for content in contents]
     counted = draw(st.integers(0, len(batches)))
     waiting = list(range(counted, len(batches)))
     again = draw(st.lists(st.sampled_from(waiting), max_size=3)) if waiting else []
@@ -137,7 +138,7 @@ class Stack:
         self.bucket = f"archive-{uuid.uuid4().hex[:12]}"
         self.s3.create_bucket(Bucket=self.bucket)
         self.folder = folder / self.bucket
-        self.archive = Archive(self.s3, self.bucket)
+        self.archive = Archive(self.s3, self.bucket, DEFAULT)
         self.compactor = Compactor(self.archive, Dynamo(self.dynamodb), self.tables.stats, MEGABYTES)
         self.snapshots = self.reading(self.archive, Dynamo(self.dynamodb), "last")
 
@@ -145,7 +146,9 @@ class Stack:
         return Snapshots(archive, dynamo, self.tables.stats, self.folder / name, 1)
 
     def finished(self, batches: list[Batch]) -> set[str]:
-        return finished(Dynamo(self.dynamodb), self.tables.stats, sorted({batch.batch_id for batch in batches}))
+        return finished(
+            Dynamo(self.dynamodb), self.tables.stats, DEFAULT, sorted({batch.batch_id for batch in batches})
+        )
 
     def stored(self) -> Counter[Row]:
         """What the table has: event, batch and day."""
@@ -193,7 +196,7 @@ class Actors:
     def clients(self, actor: int) -> tuple[Dynamo, Archive]:
         dynamo: Any = FaultyClient(self.stack.dynamodb, self.turns, actor)
         s3: Any = FaultyS3(self.stack.s3, self.turns, actor)
-        return Dynamo(dynamo, pass_over), Archive(s3, self.stack.bucket)
+        return Dynamo(dynamo, pass_over), Archive(s3, self.stack.bucket, DEFAULT)
 
     def consume(self, actor: int) -> None:
         while message := self.queue.take():

@@ -10,6 +10,7 @@ import pytest
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from scripts.operate.audit import LEAST_AGE, Auditor, CannotRepair, Drift
@@ -62,7 +63,7 @@ class Stack:
     def __init__(self, client: Any) -> None:
         self.client = client
         self.tables = create_tables(client)
-        self.auditor = Auditor(client, self.tables, CALENDAR, 60)
+        self.auditor = Auditor(client, self.tables, DEFAULT, CALENDAR, 60)
 
     def apply(self, batch: Batch, client: Any = None) -> None:
         Claims(Dynamo(client or self.client), self.tables, CALENDAR, KeptDeadLetters()).apply(batch)
@@ -85,7 +86,7 @@ def event(number: int, day: str = "2025-08-01") -> Event:
 
 def batch(*numbers: int, source: str = "test") -> Batch:
     days = ("2025-08-01", "2025-08-02")
-    return make_batch([event(number, days[number % 2]) for number in numbers], source, RECEIVED_AT)
+    return make_batch(DEFAULT, [event(number, days[number % 2]) for number in numbers], source, RECEIVED_AT)
 
 
 def test_counters_that_are_right_have_no_drift(stack: Stack) -> None:
@@ -188,7 +189,7 @@ def test_batches_that_may_be_on_their_way_are_not_repaired(stack: Stack) -> None
 
 def test_a_batch_in_several_parts_is_repaired_from_where_it_came_to(stack: Stack) -> None:
     days = [f"2024-{month:02}-{day:02}" for month in range(1, 9) for day in range(1, 29)]
-    message = make_batch([event(number, day) for number, day in enumerate(days)], "test", RECEIVED_AT)
+    message = make_batch(DEFAULT, [event(number, day) for number, day in enumerate(days)], "test", RECEIVED_AT)
     calls = Killing(stack.client, 0, after=False)
     other = Stack(stack.client)
     other.apply(message, calls)
@@ -225,7 +226,7 @@ def test_what_a_consumer_stores_while_its_batch_is_given_up_is_counted_too(stack
     class Late(Claims):
         """A consumer that looked for the receipt before the batch was given up."""
 
-        def _first_part(self, _batch_id: str) -> None:
+        def _first_part(self, project: Project, batch_id: str) -> None:
             return None
 
     def meanwhile(seconds: float) -> None:

@@ -10,6 +10,7 @@ from botocore.config import Config
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt
 from rollcall.stack.dynamo import Dynamo
@@ -57,7 +58,7 @@ def test_a_consumer_behind_the_proxy_counts_everything_though_tables_and_keys_th
             dynamo = Dynamo(session.client("dynamodb", endpoint_url=proxy.endpoint, config=config), time.sleep)
             claims = Claims(dynamo, tables, UTC, KeptDeadLetters())
             with dynamo.patient(lambda: 60_000):
-                batches = [make_batch(events[start:], "test", RECEIVED_AT) for start in (0, 30)]
+                batches = [make_batch(DEFAULT, events[start:], "test", RECEIVED_AT) for start in (0, 30)]
                 receipts = [claims.apply(batch).receipt for batch in (*batches, batches[0])]
         assert receipts == [Receipt(60, 60, 0, 0, 0), Receipt(30, 0, 30, 0, 0), Receipt(60, 60, 0, 0, 0)]
         assert proxy.model.answers["throttled"] > 0

@@ -10,6 +10,7 @@ import pytest
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting import claims, counters
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt, Receipts
@@ -44,7 +45,7 @@ class Stack:
         self.tables = create_tables(client)
         self.dead_letters = KeptDeadLetters()
         self.dynamo = Dynamo(client, lambda _: None)
-        self.counters = Counters(self.dynamo, self.tables, calendar)
+        self.counters = Counters(self.dynamo, self.tables, DEFAULT, calendar)
         self.warm = self.consumer()
 
     def consumer(self) -> Claims:
@@ -66,7 +67,7 @@ def event(number: int, user: str = "u", kind: str = "open", day: str = "2025-08-
 
 
 def batch(*events: Event, source: str = "test") -> Batch:
-    return make_batch(events, source, RECEIVED_AT)
+    return make_batch(DEFAULT, events, source, RECEIVED_AT)
 
 
 def test_a_batch_delivered_again_is_recognised_by_its_receipt(stack: Stack) -> None:
@@ -123,9 +124,9 @@ def test_a_redriven_event_is_a_dead_letter_again_until_it_can_be_stored(stack: S
         for deliveries in (1, 2, 3):
             assert stack.consumer().apply(message).receipt == Receipt(1, 0, 0, 0, 1)
             assert [letter for letter, _ in stack.dead_letters.kept] == [message] * deliveries
-    assert receipts.find(message.batch_id) == Receipt(1, 0, 0, 0, 1)
+    assert receipts.find(DEFAULT, message.batch_id) == Receipt(1, 0, 0, 0, 1)
     assert stack.consumer().apply(message).receipt == Receipt(1, 1, 0, 0, 0)
-    assert receipts.find(message.batch_id) == Receipt(1, 1, 0, 0, 0)
+    assert receipts.find(DEFAULT, message.batch_id) == Receipt(1, 1, 0, 0, 0)
     stack.check()
 
 
@@ -153,13 +154,13 @@ def test_an_event_that_dynamodb_refuses_takes_the_others_of_its_id_to_the_dead_l
 
 
 def test_a_reader_of_another_layout_is_refused(stack: Stack) -> None:
-    hold_layout(stack.dynamo, stack.tables, UTC)
-    other = Counters(stack.dynamo, stack.tables._replace(counter_shards=1), UTC)
+    hold_layout(stack.dynamo, stack.tables, DEFAULT, UTC)
+    other = Counters(stack.dynamo, stack.tables._replace(counter_shards=1), DEFAULT, UTC)
     with pytest.raises(BadSetting, match=r"^COUNTER_SHARDS is 1, but the stored data was laid out with 2"):
         DailyActives("2025-08-01", "2025-08-01").from_counters(other)
     with pytest.raises(BadSetting, match=r"^REPORTING_TIMEZONE"):
         TopEvents("2025-08-01", "2025-08-01", 1).from_counters(
-            Counters(stack.dynamo, stack.tables, Calendar("Asia/Tokyo"))
+            Counters(stack.dynamo, stack.tables, DEFAULT, Calendar("Asia/Tokyo"))
         )
 
 
@@ -215,7 +216,7 @@ def test_event_types_of_any_characters_are_counted_apart(stack: Stack) -> None:
 
 def test_a_type_that_was_counted_before_names_were_escaped_goes_on_from_there(stack: Stack) -> None:
     for shard in range(stack.tables.counter_shards):
-        item = {"pk": {"S": counts_key(shard)}, "sk": {"S": "2025-08-01"}, "#\0": {"N": "20"}}
+        item = {"pk": {"S": counts_key(DEFAULT, shard)}, "sk": {"S": "2025-08-01"}, "#\0": {"N": "20"}}
         stack.client.put_item(TableName=stack.tables.stats, Item=item)
     stack.warm.apply(batch(event(1, kind="\0")))
     counted = TopEvents("2025-08-01", "2025-08-01", 5).from_counters(stack.counters)
@@ -235,7 +236,7 @@ def test_a_wide_vocabulary_overflows_into_items_of_its_own(stack: Stack) -> None
     biggest = max(len(item) for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("counts#"))
     assert biggest <= counters.INLINE_TYPES + len(("pk", "sk", "dau", "overflow", "@test", "processing_ms"))
     assert len(TopEvents("2025-08-01", "2025-08-01", 5_000).from_counters(stack.counters)) == 2_400
-    few = Counters(stack.dynamo, stack.tables, UTC, named_types=100)
+    few = Counters(stack.dynamo, stack.tables, DEFAULT, UTC, named_types=100)
     answer = TopEvents("2025-08-01", "2025-08-01", 5_000).from_counters(few)
     assert {row.events for row in answer[:-1]} == {1}
     assert answer[-1] == EventCount("$other", 2_401 - len(answer))
@@ -271,7 +272,7 @@ def test_a_later_try_goes_on_where_the_earlier_one_came_to_though_it_would_have_
         # Another batch has meanwhile found room for a type that overflowed in the first try.
         stack.client.update_item(
             TableName=stack.tables.stats,
-            Key={"pk": {"S": counts_key(shard)}, "sk": {"S": "2025-08-01"}},
+            Key={"pk": {"S": counts_key(DEFAULT, shard)}, "sk": {"S": "2025-08-01"}},
             UpdateExpression="ADD #t :none",
             ExpressionAttributeNames={"#t": "#t3"},
             ExpressionAttributeValues={":none": {"N": "0"}},
@@ -336,18 +337,18 @@ def test_a_repeated_batch_costs_one_read(stack: Stack) -> None:
 
 def test_a_changed_layout_is_refused_by_the_name_of_the_setting(stack: Stack) -> None:
     tables: Tables = stack.tables
-    hold_layout(stack.dynamo, tables, UTC)
-    hold_layout(stack.dynamo, tables, UTC)
+    hold_layout(stack.dynamo, tables, DEFAULT, UTC)
+    hold_layout(stack.dynamo, tables, DEFAULT, UTC)
     with pytest.raises(BadSetting, match=r"^USER_SHARDS is 3, but the stored data was laid out with 2"):
-        hold_layout(stack.dynamo, tables._replace(user_shards=3), UTC)
+        hold_layout(stack.dynamo, tables._replace(user_shards=3), DEFAULT, UTC)
     with pytest.raises(BadSetting, match=r"^REPORTING_TIMEZONE is Europe/Kyiv"):
-        hold_layout(stack.dynamo, tables, Calendar("Europe/Kyiv"))
+        hold_layout(stack.dynamo, tables, DEFAULT, Calendar("Europe/Kyiv"))
 
 
 def test_a_consumer_needs_what_its_role_allows_and_nothing_else(stack: Stack) -> None:
     watch = Watch("consumer", settings_for(stack.tables, "access", "queue"))
     watch.register(stack.client.meta.events)
-    hold_layout(stack.dynamo, stack.tables, UTC)
+    hold_layout(stack.dynamo, stack.tables, DEFAULT, UTC)
     for number, day in enumerate(["2025-08-05", "2025-07-02"]):
         message = batch(event(0), event(1, user=""), event(2 + number, day=day, kind=f"t{number}"))
         with mock.patch.object(counters, "INLINE_TYPES", 1):

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting import counters
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt, Receipts
@@ -84,7 +85,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
         st.integers(0, 4),
     )
     contents = draw(st.lists(st.lists(event, min_size=1, max_size=7), min_size=1, max_size=4))
-    batches = [make_batch(content, "test", RECEIVED_AT) for content in contents]
+    batches = [make_batch(DEFAULT, content, "test", RECEIVED_AT) for content in contents]
     again = draw(st.lists(st.integers(0, len(batches) - 1), max_size=4))
     deliveries = draw(st.permutations([*range(len(batches)), *again]))
     turn = st.tuples(st.integers(0, 2), st.one_of(st.none(), st.none(), st.sampled_from(FAULTS)))
@@ -287,14 +288,14 @@ def assert_receipts_tell_of_each_event(client: Any, tables: Tables, schedule: Sc
             stored[event_id]["batch"] == batch.batch_id for event_id in {event.event_id for event in batch.events}
         )
         expected = Receipt(len(batch.events), own, len(batch.events) - own - other, other, 0)
-        assert receipts.find(batch.batch_id) == expected
-        outcome = receipts.outcome([batch])
+        assert receipts.find(DEFAULT, batch.batch_id) == expected
+        outcome = receipts.outcome(DEFAULT, [batch])
         assert (len(outcome.inserted), len(outcome.duplicates), len(outcome.conflicts)) == expected[1:4]
 
 
 def assert_stats_answer_the_recount(client: Any, tables: Tables) -> None:
     recount = Recount.of(client, tables, CALENDAR)
-    counters = Counters(Dynamo(client), tables, CALENDAR)
+    counters = Counters(Dynamo(client), tables, DEFAULT, CALENDAR)
     actives = [len(recount.actives.get(day, ())) for day in DAYS]
     assert [day.dau for day in DailyActives(DAYS[0], DAYS[-1]).from_counters(counters)] == actives
     for day in DAYS:

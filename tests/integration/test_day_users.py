@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar, add_days
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.questions.day_users import DayUsers, KeptDays
 from rollcall.questions.from_counters import Counters
@@ -37,16 +38,16 @@ class Cohorts:
         self.tables = create_tables(self.client)
         self.dynamo = Dynamo(self.client, lambda _: None)
         self.claims = Claims(self.dynamo, self.tables, UTC, KeptDeadLetters())
-        self.plain = Counters(self.dynamo, self.tables, UTC)
+        self.plain = Counters(self.dynamo, self.tables, DEFAULT, UTC)
         self.keeping = self.counters(large_day=1)
 
     def counters(self, large_day: int, bucket: str | None = None) -> Counters:
         kept = KeptDays(self.s3, bucket or self.bucket)
-        return Counters(self.dynamo, self.tables, UTC, DayUsers(self.dynamo, self.tables, kept, large_day))
+        return Counters(self.dynamo, self.tables, DEFAULT, UTC, DayUsers(self.dynamo, self.tables, kept, large_day))
 
     def store(self, *active: tuple[str, str]) -> None:
         events = [Event(uuid.uuid4().hex, f"{day}T12:00:00Z", user, "open", "{}") for day, user in active]
-        self.claims.apply(make_batch(events, "test", RECEIVED_AT))
+        self.claims.apply(make_batch(DEFAULT, events, "test", RECEIVED_AT))
 
     def ask(
         self, counters: Counters | None = None, windows: int = 3, window_days: int = 1, *, new: bool = False
@@ -82,7 +83,7 @@ def test_a_large_day_is_read_item_by_item_once(cohorts: Cohorts) -> None:
     second = add_days(FIRST, 1)
     cohorts.store(*((FIRST, user) for user in [*HOSTILE, "x"]), *((second, user) for user in [*HOSTILE, "y"]))
     assert cohorts.queries_of_users(cohorts.ask) == 2 * cohorts.tables.user_shards
-    assert cohorts.kept() == [day_users_object(FIRST, 7), day_users_object(second, 7)]
+    assert cohorts.kept() == [day_users_object(DEFAULT, FIRST, 7), day_users_object(DEFAULT, second, 7)]
     assert cohorts.queries_of_users(cohorts.ask) == 0
     assert returned(cohorts.ask()) == (7, [6, 0, 0])
 
@@ -99,14 +100,14 @@ def test_a_day_with_users_not_yet_counted_is_not_kept(cohorts: Cohorts) -> None:
     with mock.patch.object(Claims, "_count", side_effect=ConnectionError), pytest.raises(ConnectionError):
         cohorts.store(("2025-08-02", "b"))
     cohorts.ask()
-    assert cohorts.kept() == [day_users_object(FIRST, 1)]
+    assert cohorts.kept() == [day_users_object(DEFAULT, FIRST, 1)]
 
 
 def test_the_day_that_is_not_over_is_not_kept(cohorts: Cohorts) -> None:
     cohorts.store((FIRST, "a"), (TODAY, "a"))
     found = cohorts.ask(windows=3, window_days=7)
     assert returned(found) == (1, [0, 1, 0])
-    assert cohorts.kept() == [day_users_object(FIRST, 1)]
+    assert cohorts.kept() == [day_users_object(DEFAULT, FIRST, 1)]
 
 
 def test_a_small_day_is_not_kept(cohorts: Cohorts) -> None:

@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from rollcall.core.batch import Batch, decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app
 from rollcall.http.routes import events as ingest
@@ -89,7 +90,7 @@ class RaisingClient:
 class FailingIntake(Intake):
     error: Exception
 
-    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         raise self.error
 
 
@@ -99,7 +100,7 @@ class StubReceipts(Receipts):
     def __init__(self) -> None:
         pass
 
-    def announce(self, batch_ids: Iterable[str]) -> None:
+    def announce(self, project: Project, batch_ids: Iterable[str]) -> None:
         pass
 
 

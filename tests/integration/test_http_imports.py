@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.limits import Limit
+from rollcall.core.projects import DEFAULT
 from rollcall.files.progress import FilePart, ImportLog
 from rollcall.files.uploads import Uploads
 from rollcall.http.services import provide, service
@@ -86,7 +87,7 @@ def test_a_url_takes_one_file_of_its_size_and_no_other(ministack: MiniStack) -> 
     s3 = session.client("s3", endpoint_url=ministack.endpoint, config=config)
     bucket = f"uploads-{uuid.uuid4().hex}"
     s3.create_bucket(Bucket=bucket)
-    upload = Uploads(s3, bucket, Mock(spec=ImportLog)).invite("a.csv", 5, 60)
+    upload = Uploads(s3, bucket, Mock(spec=ImportLog)).invite(DEFAULT, "a.csv", 5, 60)
 
     def put(content: bytes, **headers: str) -> int:
         return httpx2.put(upload.url, content=content, headers=headers, trust_env=False).status_code
@@ -168,7 +169,7 @@ def test_the_id_of_an_import_follows_from_128_random_bits(caller: Callable[..., 
 def test_an_import_whose_id_follows_from_a_name_is_told_to_admins_alone(
     caller: Callable[..., TestClient], whole_api: WholeApi, key: str
 ) -> None:
-    service(whole_api.apps["ingest"], ImportLog).begin(key, 175)
+    service(whole_api.apps["ingest"], ImportLog).begin(DEFAULT, key, 175)
     assert not is_invited_key(key)
 
     refused = caller("import").get(f"/imports/{import_id_of(key)}")
@@ -187,10 +188,10 @@ def test_an_import_with_conflicts_alone_has_a_file_that_lists_them_and_numbered_
     log = ImportLog(Dynamo(aws_clients["dynamodb"]), service(whole_api.apps["ingest"], ImportLog)._table)
     clean, marked = FilePart(0, 3, 3, 0, 0), FilePart(0, 3, 3, 0, 0, conflicts=1, numbered=1)
     for each, part in zip(begun, (clean, marked), strict=True):
-        run = log.begin(each["key"], 175)
-        log.plan(each["key"], run, 1)
-        log.finish_part(each["key"], run, part, [])
-        log.finish(each["key"], run)
+        run = log.begin(DEFAULT, each["key"], 175)
+        log.plan(DEFAULT, each["key"], run, 1)
+        log.finish_part(DEFAULT, each["key"], run, part, [])
+        log.finish(DEFAULT, each["key"], run)
 
     first, second = (importer.get(f"/imports/{each['import_id']}").json() for each in begun)
 

@@ -21,6 +21,7 @@ from botocore.response import StreamingBody
 from rollcall.core.batch import decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt
 from rollcall.files import importer as imports
 from rollcall.files import planner
@@ -124,7 +125,7 @@ class WholeImport:
     def import_object(self, bucket: str, key: str) -> Imported:
         self.planner.plan(bucket, key)
         self.work()
-        progress = self.log.read(import_id_of(key))
+        progress = self.log.read(DEFAULT, import_id_of(key))
         assert progress.done
         return Imported(*(sum(getattr(part, name) for part in progress.parts) for name in Imported._fields))
 
@@ -631,7 +632,7 @@ def test_a_file_that_is_replaced_while_its_connection_is_broken_is_left_to_the_n
 
     importer.planner.plan(BUCKET, KEY)
 
-    assert importer.log.read(import_id_of(KEY)).gone
+    assert importer.log.read(DEFAULT, import_id_of(KEY)).gone
     assert importer.tasks.waiting == []
 
 
@@ -677,10 +678,10 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     take = Intake.take
 
-    def counted(intake: Intake, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def counted(intake: Intake, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         window = [*raws]
         sizes.append(len(window))
-        return take(intake, window, source, correlation_id)
+        return take(intake, project, window, source, correlation_id)
 
     monkeypatch.setattr(Intake, "take", counted)
     return sizes
@@ -765,7 +766,7 @@ def test_the_memory_to_take_a_piece_in_does_not_grow_with_it(
     peaks = []
     for rows in (2_100, 8_400):
         importer = make_importer(StreamedObject(islice(generated(rows), 1, None)), StubClient(), "url")
-        run = importer.log.begin(KEY, 1)
+        run = importer.log.begin(DEFAULT, KEY, 1)
         task = Task(BUCKET, KEY, "etag", run, 0, KEY, 0, 1, 1, len(columns), columns)
         peaks.append(peak_of(lambda importer=importer, task=task: importer.importer.take_in(task)))  # type: ignore[misc]
 
@@ -795,7 +796,7 @@ def test_a_file_in_many_parts_has_the_events_and_rejects_of_the_whole(
     imported = many_rows(importer, bucket, gzip.compress(content) if form == "gzip" else content)
 
     assert imported == Imported(300, 298, 2, 0)
-    progress = importer.log.read(import_id_of(KEY))
+    progress = importer.log.read(DEFAULT, import_id_of(KEY))
     assert progress.planned == len(progress.parts) > 10
     assert {event.event_id for event in queued(queue.batches())} == {
         f"event-{number}" for number in range(300) if number not in (7, 250)
@@ -830,58 +831,60 @@ def test_progress_tells_what_is_done_and_when_all_is(
     importer: WholeImport, bucket: Bucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "PIECE_BYTES", 1_000)
-    import_id = importer.log.expect(KEY)
-    waiting = importer.log.read(import_id)
+    import_id = importer.log.expect(DEFAULT, KEY)
+    waiting = importer.log.read(DEFAULT, import_id)
     assert (waiting.run, waiting.planned, waiting.parts, waiting.done) == (None, None, [], False)
     content = file_of(*(row(number) for number in range(100)))
     bucket.put(content)
     importer.planner.plan(BUCKET, KEY)
     total = len(importer.tasks.waiting)
     for done in range(total):
-        progress = importer.log.read(import_id)
+        progress = importer.log.read(DEFAULT, import_id)
         assert (progress.size, progress.planned, len(progress.parts)) == (len(content), total, done)
         assert not progress.done
         importer.importer.take_in(Task.decode(importer.tasks.waiting.pop(0)))
-    progress = importer.log.read(import_id)
+    progress = importer.log.read(DEFAULT, import_id)
     assert progress.done
     assert importer.log.counted(progress) == Counted(0, 0, 0, 0, len(set(map(str, queue.batches()))))
 
 
 def test_a_batch_that_a_file_has_twice_has_its_conflicts_twice(import_log: ImportLog) -> None:
-    batch_id, run = "a" * 32, import_log.begin(KEY, 100)
+    batch_id, run = "a" * 32, import_log.begin(DEFAULT, KEY, 100)
     numbers = {
         **Receipt(received=9, inserted=4, duplicates=2, conflicts=3, refused=0)._asdict(),
         "applied": 1,
         "total": 1,
     }
     receipt = {name: {"N": str(value)} for name, value in numbers.items()}
-    import_log._dynamo.put(import_log._table, [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}, **receipt}])
+    import_log._dynamo.put(
+        import_log._table, [{"pk": {"S": receipt_key(DEFAULT, batch_id)}, "sk": {"S": "0"}, **receipt}]
+    )
     for number in range(2):
-        import_log.finish_part(KEY, run, FilePart(number, 9, 9, 0, 0), [batch_id])
+        import_log.finish_part(DEFAULT, KEY, run, FilePart(number, 9, 9, 0, 0), [batch_id])
 
-    counted = import_log.counted(import_log.read(import_id_of(KEY)))
+    counted = import_log.counted(import_log.read(DEFAULT, import_id_of(KEY)))
 
     assert counted == Counted(inserted=4, duplicates=8, conflicts=6, refused=0, pending_batches=0)
 
 
 def test_a_part_that_was_taken_in_before_conflicts_were_listed_has_none(import_log: ImportLog) -> None:
-    run = import_log.begin(KEY, 100)
+    run = import_log.begin(DEFAULT, KEY, 100)
     counts = {name: {"N": "1"} for name in ("rows", "accepted", "rejected", "duplicates")}
-    key = {"pk": {"S": import_key(import_id_of(KEY))}, "sk": {"S": import_part_key(run, 0)}}
+    key = {"pk": {"S": import_key(DEFAULT, import_id_of(KEY))}, "sk": {"S": import_part_key(run, 0)}}
     import_log._dynamo.put(import_log._table, [{**key, **counts}])
 
-    assert import_log.read(import_id_of(KEY)).parts == [FilePart(0, 1, 1, 1, 1, conflicts=0, numbered=0)]
+    assert import_log.read(DEFAULT, import_id_of(KEY)).parts == [FilePart(0, 1, 1, 1, 1, conflicts=0, numbered=0)]
 
 
 def test_an_import_that_nobody_began_is_unknown(import_log: ImportLog) -> None:
     with pytest.raises(UnknownImport):
-        import_log.read(import_id_of("uploads/nothing.csv"))
+        import_log.read(DEFAULT, import_id_of("uploads/nothing.csv"))
 
 
 def test_an_id_that_is_longer_than_a_key_of_dynamodb_may_be_is_that_of_no_import(dynamodb: Any) -> None:
     tables = create_tables(dynamodb)
     with pytest.raises(UnknownImport):
-        ImportLog(Dynamo(dynamodb), tables.stats).read("a" * 3_000)
+        ImportLog(Dynamo(dynamodb), tables.stats).read(DEFAULT, "a" * 3_000)
     delete_tables(dynamodb, tables)
 
 
@@ -898,7 +901,7 @@ def test_a_part_of_a_file_that_was_replaced_is_left_to_the_new_one(
     importer.handle(notification(KEY))
 
     assert queued(queue.batches()) == [kept(2)]
-    assert importer.log.read(import_id_of(KEY)).done
+    assert importer.log.read(DEFAULT, import_id_of(KEY)).done
 
 
 def test_a_part_of_a_file_that_was_deleted_is_no_failure(importer: WholeImport, bucket: Bucket, queue: Queue) -> None:
@@ -971,12 +974,12 @@ def test_an_import_is_not_done_before_its_rejects_are_there(importer: WholeImpor
     with patch.object(Importer, "_finish", side_effect=Killed), pytest.raises(Killed):
         importer.work()
 
-    progress = importer.log.read(import_id_of(KEY))
+    progress = importer.log.read(DEFAULT, import_id_of(KEY))
     assert (progress.taken_in, progress.done) == (True, False)
 
     importer.tasks.waiting.append(task)
     importer.work()
-    assert importer.log.read(import_id_of(KEY)).done
+    assert importer.log.read(DEFAULT, import_id_of(KEY)).done
     assert [reject["line"] for reject in bucket.rejects()] == ["3"]
 
 
@@ -994,11 +997,11 @@ def test_a_file_that_is_notified_again_is_done_again_only_when_all_its_parts_are
     importer.planner.plan(BUCKET, KEY)
     # Of the first run, whose other parts are done.
     importer.importer.take_in(Task.decode(late))
-    assert not importer.log.read(import_id_of(KEY)).done
+    assert not importer.log.read(DEFAULT, import_id_of(KEY)).done
     assert finished.call_count == 0
     again = importer.tasks.waiting[0]
     importer.work()
-    assert importer.log.read(import_id_of(KEY)).done
+    assert importer.log.read(DEFAULT, import_id_of(KEY)).done
     importer.importer.take_in(Task.decode(again))
     assert finished.call_count == 1
 
@@ -1013,7 +1016,7 @@ def test_an_upload_that_is_deleted_before_it_is_taken_in_is_said_to_be_gone(
     for item in bucket.client.list_objects_v2(Bucket=BUCKET)["Contents"]:
         bucket.client.delete_object(Bucket=BUCKET, Key=item["Key"])
     importer.work()
-    progress = importer.log.read(import_id_of(KEY))
+    progress = importer.log.read(DEFAULT, import_id_of(KEY))
     assert (progress.gone, progress.done) == (True, False)
 
 

@@ -14,6 +14,7 @@ from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.core.batch import decode
 from rollcall.core.days import Calendar
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.files import importer as imports
 from rollcall.files import planner
@@ -166,7 +167,7 @@ def test_a_killed_import_that_is_notified_again_loses_nothing_and_counts_nothing
     stack.work()
     stack.consume()
 
-    progress = stack.log.read(import_id_of(KEY))
+    progress = stack.log.read(DEFAULT, import_id_of(KEY))
     assert mortal.deaths
     assert progress.done
     assert progress.planned is not None
@@ -195,7 +196,7 @@ def test_rows_of_many_days_and_rows_that_come_again_are_all_accounted_for(
     stack.work()
     stack.consume()
 
-    progress = stack.log.read(import_id_of(KEY))
+    progress = stack.log.read(DEFAULT, import_id_of(KEY))
     parts = [item for item in scan(stack.dynamodb, stack.tables.stats) if item["pk"].startswith("batch#")]
     assert len(parts) > 1
     assert sum(part.accepted for part in progress.parts) == 500

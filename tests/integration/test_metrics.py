@@ -16,6 +16,7 @@ from rollcall.access.api_keys import ApiKeys
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.http.app import create_app
 from rollcall.http.routes import metrics as metrics_routes
@@ -77,7 +78,7 @@ class FilledStats:
         """Have events delivered twice that came at the door so long ago."""
         received = (NOW - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
         for _ in range(2):
-            self.claims.apply(make_batch(events, source, received))
+            self.claims.apply(make_batch(DEFAULT, events, source, received))
 
 
 def event(day: str) -> Event:
@@ -89,7 +90,7 @@ def filled(dynamodb: Any) -> Iterator[FilledStats]:
     tables, calendar = create_tables(dynamodb), Calendar("UTC")
     dynamo = Dynamo(dynamodb)
     claims = Claims(dynamo, tables, calendar, KeptDeadLetters(), now=lambda: NOW)
-    yield FilledStats(dynamodb, Counters(dynamo, tables, calendar), claims)
+    yield FilledStats(dynamodb, Counters(dynamo, tables, DEFAULT, calendar), claims)
     delete_tables(dynamodb, tables)
 
 
@@ -158,7 +159,7 @@ class Watched:
         self.cloudwatch.put_metric_data(Namespace="AWS/SQS", MetricData=[datum])
 
     def put_counters(self, shard: int, day: str, **counters: int) -> None:
-        item = {"pk": {"S": counts_key(shard)}, "sk": {"S": day}}
+        item = {"pk": {"S": counts_key(DEFAULT, shard)}, "sk": {"S": day}}
         item |= {name: {"N": str(count)} for name, count in counters.items()}
         self.dynamodb.put_item(TableName=self.stats_table, Item=item)
 

@@ -38,6 +38,7 @@ from rollcall.access.gate import Gate
 from rollcall.access.passwords import Passwords
 from rollcall.access.tokens import TokenClaims
 from rollcall.core.limits import Limit
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.http.document import describe
 from rollcall.http.json_bodies import MAX_BYTES
@@ -130,8 +131,8 @@ class OneTimeIdempotencyKeys(IdempotencyKeys):
 
     numbers = itertools.count()
 
-    def hold(self, source: str, key: str, body: bytes) -> None:
-        super().hold(f"{source}-{next(self.numbers)}", key, body)
+    def hold(self, project: Project, caller: str, key: str, body: bytes) -> None:
+        super().hold(project, f"{caller}-{next(self.numbers)}", key, body)
 
 
 @dataclass
@@ -166,7 +167,7 @@ class Api:
 
     def batch_id(self) -> str:
         batch_id = f"{next(self.numbers):032x}"
-        self.receipts.announce([batch_id])
+        self.receipts.announce(DEFAULT, [batch_id])
         return batch_id
 
     def claims(self) -> TokenClaims:
@@ -222,7 +223,7 @@ def api(whole_api: WholeApi, queue: Queue, access_table: str, aws_clients: dict[
 def receipt_item(batch_id: str, count: int) -> Item:
     """The receipt of a batch of new events, as the consumer puts it."""
     numbers = Receipt(count, count, 0, 0, 0)._asdict() | {"applied": count, "total": count}
-    keys: Item = {"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}}
+    keys: Item = {"pk": {"S": receipt_key(DEFAULT, batch_id)}, "sk": {"S": "0"}}
     return keys | {name: {"N": str(number)} for name, number in numbers.items()}
 
 

@@ -17,6 +17,7 @@ from rollcall.archive.snapshots import Snapshots
 from rollcall.core.batch import cut
 from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.core.events import Event, parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
@@ -119,7 +120,7 @@ def stack(dynamodb: Any, ministack: MiniStack, tmp_path_factory: pytest.TempPath
     tables: Tables = create_tables(dynamodb)
     bucket = f"archive-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=bucket)
-    archive, dynamo = Archive(s3, bucket), Dynamo(dynamodb)
+    archive, dynamo = Archive(s3, bucket, DEFAULT), Dynamo(dynamodb)
     now = datetime(2025, 9, 1, tzinfo=UTC)
     raws: list[Any] = sample.generate(3_000, 90, 31, date(2025, 8, 31), 7)
     odd = {"user_id": "odd 'user'\0", "event_type": "#\0🦄", "properties": ODD}
@@ -128,14 +129,14 @@ def stack(dynamodb: Any, ministack: MiniStack, tmp_path_factory: pytest.TempPath
     claims = Claims(dynamo, tables, CALENDAR, KeptDeadLetters(), archive=archive)
     compactor = Compactor(archive, dynamo, tables.stats, 200)
     middle = len(events) // 2
-    for batch, _ in cut(events[:middle], "test", RECEIVED_AT):
+    for batch, _ in cut(DEFAULT, events[:middle], "test", RECEIVED_AT):
         claims.apply(batch)
     # Half of them are compacted, the others are not; some of these come to days that are.
     compactor.run(lambda: 900_000)
-    for batch, _ in cut([*events[middle:], *events[:200]], "other", RECEIVED_AT):
+    for batch, _ in cut(DEFAULT, [*events[middle:], *events[:200]], "other", RECEIVED_AT):
         claims.apply(batch)
     snapshots = Snapshots(archive, dynamo, tables.stats, tmp_path_factory.mktemp("archive"), 100)
-    yield Stack(events, Counters(dynamo, tables, CALENDAR), snapshots, compactor)
+    yield Stack(events, Counters(dynamo, tables, DEFAULT, CALENDAR), snapshots, compactor)
     delete_tables(dynamodb, tables)
 
 
@@ -241,7 +242,7 @@ def test_with_no_segment_the_archive_answers_what_the_counters_do(asked: Stack) 
 def test_an_empty_archive_answers_with_nothing(dynamodb: Any, ministack: MiniStack, tmp_path: Path) -> None:
     s3, bucket = ministack.client("s3"), f"archive-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=bucket)
-    snapshots = Snapshots(Archive(s3, bucket), Dynamo(dynamodb), "no-table", tmp_path, 1)
+    snapshots = Snapshots(Archive(s3, bucket, DEFAULT), Dynamo(dynamodb), "no-table", tmp_path, 1)
     archived = ArchivedEvents(snapshots, 100, [])
     of_segment = ArchivedEvents(snapshots, 100, [parse_segment("event_type:x")])
 
@@ -274,7 +275,7 @@ def test_retention_counts_the_days_that_were(
     s3 = ministack.client("s3")
     tables, bucket, apia = create_tables(dynamodb), f"archive-{uuid.uuid4().hex[:12]}", Calendar("Pacific/Apia")
     s3.create_bucket(Bucket=bucket)
-    archive, dynamo = Archive(s3, bucket), Dynamo(dynamodb)
+    archive, dynamo = Archive(s3, bucket, DEFAULT), Dynamo(dynamodb)
     # At noon in Apia; ten hours behind UTC before, fourteen ahead after.
     active = {
         "ann": ["2011-12-28T22:00:00Z", "2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z", "2012-01-10T22:00:00Z"],
@@ -286,11 +287,11 @@ def test_retention_counts_the_days_that_were(
         Event(f"{user}-{moment}", moment, user, "open", "{}") for user, moments in active.items() for moment in moments
     ]
     claims = Claims(dynamo, tables, apia, KeptDeadLetters(), archive=archive)
-    for batch, _ in cut(sorted(events, key=lambda event: event.occurred_at), "test", RECEIVED_AT):
+    for batch, _ in cut(DEFAULT, sorted(events, key=lambda event: event.occurred_at), "test", RECEIVED_AT):
         claims.apply(batch)
     question = Retention(day, 3, window_days, new_users, "2012-01-20", apia.name)
     answers = [
-        question.from_counters(Counters(dynamo, tables, apia)),
+        question.from_counters(Counters(dynamo, tables, DEFAULT, apia)),
         question.from_archive(ArchivedEvents(Snapshots(archive, dynamo, tables.stats, tmp_path, 100), 200, [])).answer,
     ]
     delete_tables(dynamodb, tables)

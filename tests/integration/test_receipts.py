@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from rollcall.core.batch import Batch, decode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting import counters
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Outcome, Receipt, Receipts, UnknownBatch
@@ -103,19 +104,19 @@ def event(number: int, kind: str = "open", properties: str = "{}") -> Event:
 
 
 def batch(*events: Event, source: str = "test") -> Batch:
-    return make_batch(events, source, RECEIVED_AT)
+    return make_batch(DEFAULT, events, source, RECEIVED_AT)
 
 
 def test_a_batch_is_unknown_then_pending_then_done(stack: Stack) -> None:
     message = batch(event(1), event(2))
     with pytest.raises(UnknownBatch):
-        stack.receipts.find(message.batch_id)
-    stack.receipts.announce([message.batch_id])
-    assert stack.receipts.find(message.batch_id) is None
+        stack.receipts.find(DEFAULT, message.batch_id)
+    stack.receipts.announce(DEFAULT, [message.batch_id])
+    assert stack.receipts.find(DEFAULT, message.batch_id) is None
     stack.apply(message)
-    assert stack.receipts.find(message.batch_id) == Receipt(2, 2, 0, 0, 0)
-    stack.receipts.announce([message.batch_id])
-    assert stack.receipts.find(message.batch_id) == Receipt(2, 2, 0, 0, 0)
+    assert stack.receipts.find(DEFAULT, message.batch_id) == Receipt(2, 2, 0, 0, 0)
+    stack.receipts.announce(DEFAULT, [message.batch_id])
+    assert stack.receipts.find(DEFAULT, message.batch_id) == Receipt(2, 2, 0, 0, 0)
 
 
 def test_a_batch_of_which_a_part_is_applied_is_pending(stack: Stack) -> None:
@@ -131,14 +132,14 @@ def test_a_batch_of_which_a_part_is_applied_is_pending(stack: Stack) -> None:
     with mock.patch.object(counters, "MAX_WRITES", 2), mock.patch.object(counters, "INLINE_TYPES", 1):
         with mock.patch.object(stack.dynamo, "transact", transact_once), pytest.raises(Interrupted):
             stack.apply(message)
-        assert stack.receipts.find(message.batch_id) is None
+        assert stack.receipts.find(DEFAULT, message.batch_id) is None
         stack.apply(message)
-    assert stack.receipts.find(message.batch_id) == Receipt(6, 6, 0, 0, 0)
+    assert stack.receipts.find(DEFAULT, message.batch_id) == Receipt(6, 6, 0, 0, 0)
 
 
 def test_the_mark_of_a_pending_batch_expires_and_its_receipt_does_not(stack: Stack) -> None:
     message = batch(event(1))
-    stack.receipts.announce([message.batch_id])
+    stack.receipts.announce(DEFAULT, [message.batch_id])
     stack.apply(message)
     items = [item for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("batch#")]
     expiring = {item["sk"]: item.get("expires_at") for item in items}
@@ -147,7 +148,7 @@ def test_the_mark_of_a_pending_batch_expires_and_its_receipt_does_not(stack: Sta
 
 def test_waiting_ends_when_the_last_receipt_is_there(stack: Stack) -> None:
     messages = [batch(event(1)), batch(event(2))]
-    stack.receipts.announce(message.batch_id for message in messages)
+    stack.receipts.announce(DEFAULT, [message.batch_id for message in messages])
     left = [*messages]
 
     def apply_one() -> None:
@@ -155,14 +156,14 @@ def test_waiting_ends_when_the_last_receipt_is_there(stack: Stack) -> None:
             stack.apply(left.pop())
 
     stack.on_sleep = apply_one
-    assert stack.receipts.wait([message.batch_id for message in messages], 10)
+    assert stack.receipts.wait(DEFAULT, [message.batch_id for message in messages], 10)
     assert not left
     assert stack.now < 1_000_001
 
 
 def test_waiting_ends_when_the_time_is_over(stack: Stack) -> None:
-    stack.receipts.announce(["a" * 32])
-    assert not stack.receipts.wait(["a" * 32], 3)
+    stack.receipts.announce(DEFAULT, ["a" * 32])
+    assert not stack.receipts.wait(DEFAULT, ["a" * 32], 3)
     assert stack.now == pytest.approx(1_000_003)
 
 
@@ -170,7 +171,7 @@ def test_the_outcome_tells_inserted_duplicates_and_conflicts_apart(stack: Stack)
     stack.apply(batch(event(1), event(2)))
     message = batch(event(1), event(2, properties='{"a":1}'), event(3))
     stack.apply(message)
-    assert stack.receipts.outcome([message]) == Outcome(inserted=["e3"], duplicates=["e1"], conflicts=["e2"])
+    assert stack.receipts.outcome(DEFAULT, [message]) == Outcome(inserted=["e3"], duplicates=["e1"], conflicts=["e2"])
 
 
 def test_an_event_that_was_stored_before_equal_numbers_were_one_is_a_duplicate_when_it_comes_again(
@@ -185,8 +186,8 @@ def test_an_event_that_was_stored_before_equal_numbers_were_one_is_a_duplicate_w
     )
     message = batch(*changed)
     stack.apply(message)
-    assert stack.receipts.outcome([message]) == Outcome(inserted=[], duplicates=["e1"], conflicts=["e2", "e3"])
-    assert stack.receipts.find(message.batch_id) == Receipt(3, 0, 1, 2, 0)
+    assert stack.receipts.outcome(DEFAULT, [message]) == Outcome(inserted=[], duplicates=["e1"], conflicts=["e2", "e3"])
+    assert stack.receipts.find(DEFAULT, message.batch_id) == Receipt(3, 0, 1, 2, 0)
 
 
 def test_equal_numbers_are_one_event_however_they_are_sent(stack: Stack) -> None:
@@ -256,11 +257,11 @@ def test_of_two_equal_bodies_at_once_the_one_whose_events_were_stored_says_inser
     # The first delivery dies half-way, and the second request's one stores the rest.
     stack.apply(batch(event(1))._replace(batch_id=one.batch_id, received_at=one.received_at))
     stack.client.delete_item(
-        TableName=stack.tables.stats, Key={"pk": {"S": receipt_key(one.batch_id)}, "sk": {"S": "0"}}
+        TableName=stack.tables.stats, Key={"pk": {"S": receipt_key(DEFAULT, one.batch_id)}, "sk": {"S": "0"}}
     )
     stack.apply(two)
-    assert stack.receipts.outcome([one]) == Outcome(inserted=["e1"], duplicates=["e2"], conflicts=[])
-    assert stack.receipts.outcome([two]) == Outcome(inserted=["e2"], duplicates=["e1"], conflicts=[])
+    assert stack.receipts.outcome(DEFAULT, [one]) == Outcome(inserted=["e1"], duplicates=["e2"], conflicts=[])
+    assert stack.receipts.outcome(DEFAULT, [two]) == Outcome(inserted=["e2"], duplicates=["e1"], conflicts=[])
 
 
 @pytest.mark.parametrize(
@@ -368,10 +369,10 @@ def test_an_idempotency_key_of_a_wrong_length_is_refused(stack: Stack, key: str)
 
 
 def test_idempotency_keys_of_two_sources_are_two_keys(stack: Stack) -> None:
-    stack.keys.hold("a", "key", b"1")
-    stack.keys.hold("b", "key", b"2")
+    stack.keys.hold(DEFAULT, "a", "key", b"1")
+    stack.keys.hold(DEFAULT, "b", "key", b"2")
     with pytest.raises(IdempotencyKeyReused):
-        stack.keys.hold("a", "key", b"2")
+        stack.keys.hold(DEFAULT, "a", "key", b"2")
 
 
 def test_a_request_whose_key_cannot_be_checked_is_to_be_sent_again(stack: Stack) -> None:

@@ -1,6 +1,7 @@
 """The functions' roles allow what their requests need, for every service."""
 
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
@@ -11,10 +12,13 @@ from botocore.awsrequest import AWSResponse
 
 from rollcall.archive import binding, compaction, snapshots
 from rollcall.archive.bucket import Archive
+from rollcall.archive.bundling import Bundler
 from rollcall.core.batch import make_batch
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt
-from rollcall.stack import clients
+from rollcall.stack import clients, keys
+from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import receipt_key
 from scripts.local.deploy import template
 from scripts.local.ministack import LOADER
@@ -178,10 +182,10 @@ def test_a_function_that_takes_a_token_is_shown_nothing_else_of_the_item_nor_ask
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_condition_on_all_values_holds_for_want_of_any(function: str) -> None:
     for statement in statements(function):
-        for operator, keys in statement.condition.items():
+        for operator, compared in statement.condition.items():
             if operator.startswith("ForAllValues:"):
                 asked = statement.condition["Null"]
-                assert {key: asked[key] for key in keys} == dict.fromkeys(keys, "false")
+                assert {key: asked[key] for key in compared} == dict.fromkeys(compared, "false")
 
 
 @pytest.mark.parametrize("function", LIMITED)
@@ -207,6 +211,41 @@ def test_what_is_asked_of_s3_is_named_as_iam_names_it(aws: None) -> None:
         ("s3:DeleteObject", "ArchiveBucket/batches/b"),
         ("s3:ListBucket", "ArchiveBucket"),
     }
+    assert not watch.denied
+
+
+@pytest.mark.parametrize("project", [DEFAULT, Project("shop")], ids=lambda project: project.name)
+def test_the_objects_of_every_project_are_within_the_roles(project: Project) -> None:
+    batch, bundle = keys.batch_object(project, "b" * 32), keys.bundle_object(project, 1, "n")
+    day, day_users = keys.day_object(project, "2025-08-01"), keys.day_users_object(project, "2025-08-01", 7)
+    upload = keys.invited_key(project, "0" * 32, "a.csv")
+    for function, bucket, key, actions in (
+        ("consumer", "ArchiveBucket", batch, {"PutObject"}),
+        ("compact", "ArchiveBucket", batch, {"GetObject", "DeleteObject"}),
+        ("compact", "ArchiveBucket", bundle, {"GetObject", "PutObject", "DeleteObject"}),
+        ("compact", "ArchiveBucket", day, {"GetObject", "PutObject"}),
+        ("segments", "ArchiveBucket", batch, {"GetObject"}),
+        ("segments", "ArchiveBucket", bundle, {"GetObject"}),
+        ("segments", "ArchiveBucket", day, {"GetObject"}),
+        ("retention", "UploadBucket", day_users, {"GetObject", "PutObject"}),
+        ("ingest", "UploadBucket", upload, {"PutObject"}),
+        ("import_csv", "UploadBucket", upload, {"GetObject"}),
+        ("import_part", "UploadBucket", upload, {"GetObject"}),
+    ):
+        of_object = {action for action, resource in permissions(function) if fnmatchcase(f"{bucket}/{key}", resource)}
+        assert of_object == {f"s3:{action}" for action in actions}, (function, key)
+
+
+@pytest.mark.parametrize("project", [DEFAULT, Project("shop")], ids=lambda project: project.name)
+def test_a_project_is_bundled_under_the_lease_that_the_role_may_change(aws: None, project: Project) -> None:
+    watch = Watch("compact", SETTINGS)
+    dynamodb: Any = clients.dynamodb()
+    watch.register(dynamodb.meta.events)
+    answer = AWSResponse("https://dynamodb", 200, cast(Any, {}), cast(Any, EmptyAnswer()))
+    dynamodb.meta.events.register("before-send.dynamodb", lambda **_: answer)
+    archive = Archive(cast(Any, None), "b", project)
+    assert Bundler(archive, Dynamo(dynamodb), SETTINGS["STATS_TABLE"])._lease("run", 1)
+    assert watch.needed == {("dynamodb:UpdateItem", "StatsTable")}
     assert not watch.denied
 
 
@@ -271,11 +310,11 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
     compact, segments = load_handler("compact"), load_handler("segments")
     event = Event("e1", "2025-08-01T12:00:00Z", "u", "open", "{}")
     for number in range(2):
-        batch = make_batch([event._replace(event_id=f"e{number}")], "test", RECEIVED_AT)
-        Archive(aws_clients["s3"], SETTINGS["ARCHIVE_BUCKET"]).keep(batch, batch.events, ["2025-08-01"])
+        batch = make_batch(DEFAULT, [event._replace(event_id=f"e{number}")], "test", RECEIVED_AT)
+        Archive(aws_clients["s3"], SETTINGS["ARCHIVE_BUCKET"], DEFAULT).keep(batch, batch.events, ["2025-08-01"])
         numbers = {"received": 1, "inserted": 1, "applied": 1, "total": 1} | dict.fromkeys(Receipt._fields[2:], 0)
         receipt = {name: {"N": str(value)} for name, value in numbers.items()}
-        key = {"pk": {"S": receipt_key(batch.batch_id)}, "sk": {"S": "0"}}
+        key = {"pk": {"S": receipt_key(DEFAULT, batch.batch_id)}, "sk": {"S": "0"}}
         aws_clients["dynamodb"].put_item(TableName=compact.settings.stats_table, Item=key | receipt)
         question = {"question": "daily_actives", "asked": {"first": "2025-08-01", "last": "2025-08-01"}, "segment": []}
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]

@@ -14,11 +14,12 @@ from rollcall.archive.bucket import Archive
 from rollcall.archive.compaction import Compactor
 from rollcall.archive.snapshots import Snapshots
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.retention import Retained, Retention
 from rollcall.questions.segment import parse_segment
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import VOLUMES
+from rollcall.stack.keys import volume_objects
 from scripts.local.ministack import MiniStack
 from tests.integration.test_archive import NO_HURRY, Interrupted, Stack, batch, die, on_days
 from tests.integration.test_audit import Killed
@@ -61,7 +62,9 @@ class Counting:
 
 
 def reader(stack: Stack, folder: Path, s3: Any = None) -> Snapshots:
-    return Snapshots(Archive(s3 or stack.s3, stack.bucket), Dynamo(stack.client), stack.tables.stats, folder, 100)
+    return Snapshots(
+        Archive(s3 or stack.s3, stack.bucket, DEFAULT), Dynamo(stack.client), stack.tables.stats, folder, 100
+    )
 
 
 def new_users(snapshots: Snapshots, segment: str = "event_type:open") -> Retained:
@@ -79,7 +82,10 @@ def bind(stack: Stack) -> None:
 
 
 def volumes(stack: Stack) -> list[str]:
-    return [one["Key"] for one in stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=VOLUMES).get("Contents", ())]
+    return [
+        one["Key"]
+        for one in stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=volume_objects(DEFAULT)).get("Contents", ())
+    ]
 
 
 def test_a_new_cohort_takes_few_requests_however_many_days_were_before_it(stack: Stack, tmp_path: Path) -> None:
@@ -93,7 +99,7 @@ def test_a_new_cohort_takes_few_requests_however_many_days_were_before_it(stack:
     found = new_users(reader(stack, tmp_path / "reader", s3))
 
     assert (found.cohort_size, found.windows[0].retained_users) == (1, 1)
-    alone = [key for key in s3.gets if not key.startswith(VOLUMES)]
+    alone = [key for key in s3.gets if not key.startswith(volume_objects(DEFAULT))]
     assert len(alone) < binding.LEAST_DAYS
     assert len(s3.gets) - len(alone) < DAYS / 2
     assert new_users(reader(stack, tmp_path / "again"), "event_type:close").cohort_size == 0
@@ -169,7 +175,7 @@ def test_a_reader_of_volumes_misses_nothing_whatever_happens_between_any_two_of_
         whole = stack.rows("event_id", "batch", "day")
         calls = count()
         s3: Any = Interrupted(stack.s3, calls, moment, stack.compact)
-        stack.whole.archive = Archive(s3, stack.bucket)
+        stack.whole.archive = Archive(s3, stack.bucket, DEFAULT)
         assert stack.rows("event_id", "batch", "day") == whole
         stack.whole.archive = stack.archive
         if next(calls) <= moment:
@@ -184,7 +190,7 @@ def test_binding_that_dies_before_any_of_its_calls_changes_no_answer_and_is_done
     for moment in count():
         stack.claims().apply(on_days(*range(6), first=1_000 * moment))
         whole = stack.rows("event_id", "batch", "day")
-        archive = Archive(cast(Any, Interrupted(stack.s3, count(), moment, die)), stack.bucket)
+        archive = Archive(cast(Any, Interrupted(stack.s3, count(), moment, die)), stack.bucket, DEFAULT)
         died = False
         try:
             Compactor(archive, Dynamo(stack.client), stack.tables.stats, 200).run(lambda: NO_HURRY)

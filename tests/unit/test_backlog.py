@@ -22,8 +22,9 @@ from rollcall.archive.backlog import EVERY_BATCHES, Backlog, asks_to_bundle
 from rollcall.archive.bucket import Archive
 from rollcall.archive.bundling import BUNDLE_BYTES, LEAST_BUNDLES, Bundler
 from rollcall.archive.snapshots import Snapshots
+from rollcall.core.projects import DEFAULT
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import WAITING, batch_object, bundle_object, day_object
+from rollcall.stack.keys import batch_object, bundle_object, day_object, waiting_objects
 from scripts.paths import ROOT
 
 BATCHES_A_SECOND = 50
@@ -58,7 +59,9 @@ class World:
         self._bodies: dict[str, bytes] = {}
         self._invocations: list[float] = []
         self._backlogs = [Backlog(cast(Any, self), "compact") for _ in range(CONSUMERS)]
-        self.bundler = Bundler(Archive(cast(Any, S3(self)), "b"), cast(Dynamo, Table()), "stats", lambda: self.now)
+        self.bundler = Bundler(
+            Archive(cast(Any, S3(self)), "b", DEFAULT), cast(Dynamo, Table()), "stats", lambda: self.now
+        )
 
     def spend(self, seconds: float) -> None:
         """Let time pass, with all that happens in it."""
@@ -83,7 +86,7 @@ class World:
 
     def _come(self) -> None:
         self.batches += 1
-        self.put(batch_object(f"{random.getrandbits(128):032x}"), b"%010d" % self.batches)
+        self.put(batch_object(DEFAULT, f"{random.getrandbits(128):032x}"), b"%010d" % self.batches)
         random.choice(self._backlogs).grew()
 
     def invoke(self, **request: str) -> None:
@@ -203,10 +206,10 @@ def test_an_answer_takes_1_000_gets_at_most_while_50_batches_come_each_second(tm
     before = b"0" * (BATCHES_A_SECOND * 60 * MINUTES_BEFORE * BATCH_BYTES)
     full = -(-BUNDLE_BYTES // BYTES_A_BYTE)
     for number in range(0, len(before), full):
-        world.put(bundle_object(4, f"{number:08}"), before[number : number + full])
+        world.put(bundle_object(DEFAULT, 4, f"{number:08}"), before[number : number + full])
     for tier in (1, 2, 3):
         for number in range(LEAST_BUNDLES - 1):
-            world.put(bundle_object(tier, f"{number:08}"), b"%10d" % (100 * tier + number))
+            world.put(bundle_object(DEFAULT, tier, f"{number:08}"), b"%10d" % (100 * tier + number))
     already = len(world.content())
     with mock.patch.object(bucket, "ThreadPoolExecutor", OneAfterTheOther):
         world.spend(60.0 * MINUTES)
@@ -214,12 +217,13 @@ def test_an_answer_takes_1_000_gets_at_most_while_50_batches_come_each_second(tm
     assert len(world.content()) == already + BATCH_BYTES * world.batches
 
     for day in range(MOST_DAYS):
-        world.put(day_object(f"2025-{day:03}"), b"")
+        world.put(day_object(DEFAULT, f"2025-{day:03}"), b"")
     client = S3(world, takes_time=False)
-    reader = Snapshots(Archive(cast(Any, client), "b"), cast(Dynamo, Table()), "stats", tmp_path, 1)
+    reader = Snapshots(Archive(cast(Any, client), "b", DEFAULT), cast(Dynamo, Table()), "stats", tmp_path, 1)
     snapshot = reader.take()
 
-    assert client.gets == len(snapshot.days) + len(snapshot.pending) == MOST_DAYS + len(world.page(WAITING, ""))
+    waiting = world.page(waiting_objects(DEFAULT), "")
+    assert client.gets == len(snapshot.days) + len(snapshot.pending) == MOST_DAYS + len(waiting)
     assert world.most + MOST_DAYS <= MOST_GETS
 
 

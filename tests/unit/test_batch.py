@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import random
 import string
 import zlib
@@ -14,16 +15,18 @@ from hypothesis import strategies as st
 from rollcall.core import batch
 from rollcall.core.batch import Batch, UndecodableBatch, cut, decode, encode, make_batch
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT, Project
 
 RECEIVED_AT = "2025-08-03T12:00:00.000Z"
 LATER = "2025-08-04T12:00:00.000Z"
 FIRST = Event("e1", "2025-08-03T10:04:15Z", "42", "login", "{}")
 SECOND = Event("e2", "2025-08-03T10:04:16Z", "43", "a#b\0🎉", '{"country":"PL"}')
-BATCH = make_batch([FIRST, SECOND], "http", RECEIVED_AT)
+BATCH = make_batch(DEFAULT, [FIRST, SECOND], "http", RECEIVED_AT)
 MAX_ENCODED_BYTES = 200 * 1024
 
 texts = st.text(max_size=20)
-batches = st.builds(make_batch, st.lists(st.builds(Event, *[texts] * 5), max_size=8), texts, texts)
+projects = st.sampled_from([DEFAULT, Project("shop"), Project("shop-2")])
+batches = st.builds(make_batch, projects, st.lists(st.builds(Event, *[texts] * 5), max_size=8), texts, texts)
 
 
 def message() -> dict[str, Any]:
@@ -58,7 +61,7 @@ def incompressible_events(sizes: list[int]) -> list[Event]:
 
 
 def test_a_batch_keeps_its_events_in_their_order() -> None:
-    assert BATCH[1:] == ("http", RECEIVED_AT, (FIRST, SECOND))
+    assert BATCH[2:] == ("http", RECEIVED_AT, (FIRST, SECOND))
 
 
 def test_a_batch_is_named_by_128_bits_in_hex() -> None:
@@ -66,12 +69,27 @@ def test_a_batch_is_named_by_128_bits_in_hex() -> None:
     assert set(BATCH.batch_id) <= set(string.hexdigits.lower())
 
 
+def test_a_batch_of_the_default_project_has_the_name_and_the_message_that_it_had_before_there_were_projects() -> None:
+    named = hashlib.sha256(msgpack.packb(["http", [FIRST, SECOND]])).hexdigest()[:32]
+    assert BATCH.batch_id == named == "0e5a27e70c843c00273b9a27339a6b12"
+    assert msgpack.unpackb(zlib.decompress(base64.b64decode(encode(BATCH)))) == message()
+
+
+def test_the_same_content_of_another_project_is_another_batch_whose_message_names_the_project() -> None:
+    other = make_batch(Project("shop"), [FIRST, SECOND], "http", RECEIVED_AT)
+    assert other.batch_id != BATCH.batch_id
+    sent = msgpack.unpackb(zlib.decompress(base64.b64decode(encode(other))))
+    assert sent == {**message(), "project": "shop", "batch": other.batch_id}
+    assert decode(encode(other)) == other
+    assert decode(packed({**message(), "project": "default"})) == BATCH
+
+
 def test_the_name_does_not_depend_on_when_the_events_were_received() -> None:
-    assert make_batch([FIRST, SECOND], "http", LATER).batch_id == BATCH.batch_id
+    assert make_batch(DEFAULT, [FIRST, SECOND], "http", LATER).batch_id == BATCH.batch_id
 
 
 def test_the_name_does_not_depend_on_what_the_events_come_in() -> None:
-    assert make_batch((event for event in (FIRST, SECOND)), "http", RECEIVED_AT) == BATCH
+    assert make_batch(DEFAULT, (event for event in (FIRST, SECOND)), "http", RECEIVED_AT) == BATCH
 
 
 @pytest.mark.parametrize(
@@ -92,13 +110,13 @@ def test_the_name_does_not_depend_on_what_the_events_come_in() -> None:
     ],
 )
 def test_the_name_depends_on_the_source_and_on_all_of_the_events(events: list[Event], source: str) -> None:
-    assert make_batch(events, source, RECEIVED_AT).batch_id != BATCH.batch_id
+    assert make_batch(DEFAULT, events, source, RECEIVED_AT).batch_id != BATCH.batch_id
 
 
 @settings(max_examples=100, deadline=None)
 @given(batches, batches)
-def test_batches_share_a_name_only_where_source_and_events_are_the_same(one: Batch, other: Batch) -> None:
-    same = (one.source, one.events) == (other.source, other.events)
+def test_batches_share_a_name_only_where_project_source_and_events_are_the_same(one: Batch, other: Batch) -> None:
+    same = (one.project, one.source, one.events) == (other.project, other.source, other.events)
     assert (one.batch_id == other.batch_id) is same
 
 
@@ -117,7 +135,7 @@ def test_a_body_is_text_that_a_queue_takes() -> None:
 )
 def test_events_are_cut_into_batches_of_500(count: int, sizes: list[int]) -> None:
     events = small_events(count)
-    cuts = list(cut(events, "http", RECEIVED_AT))
+    cuts = list(cut(DEFAULT, events, "http", RECEIVED_AT))
     assert [len(batch.events) for batch, _ in cuts] == sizes
     assert [event for batch, _ in cuts for event in batch.events] == events
     assert all((batch.source, batch.received_at) == ("http", RECEIVED_AT) for batch, _ in cuts)
@@ -127,7 +145,7 @@ def test_events_are_cut_into_batches_of_500(count: int, sizes: list[int]) -> Non
 def test_what_is_over_200_kb_encoded_is_split(count: int, least: int) -> None:
     # Letters and digits at random are six bits each, and so is a character of base64: about 32 KB an event.
     events = incompressible_events([32_000] * count)
-    cuts = list(cut(events, "http", RECEIVED_AT))
+    cuts = list(cut(DEFAULT, events, "http", RECEIVED_AT))
     assert len(cuts) >= least
     assert max(len(text) for _, text in cuts) <= MAX_ENCODED_BYTES
     assert [event for batch, _ in cuts for event in batch.events] == events
@@ -137,7 +155,7 @@ def test_what_is_over_200_kb_encoded_is_split(count: int, least: int) -> None:
 @given(st.lists(st.integers(0, 32_000), max_size=40))
 def test_every_batch_fits_a_message_and_no_event_is_lost(sizes: list[int]) -> None:
     events = incompressible_events(sizes)
-    cuts = list(cut(events, "http", RECEIVED_AT))
+    cuts = list(cut(DEFAULT, events, "http", RECEIVED_AT))
     assert [event for batch, _ in cuts for event in batch.events] == events
     assert all(batch.events and len(text) <= MAX_ENCODED_BYTES for batch, text in cuts)
     assert [decode(text) for _, text in cuts] == [batch for batch, _ in cuts]
@@ -145,9 +163,9 @@ def test_every_batch_fits_a_message_and_no_event_is_lost(sizes: list[int]) -> No
 
 def test_a_request_sent_again_makes_the_same_batches() -> None:
     events = incompressible_events([1_000] * 600)
-    first = [batch.batch_id for batch, _ in cut(events, "http", RECEIVED_AT)]
+    first = [batch.batch_id for batch, _ in cut(DEFAULT, events, "http", RECEIVED_AT)]
     assert len(set(first)) == len(first) > 2
-    assert [batch.batch_id for batch, _ in cut(list(events), "http", LATER)] == first
+    assert [batch.batch_id for batch, _ in cut(DEFAULT, list(events), "http", LATER)] == first
 
 
 def test_a_message_in_the_documented_form_is_read() -> None:
@@ -175,6 +193,7 @@ def test_a_message_that_lacks_a_field_is_refused(field: str) -> None:
         pytest.param({"batch": ""}, id="no name"),
         pytest.param({"batch": BATCH.batch_id.upper()}, id="name in upper case"),
         pytest.param({"source": "import"}, id="source"),
+        pytest.param({"project": "shop"}, id="project"),
         pytest.param({"events": [list(FIRST)]}, id="event removed"),
         pytest.param({"events": [list(FIRST), list(SECOND), list(FIRST)]}, id="event added"),
         pytest.param({"events": [list(SECOND), list(FIRST)]}, id="events swapped"),
@@ -190,6 +209,10 @@ def test_a_message_whose_content_was_changed_is_refused(change: dict[str, object
 @pytest.mark.parametrize(
     "change",
     [
+        {"project": 7},
+        {"project": None},
+        {"project": "Shop"},
+        {"project": "shop\x1f"},
         {"batch": 7},
         {"batch": None},
         {"source": None},
@@ -275,12 +298,12 @@ def test_any_bytes_are_refused_without_any_other_error(garbage: bytes) -> None:
 def test_a_message_with_more_values_than_a_batch_has_is_refused_by_their_number() -> None:
     too_many: list[list[object]] = [[list(FIRST)] * 501, [[[[]] * 2] * 5] * 500, [[]] * 1_000_000]
     for events in too_many:
-        with pytest.raises(UndecodableBatch, match="more than 3005 values"):
+        with pytest.raises(UndecodableBatch, match="more than 3006 values"):
             decode(packed({**message(), "events": events}))
 
 
 def test_a_zlib_bomb_is_refused_although_it_would_be_a_batch() -> None:
-    bomb = make_batch([FIRST._replace(properties=" " * (21 * 1024 * 1024))], "http", RECEIVED_AT)
+    bomb = make_batch(DEFAULT, [FIRST._replace(properties=" " * (21 * 1024 * 1024))], "http", RECEIVED_AT)
     text = encode(bomb)
     assert len(text) < MAX_ENCODED_BYTES
     with pytest.raises(UndecodableBatch, match="expands to more"):
@@ -293,7 +316,7 @@ def test_events_of_one_id_are_in_one_batch_where_they_fit(runs: list[int], most:
     events = [FIRST._replace(event_id=f"e{number}", user_id=str(each)) for number, each in places]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "MAX_BATCH_EVENTS", most)
-        made = [each for each, _ in cut(events, "http", RECEIVED_AT)]
+        made = [each for each, _ in cut(DEFAULT, events, "http", RECEIVED_AT)]
     assert [event for each in made for event in each.events] == events
     assert all(1 <= len(each.events) <= most for each in made)
     ids = [{event.event_id for event in each.events} for each in made]
@@ -305,7 +328,7 @@ def test_events_of_one_id_are_in_one_batch_where_they_fit(runs: list[int], most:
 def test_large_events_of_one_id_are_in_one_batch_where_they_fit(alike: int) -> None:
     large = incompressible_events([20_000] * 36)
     events = [event._replace(event_id=f"s{number // alike}") for number, event in enumerate(large)]
-    made = [each for each, _ in cut(events, "http", RECEIVED_AT)]
+    made = [each for each, _ in cut(DEFAULT, events, "http", RECEIVED_AT)]
     assert [event for each in made for event in each.events] == events
     ids = [{event.event_id for event in each.events} for each in made]
     apart = {event_id for one, two in pairwise(ids) for event_id in one & two}

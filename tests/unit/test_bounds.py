@@ -21,6 +21,7 @@ from rollcall.archive import bucket
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw
+from rollcall.core.projects import DEFAULT
 from rollcall.core.strict_json import MAX_VALUES
 from rollcall.counting.claims import Applied, Claims
 from rollcall.counting.consumer import Consumer
@@ -202,7 +203,7 @@ BODIES |= {f"MessagePack: {name}": make for name, make in MESSAGE_PACK.items()}
 
 def take_in(sent: bytes) -> None:
     with suppress(UnreadableBody):
-        intake().take(read_events(sent), "http", "-")
+        intake().take(DEFAULT, read_events(sent), "http", "-")
 
 
 @pytest.mark.parametrize("make", BODIES.values(), ids=BODIES.keys())
@@ -230,8 +231,10 @@ def stored(number: int, properties: str) -> Event:
 
 
 MESSAGES: dict[str, Callable[[], str]] = {
-    "the largest batch": lambda: encode(make_batch([stored(n, EMOJI + "x" * 32_600) for n in range(500)], "s", "r")),
-    "one event of 16 MB": lambda: encode(make_batch([stored(1, EMOJI + "x" * 16_300_000)], "s", "r")),
+    "the largest batch": lambda: encode(
+        make_batch(DEFAULT, [stored(n, EMOJI + "x" * 32_600) for n in range(500)], "s", "r")
+    ),
+    "one event of 16 MB": lambda: encode(make_batch(DEFAULT, [stored(1, EMOJI + "x" * 16_300_000)], "s", "r")),
     "arrays": lambda: message(array(16_000_000, b"\x90" * 16_000_000)),
     "objects of two bytes": lambda: message(array(16_000, (b"\x81\xa0" * 500 + b"\xc0") * 16_000)),
     "numbers for names": lambda: message(b"\x91" + numbered(57_000)),
@@ -325,7 +328,7 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 def take_in_file(data: bytes) -> None:
     for window in importer._windows(read_rows(chunks(data))):
-        intake().take((row.event for row in window), "import", "-")
+        intake().take(DEFAULT, (row.event for row in window), "import", "-")
 
 
 def cut_up(data: bytes) -> None:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import Row, read_rows
 from rollcall.http.routes.imports import NewImport
@@ -686,7 +687,7 @@ def test_a_dry_run_lists_other_content_under_one_id_and_warns_of_ids_that_are_ro
 def test_the_batches_of_other_content_are_predicted() -> None:
     event = {"event_id": "a", "occurred_at": "2024-05-01T00:00:00Z", "user_id": "u", "event_type": "open"}
     events = [event, {**event, "event_id": "b"}, {**event, "occurred_at": "2024-04-01T00:00:00Z"}, event]
-    taken = Intake(cast(Any, MagicMock(send=lambda *_: {})), Calendar("UTC")).take(events, "http", "-")
+    taken = Intake(cast(Any, MagicMock(send=lambda *_: {})), Calendar("UTC")).take(DEFAULT, events, "http", "-")
     assert Naming("http", Calendar("UTC")).names(events) == {batch.batch_id for batch in taken.batches}
     assert taken.accepted == 3
 
@@ -913,7 +914,7 @@ def queues(monkeypatch: pytest.MonkeyPatch) -> FakeQueues:
 
 def letter(name: str) -> str:
     event = Event(name, "2024-05-01T00:00:00Z", name, "open", "{}")
-    return encode(make_batch([event], "http", RECEIVED_AT))
+    return encode(make_batch(DEFAULT, [event], "http", RECEIVED_AT))
 
 
 def test_all_messages_are_sent_back_a_few_at_a_time(rollcall: Callable[..., Any], queues: FakeQueues) -> None:

@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Applied, Claims
 from rollcall.counting.consumer import ArchiveBacklog, Consumer
 from rollcall.counting.receipts import Receipt
@@ -30,7 +31,7 @@ class StubClaims:
 
 
 def message(number: int) -> Batch:
-    return make_batch([Event(f"e{number}", "2025-08-01T00:00:00Z", "u", "open", "{}")], "test", "now")
+    return make_batch(DEFAULT, [Event(f"e{number}", "2025-08-01T00:00:00Z", "u", "open", "{}")], "test", "now")
 
 
 def consumer(claims: StubClaims, backlog: ArchiveBacklog | None = None) -> Consumer:

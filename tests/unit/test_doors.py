@@ -46,6 +46,7 @@ from rollcall.core.batch import decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw
 from rollcall.core.limits import Allowance, Limit
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.files import importer, planner, rows
 from rollcall.files.importer import Importer
@@ -132,7 +133,7 @@ class Counting(BatchQueue):
     def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
         for body in bodies:
             batch = decode(body)
-            key = receipt_key(batch.batch_id)
+            key = receipt_key(DEFAULT, batch.batch_id)
             if self._dynamo.find("stats", key, "0") is None:
                 became = Counter(map(self._count, batch.events))
                 self.became += became
@@ -202,7 +203,7 @@ class NoMarks(Receipts):
     def __init__(self) -> None:
         """Keep nothing."""
 
-    def announce(self, batch_ids: Iterable[str]) -> None:
+    def announce(self, project: Project, batch_ids: Iterable[str]) -> None:
         """Keep nothing."""
 
 
@@ -247,7 +248,7 @@ class World:
         if not batch_id:
             answer = self._client.request(request.method, request.url.path, content=request.read())
             return httpx2.Response(answer.status_code, content=answer.content)
-        item = self.dynamo.find("stats", receipt_key(batch_id), "0")
+        item = self.dynamo.find("stats", receipt_key(DEFAULT, batch_id), "0")
         if item is None:
             return httpx2.Response(404)
         return httpx2.Response(200, json={"status": "done", **Receipt.of_item(item)._asdict()})

@@ -657,6 +657,7 @@ def test_an_accepted_event_has_no_flaw() -> None:
     [
         ("event_id", ""),
         ("event_id", "🎉" * 129),
+        ("event_id", "shop\x1fe1"),
         ("user_id", ""),
         ("user_id", "я" * 129),
         ("event_type", ""),

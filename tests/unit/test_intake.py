@@ -2,6 +2,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 from rollcall.core.days import Calendar
+from rollcall.core.projects import DEFAULT
 from rollcall.intake.intake import MAX_DAYS, Intake, Taken
 from rollcall.stack.queues import BatchQueue
 
@@ -30,7 +31,7 @@ def on(number: int, day: int) -> dict[str, Any]:
 def test_an_event_before_the_first_day_is_refused_alone() -> None:
     raws = [event(1, "2024-12-31T23:59:59Z"), event(2, "2025-01-01T00:00:00Z"), event(3, "0001-01-03T00:00:00Z")]
 
-    taken = intake(Calendar("UTC", "2025-01-01")).take(raws, "http", "-")
+    taken = intake(Calendar("UTC", "2025-01-01")).take(DEFAULT, raws, "http", "-")
 
     assert [one.event_id for batch in taken.batches for one in batch.events] == ["e2"]
     assert [(one.index, one.event_id, one.code) for one in taken.rejected] == [
@@ -44,7 +45,7 @@ def test_an_event_before_the_first_day_is_refused_alone() -> None:
 def test_the_first_day_begins_in_the_timezone_of_the_stack() -> None:
     for zone, first in (("Pacific/Kiritimati", "2024-12-31T10:00:00Z"), ("Pacific/Pago_Pago", "2025-01-01T11:00:00Z")):
         before = (datetime.fromisoformat(first) - timedelta(seconds=1)).isoformat()
-        taken = intake(Calendar(zone, "2025-01-01")).take([event(1, before), event(2, first)], "http", "-")
+        taken = intake(Calendar(zone, "2025-01-01")).take(DEFAULT, [event(1, before), event(2, first)], "http", "-")
         assert [one.index for one in taken.rejected] == [0]
         assert taken.accepted == 1
 
@@ -54,7 +55,7 @@ def test_events_of_400_days_are_taken_at_once_and_those_of_further_days_are_list
     # Neither another event of a day that is taken nor a repeat is too many.
     raws += [on(1_000, 7), on(3, 3)]
 
-    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+    taken = intake(Calendar("UTC")).take(DEFAULT, raws, "http", "-")
 
     assert (taken.accepted, taken.duplicates) == (MAX_DAYS + 1, 1)
     assert [(one.index, one.code) for one in taken.rejected] == [
@@ -67,9 +68,9 @@ def test_events_that_were_of_too_many_days_are_taken_when_they_come_again() -> N
     raws = [on(day, day) for day in range(MAX_DAYS + 3)]
     door = intake(Calendar("UTC"))
 
-    rejected = door.take(raws, "http", "-").rejected
+    rejected = door.take(DEFAULT, raws, "http", "-").rejected
 
-    again = door.take([raws[one.index] for one in rejected], "http", "-")
+    again = door.take(DEFAULT, [raws[one.index] for one in rejected], "http", "-")
     assert (again.accepted, again.rejected) == (3, [])
 
 
@@ -77,7 +78,7 @@ def test_the_id_of_a_rejected_event_is_listed_whole_and_half_of_one_that_is_too_
     ids = ["i" * 128, "i" * 129, "a\x00\u2028\ud800b"]
     raws = [{**event(1, "never"), "event_id": each} for each in ids]
 
-    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+    taken = intake(Calendar("UTC")).take(DEFAULT, raws, "http", "-")
 
     assert [one.event_id for one in taken.rejected] == ["i" * 128, "i" * 64, "a???b"]
 
@@ -89,7 +90,7 @@ def content(taken: Taken) -> list[list[tuple[str, str]]]:
 def test_the_same_content_again_is_dropped_and_other_content_follows_the_first_of_its_id() -> None:
     raws = [on(1, 5), on(2, 3), {**on(1, 1), "user_id": "v"}, on(1, 5), {**on(1, 5), "user_id": "w"}, on(3, 3)]
 
-    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+    taken = intake(Calendar("UTC")).take(DEFAULT, raws, "http", "-")
 
     # A conflict never has an earlier place than the first of its id, though its day may be earlier.
     assert content(taken) == [[("e2", "u"), ("e3", "u"), ("e1", "u"), ("e1", "v"), ("e1", "w")]]
@@ -104,7 +105,7 @@ def test_other_content_is_in_the_batch_of_the_first_of_its_id_however_many_event
     raws = [on(number, number // 500) for number in range(1_200)]
     raws += [{**on(number, 0), "user_id": "v"} for number in (0, 499, 500, 1_199)]
 
-    taken = intake(Calendar("UTC")).take(raws, "http", "-")
+    taken = intake(Calendar("UTC")).take(DEFAULT, raws, "http", "-")
 
     firsts = [{event_id for event_id, user in batch if user == "u"} for batch in content(taken)]
     others = [{event_id for event_id, user in batch if user == "v"} for batch in content(taken)]
@@ -118,10 +119,10 @@ def test_an_id_that_is_put_off_for_its_day_keeps_its_first_content() -> None:
     raws = [on(day, day) for day in range(MAX_DAYS + 1)]
     raws.append({**on(MAX_DAYS, 0), "user_id": "v"})
 
-    taken = door.take(raws, "http", "-")
+    taken = door.take(DEFAULT, raws, "http", "-")
 
     assert [one.index for one in taken.rejected] == [MAX_DAYS, MAX_DAYS + 1]
-    again = door.take([raws[one.index] for one in taken.rejected], "http", "-")
+    again = door.take(DEFAULT, [raws[one.index] for one in taken.rejected], "http", "-")
     assert content(again) == [[(f"e{MAX_DAYS}", "u"), (f"e{MAX_DAYS}", "v")]]
 
 
@@ -132,7 +133,7 @@ def test_other_content_that_the_queue_does_not_take_is_sent_again_with_the_first
 
     door = Intake(cast(BatchQueue, Full()), Calendar("UTC"), lambda: NOW)
 
-    taken = door.take([on(1, 1), on(2, 2), {**on(1, 1), "user_id": "v"}], "http", "-")
+    taken = door.take(DEFAULT, [on(1, 1), on(2, 2), {**on(1, 1), "user_id": "v"}], "http", "-")
 
     assert [(one.index, one.code) for one in taken.rejected] == [(0, "retry"), (1, "retry"), (2, "retry")]
     assert (taken.batches, taken.conflicts) == ([], [])

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from rollcall.archive.compaction import Compacted, Compaction, Compactor
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Applied, Claims
 from rollcall.counting.consumer import Consumer
 from rollcall.counting.receipts import Receipt, Receipts
@@ -79,7 +80,7 @@ class StubIntake(Intake):
     def __init__(self, taken: Taken) -> None:
         self._taken = taken
 
-    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         return self._taken
 
 
@@ -87,7 +88,7 @@ class StubReceipts(Receipts):
     def __init__(self) -> None:
         pass
 
-    def announce(self, batch_ids: Iterable[str]) -> None:
+    def announce(self, project: Project, batch_ids: Iterable[str]) -> None:
         pass
 
 
@@ -105,7 +106,7 @@ def failing() -> Applied:
 
 def batch_of(age: timedelta = timedelta(), number: int = 0) -> Batch:
     event = Event(f"{SECRET}-{number}", "2025-08-01T00:00:00Z", SECRET, SECRET, json.dumps({SECRET: SECRET}))
-    return make_batch([event], "test", (NOW - age).isoformat())
+    return make_batch(DEFAULT, [event], "test", (NOW - age).isoformat())
 
 
 def records(*bodies: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from rollcall.archive import bucket
 from rollcall.archive.bucket import Archive, Stored
 from rollcall.archive.snapshots import Snapshots
+from rollcall.core.projects import DEFAULT
 from rollcall.stack.dynamo import Dynamo
 from scripts import private
 from scripts.cli import app
@@ -100,6 +101,7 @@ class OfKeys(Archive):
 
     def __init__(self, keys: list[str]) -> None:
         self._keys = keys
+        self.project = DEFAULT
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
         return {}
@@ -116,7 +118,7 @@ class OfKeys(Archive):
 def test_no_key_of_an_object_leads_out_of_the_folder_that_it_is_kept_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr(bucket, "finished", lambda _dynamo, _table, batches: set(batches))
+    monkeypatch.setattr(bucket, "finished", lambda _dynamo, _table, _project, batches: set(batches))
     folder = tmp_path / "above/folder"
     taken = Snapshots(OfKeys([key, "batches/good.json.gz"]), cast(Dynamo, None), "stats", folder, 1).take()
     compacted = OfKeys([key]).fetch_all([Stored(key, "etag", 1)], folder)

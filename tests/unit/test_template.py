@@ -12,6 +12,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from rollcall.archive.duck import connect, load_batches, merge_day
+from rollcall.core.projects import DEFAULT
 from rollcall.stack import settings
 from rollcall.stack.keys import BUNDLING_KEY, day_object
 from scripts.bench.aws_like import Limits
@@ -139,7 +140,9 @@ def test_nothing_is_allowed_by_a_wildcard_but_the_objects_under_a_prefix(stateme
     for resource in listed(statement.get("Resource", [])):
         text = resource["Fn::Sub"] if isinstance(resource, dict) and "Fn::Sub" in resource else str(resource)
         assert "*" not in re.sub(
-            r"(:s3:::|^)[^/*]+/(uploads|rejects|staged|day-users|batches|bundles|events|volumes)/\*$", "", text
+            r"(:s3:::|^)[^/*]+/(project=\*/)?(uploads|rejects|staged|day-users|batches|bundles|events|volumes)/\*$",
+            "",
+            text,
         )
 
 
@@ -754,7 +757,7 @@ def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_i
     separator, parts = table["Parameters"]["storage.location.template"]["Fn::Join"]
     location = separator.join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)
     bucket, _, key = location.removeprefix("s3://").replace("${day}", "2025-08-01").partition("/")
-    assert (bucket, f"{key}/events.parquet") == ("<ArchiveBucket>", day_object("2025-08-01"))
+    assert (bucket, f"{key}/events.parquet") == ("<ArchiveBucket>", day_object(DEFAULT, "2025-08-01"))
     for name in ("ArchiveDatabase", "ArchiveTable"):
         assert RESOURCES[name]["Condition"] == "WithAthena"
     assert PARAMETERS["Athena"]["Default"] == "false"

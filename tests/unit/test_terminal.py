@@ -17,6 +17,7 @@ from rollcall.access.api_keys import ApiKey
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from scripts import show
 from scripts.api import Api, ApiError
 from scripts.cli import app
@@ -91,7 +92,7 @@ TABLES = {
             "then",
             "why",
             None,
-            make_batch([Event(EVIL, EVIL, EVIL, EVIL, "{}")], EVIL, RECEIVED_AT),
+            make_batch(DEFAULT, [Event(EVIL, EVIL, EVIL, EVIL, "{}")], EVIL, RECEIVED_AT),
             (),
             None,
             "",

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Applied, Claims
 from rollcall.counting.consumer import Consumer
 from rollcall.counting.receipts import Receipt
@@ -50,7 +51,7 @@ class Import:
             day = f"2025-08-{1 + number % days:02d}"
             names = [f"{number}-{one}" for one in range(500 // SCALE)]
             events = [Event(f"e{name}", f"{day}T12:00:00Z", f"u{name}", "open", "{}") for name in names]
-            batch = make_batch(events, "import", RECEIVED_AT)
+            batch = make_batch(DEFAULT, events, "import", RECEIVED_AT)
             self.bodies[batch.batch_id] = encode(batch)
         self.events = messages * (500 // SCALE)
         self.received: Counter[str] = Counter()
@@ -186,7 +187,9 @@ def test_a_patient_one_gives_up_with_some_seconds_left_and_is_patient_no_more_af
 
 def test_a_message_that_meets_a_hot_key_leaves_time_for_those_behind_it() -> None:
     clock = Clock()
-    batches = [make_batch([Event(f"e{n}", "2025-08-01T00:00:00Z", "u", "o", "{}")], "test", "now") for n in range(3)]
+    batches = [
+        make_batch(DEFAULT, [Event(f"e{n}", "2025-08-01T00:00:00Z", "u", "o", "{}")], "test", "now") for n in range(3)
+    ]
     client = Refusing("ThrottlingException")
     dynamo = Dynamo(cast(Any, client), clock.sleep)
     began: list[float] = []

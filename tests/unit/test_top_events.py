@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rollcall.core.days import Calendar
 from rollcall.core.events import OTHER_TYPES, InvalidEvent, parse_event
+from rollcall.core.projects import DEFAULT
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo, Item
@@ -37,9 +38,9 @@ class Stats(Dynamo):
         counts[source_attribute("http")] = inline_and(overflow, inline).total()
         if overflow:
             counts[OVERFLOW] = len(overflow)
-        self._put(counts_key(shard), day, counts)
+        self._put(counts_key(DEFAULT, shard), day, counts)
         for name, count in overflow.items():
-            self._put(overflow_key(day, shard), name, {"count": count})
+            self._put(overflow_key(DEFAULT, day, shard), name, {"count": count})
 
     def query(self, **request: Any) -> Iterator[list[Item]]:
         values = {name: value["S"] for name, value in request["ExpressionAttributeValues"].items()}
@@ -74,7 +75,7 @@ def inline_and(*types: Types) -> Counter[str]:
 
 
 def asked(stats: Stats, named_types: int, limit: int = ALL) -> list[EventCount]:
-    counters = Counters(stats, TABLES, Calendar("UTC"), cast(Any, object()), named_types)
+    counters = Counters(stats, TABLES, DEFAULT, Calendar("UTC"), cast(Any, object()), named_types)
     counters._checked = True
     return TopEvents(DAYS[0], DAYS[-1], limit).from_counters(counters)
 

@@ -71,7 +71,10 @@ class Binder:
         folder: Path,
     ) -> None:
         """Put a volume of the files of days, and of what is valid in volumes; then delete those."""
-        days = {path: (day_of_object(one.key), one.etag) for one, path in self._archive.fetch_all(loose, folder)}
+        days = {
+            path: (day_of_object(self._archive.project, one.key), one.etag)
+            for one, path in self._archive.fetch_all(loose, folder)
+        }
         if not days:
             return
         rows = {one.key: path for one, path in self._archive.fetch_all([one.objects.rows for one, _ in thin], folder)}

@@ -24,22 +24,23 @@ from botocore.exceptions import ClientError
 
 from rollcall.core.batch import Batch
 from rollcall.core.events import Event
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import (
-    ARCHIVED_DAYS,
-    BATCHES,
-    VOLUMES,
-    WAITING,
     batch_object,
+    batch_objects,
     batch_of_object,
     bundle_object,
     contents_object,
     day_object,
+    day_objects,
     day_of_object,
     tier_of_object,
     volume_object,
+    volume_objects,
     volume_of_object,
+    waiting_objects,
 )
 from rollcall.stack.objects import Gone, read_object
 
@@ -75,20 +76,24 @@ class VolumeObjects(NamedTuple):
 
 
 class Archive:
-    """The objects in the bucket of an archive. All methods raise botocore's errors."""
+    """A project's objects in the bucket of an archive. All methods raise botocore's errors."""
 
-    def __init__(self, s3: "S3Client", bucket: str) -> None:
+    def __init__(self, s3: "S3Client", bucket: str, project: Project) -> None:
         self._s3 = s3
         self._bucket = bucket
+        self.project = project
 
     def keep(self, batch: Batch, events: Sequence[Event], days: Sequence[str]) -> None:
-        """Put the events that a batch owns, each with its day, in place of any put before; one PUT."""
+        """Put the events that a batch owns, each with its day, in place of any put before; one PUT.
+
+        They are put where the batch's project has its own, whichever project's objects these are.
+        """
         body = encode(batch, events, days)
-        self._s3.put_object(Bucket=self._bucket, Key=batch_object(batch.batch_id), Body=body)
+        self._s3.put_object(Bucket=self._bucket, Key=batch_object(batch.project, batch.batch_id), Body=body)
 
     def batches(self) -> Iterator[Stored]:
         """The objects of batches that are neither bundled nor compacted; one LIST for each 1,000 objects."""
-        return self._list(BATCHES)
+        return self._list(batch_objects(self.project))
 
     def tiers(self) -> Iterator[Iterator[Stored]]:
         """The objects that are not compacted, tier after tier: the batches, and then the bundles.
@@ -98,21 +103,22 @@ class Archive:
         """
         after = ""
         while True:
-            objects = self._list(WAITING, after)
+            objects = self._list(waiting_objects(self.project), after)
             first = next(objects, None)
             if first is None:
                 return
-            tier = tier_of_object(first.key)
-            yield takewhile(lambda one, tier=tier: tier_of_object(one.key) == tier, chain([first], objects))  # type: ignore[misc]
+            tier = self.tier_of(first)
+            yield takewhile(lambda one, tier=tier: self.tier_of(one) == tier, chain([first], objects))  # type: ignore[misc]
             # The last key of a tier that there can be.
             after = f"{first.key.rpartition('/')[0]}/~"
 
     def days(self, first: str = "", last: str = "~") -> dict[str, Stored]:
         """The objects of the days from `first` to `last`, both inclusive, by day; one LIST for each 1,000 days."""
         found = {}
+        prefix = day_objects(self.project)
         # S3 lists the keys after this prefix of the first day's key, so the first day's object is the first one listed.
-        for stored in self._list(ARCHIVED_DAYS, f"{ARCHIVED_DAYS}{first}"):
-            day = day_of_object(stored.key)
+        for stored in self._list(prefix, f"{prefix}{first}"):
+            day = day_of_object(self.project, stored.key)
             if day > last:
                 break
             found[day] = stored
@@ -152,11 +158,11 @@ class Archive:
         who does not meet an object meets the bundle. Its name follows from its content. One PUT, and one request for
         each 1,000 objects.
         """
-        tier = max(first_tier, *(1 + tier_of_object(one.key) for one in objects))
+        tier = max(first_tier, *(1 + self.tier_of(one) for one in objects))
         with path.open("rb") as body:
             name = hashlib.file_digest(body, "sha256").hexdigest()[:32]
             body.seek(0)
-            self._s3.put_object(Bucket=self._bucket, Key=bundle_object(tier, name), Body=body)
+            self._s3.put_object(Bucket=self._bucket, Key=bundle_object(self.project, tier, name), Body=body)
         self.drop(objects)
 
     def replace_day(self, day: str, path: Path, etag: str) -> bool:
@@ -167,7 +173,7 @@ class Archive:
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         with path.open("rb") as body:
             try:
-                self._s3.put_object(Bucket=self._bucket, Key=day_object(day), Body=body, **condition)  # type: ignore[arg-type]
+                self._s3.put_object(Bucket=self._bucket, Key=day_object(self.project, day), Body=body, **condition)  # type: ignore[arg-type]
             except ClientError as error:
                 if _code(error) not in _GONE | _CHANGED:
                     raise
@@ -196,13 +202,17 @@ class Archive:
         One LIST for each 500 volumes.
         """
         found: dict[str, dict[str, Stored]] = {}
-        for stored in self._list(VOLUMES):
-            found.setdefault(volume_of_object(stored.key), {})[stored.key] = stored
+        for stored in self._list(volume_objects(self.project)):
+            found.setdefault(volume_of_object(self.project, stored.key), {})[stored.key] = stored
         whole: list[VolumeObjects] = []
         halves: list[Stored] = []
         for name, objects in found.items():
             if len(objects) == len(VolumeObjects._fields):
-                whole.append(VolumeObjects(objects[volume_object(name)], objects[contents_object(name)]))
+                whole.append(
+                    VolumeObjects(
+                        objects[volume_object(self.project, name)], objects[contents_object(self.project, name)]
+                    )
+                )
             else:
                 halves += objects.values()
         return whole, halves
@@ -212,8 +222,22 @@ class Archive:
         contents = json.dumps(versions, sort_keys=True).encode()
         name = hashlib.sha256(contents).hexdigest()[:32]
         with rows.open("rb") as body:
-            self._s3.put_object(Bucket=self._bucket, Key=volume_object(name), Body=body)
-        self._s3.put_object(Bucket=self._bucket, Key=contents_object(name), Body=contents)
+            self._s3.put_object(Bucket=self._bucket, Key=volume_object(self.project, name), Body=body)
+        self._s3.put_object(Bucket=self._bucket, Key=contents_object(self.project, name), Body=contents)
+
+    def tier_of(self, stored: Stored) -> int:
+        """The tier of an object, from 1 on for a bundle; 0 for a batch's object."""
+        return tier_of_object(self.project, stored.key)
+
+    def batch_of(self, stored: Stored) -> str:
+        """The id of the batch whose object this is."""
+        return batch_of_object(self.project, stored.key)
+
+    def counted(self, dynamo: Dynamo, stats_table: str, objects: Sequence[Stored]) -> list[Stored]:
+        """Those of the objects whose rows are counted: all bundles, and the batches that are. One read unit a batch."""
+        batches = [self.batch_of(one) for one in objects if not self.tier_of(one)]
+        done = finished(dynamo, stats_table, self.project, batches)
+        return [one for one in objects if self.tier_of(one) or self.batch_of(one) in done]
 
     def _list(self, prefix: str, after: str = "") -> Iterator[Stored]:
         pages = self._s3.get_paginator("list_objects_v2")
@@ -224,13 +248,6 @@ class Archive:
 
 class ArchiveError(Exception):
     """S3 did not delete an object; the text names the object and the reason."""
-
-
-def counted(dynamo: Dynamo, stats_table: str, objects: Sequence[Stored]) -> list[Stored]:
-    """Those of the objects whose rows are counted: all bundles, and the batches that are. One read unit a batch."""
-    batches = [batch_of_object(one.key) for one in objects if not tier_of_object(one.key)]
-    done = finished(dynamo, stats_table, batches)
-    return [one for one in objects if tier_of_object(one.key) or batch_of_object(one.key) in done]
 
 
 def groups(objects: Iterable[Stored], most: int, most_bytes: int) -> Iterator[list[Stored]]:

@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 
 from aws_lambda_powertools import Logger
 
-from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, counted, groups
+from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, groups
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import BUNDLING_KEY, tier_of_object
+from rollcall.stack.keys import BUNDLING_KEY, lease_key
 
 # With fewer batches, a run does nothing but list them. With fewer bundles, it leaves their tier alone.
 LEAST_BATCHES = 100
@@ -81,17 +81,17 @@ class Bundler:
         for tier in self._archive.tiers():
             small = (one for one in tier if one.size < BUNDLE_BYTES)
             for group in groups(small, BUNDLE_OBJECTS, BUNDLE_BYTES):
-                if tier_of_object(group[0].key) >= FIRST_TIER_OF_RESTS:
+                if self._archive.tier_of(group[0]) >= FIRST_TIER_OF_RESTS:
                     return done.bundles > before
-                least = LEAST_BUNDLES if tier_of_object(group[0].key) else LEAST_BATCHES
+                least = LEAST_BUNDLES if self._archive.tier_of(group[0]) else LEAST_BATCHES
                 if len(group) < least and sum(one.size for one in group) < BUNDLE_BYTES:
                     continue
                 if milliseconds_left() < LEAST_MILLISECONDS:
                     return False
-                self._bundle(counted(self._dynamo, self._stats_table, group), done)
+                self._bundle(self._archive.counted(self._dynamo, self._stats_table, group), done)
                 if not self._lease(run, LEASE_SECONDS):
                     return False
-                if tier_of_object(group[0].key):
+                if self._archive.tier_of(group[0]):
                     return done.bundles > before
         return done.bundles > before
 
@@ -115,7 +115,7 @@ class Bundler:
         held, _ = self._dynamo.update(
             self._stats_table,
             BUNDLING_KEY,
-            "-",
+            lease_key(self._archive.project),
             UpdateExpression="SET bundler = :run, held_until = :until",
             ConditionExpression="attribute_not_exists(pk) OR bundler = :run OR held_until <= :now",
             ExpressionAttributeValues={

@@ -16,7 +16,7 @@ import duckdb
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.archive.binding import Binder
-from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, counted, groups
+from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, groups
 from rollcall.archive.duck import connect, count_batches, keep_days, load_batches, merge_day, write_batches
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import day_object
@@ -101,7 +101,7 @@ class Compactor:
         """The objects whose rows are counted, in groups of one tier."""
         for tier in self._archive.tiers():
             for group in groups(tier, GROUP_OBJECTS, GROUP_BYTES):
-                if kept := counted(self._dynamo, self._stats_table, group):
+                if kept := self._archive.counted(self._dynamo, self._stats_table, group):
                     yield kept
 
     def _move(self, group: list[tuple[Stored, Path]], milliseconds_left: Callable[[], int], done: Compacted) -> None:
@@ -140,7 +140,7 @@ class Compactor:
         for _ in range(ATTEMPTS):
             with TemporaryDirectory(dir=folder) as name:
                 former, merged = Path(name) / "former.parquet", Path(name) / "merged.parquet"
-                etag = self._archive.fetch(day_object(day), former)
+                etag = self._archive.fetch(day_object(self._archive.project, day), former)
                 added = merge_day(connection, "fresh", day, former if etag else None, merged)
                 if not added:
                     return

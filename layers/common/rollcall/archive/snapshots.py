@@ -32,7 +32,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from rollcall.archive.bucket import READERS, Archive, Stored, counted
+from rollcall.archive.bucket import READERS, Archive, Stored
 from rollcall.archive.volumes import days_in, read_volume
 from rollcall.core.days import timestamp
 from rollcall.stack.dynamo import Dynamo
@@ -162,7 +162,7 @@ class Snapshots:
         """Those whose rows are counted. A batch whose object is kept locally was counted, and stays so."""
         kept = [one for one in objects if self._path(one).exists()]
         unknown = [one for one in objects if not self._path(one).exists()]
-        return [*kept, *counted(self._dynamo, self._stats_table, unknown)]
+        return [*kept, *self._archive.counted(self._dynamo, self._stats_table, unknown)]
 
     def _fetch(self, objects: Iterable[Stored]) -> list[Path]:
         """The local files of objects, without those that are gone."""

@@ -13,6 +13,7 @@ import msgpack
 
 from rollcall.core.events import MAX_EVENT_BYTES, Event
 from rollcall.core.message_pack import BadMessagePack, unpack
+from rollcall.core.projects import DEFAULT, BadProject, Project
 from rollcall.core.strict_json import TooManyValues
 
 MAX_BATCH_EVENTS = 500
@@ -20,13 +21,14 @@ MAX_ENCODED_BYTES = 200 * 1024
 # As much as the most and largest events take. A message that expands to more, or holds more values, was not made by
 # `encode`.
 MAX_EXPANDED_BYTES = MAX_BATCH_EVENTS * (MAX_EVENT_BYTES + 64)
-MAX_MESSAGE_VALUES = 5 + MAX_BATCH_EVENTS * (1 + len(Event._fields))
+MAX_MESSAGE_VALUES = 6 + MAX_BATCH_EVENTS * (1 + len(Event._fields))
 VERSION = 1
 
 
 class Batch(NamedTuple):
-    """Up to `MAX_BATCH_EVENTS` events from one source. The same source and events always make the same `batch_id`."""
+    """Up to `MAX_BATCH_EVENTS` events of one project and source. The same of all three make the same `batch_id`."""
 
+    project: Project
     batch_id: str
     source: str
     received_at: str
@@ -45,14 +47,18 @@ class UndecodableBatch(ValueError):
     """A message body that is not a batch of this version. Delivering it again will not help."""
 
 
-def make_batch(events: Iterable[Event], source: str, received_at: str) -> Batch:
-    """Make a batch. Its `batch_id` is the first 128 bits of the SHA-256 of source and events, in hex."""
+def make_batch(project: Project, events: Iterable[Event], source: str, received_at: str) -> Batch:
+    """Make a batch. Its `batch_id` is the first 128 bits of the SHA-256 of source and events, in hex.
+
+    The project is hashed too, unless it is the default one: batches of before there were projects keep their names.
+    """
     kept = tuple(events)
-    digest = hashlib.sha256(msgpack.packb([source, kept])).hexdigest()
-    return Batch(digest[:32], source, received_at, kept)
+    named = [] if project == DEFAULT else [project.name]
+    digest = hashlib.sha256(msgpack.packb([source, kept, *named])).hexdigest()
+    return Batch(project, digest[:32], source, received_at, kept)
 
 
-def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
+def cut(project: Project, events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
     """Cut events, in the given order, into batches; yields each batch with its message body.
 
     A batch has at most `MAX_BATCH_EVENTS` events. A body has at most `MAX_ENCODED_BYTES` bytes, unless a single event
@@ -63,12 +69,12 @@ def cut(events: Sequence[Event], source: str, received_at: str) -> Iterator[tupl
     while start < len(events):
         full = start + MAX_BATCH_EVENTS
         end = next((place for place in range(full, start, -1) if _between_ids(events, place)), full)
-        yield from _fit(events[start:end], source, received_at)
+        yield from _fit(project, events[start:end], source, received_at)
         start = end
 
 
-def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
-    batch = make_batch(events, source, received_at)
+def _fit(project: Project, events: Sequence[Event], source: str, received_at: str) -> Iterator[tuple[Batch, str]]:
+    batch = make_batch(project, events, source, received_at)
     body = encode(batch)
     if len(body) <= MAX_ENCODED_BYTES or len(events) == 1:
         yield batch, body
@@ -80,7 +86,7 @@ def _fit(events: Sequence[Event], source: str, received_at: str) -> Iterator[tup
     if len(parts) == 1:
         parts = [events[: len(events) // 2], events[len(events) // 2 :]]
     for part in parts:
-        yield from _fit(part, source, received_at)
+        yield from _fit(project, part, source, received_at)
 
 
 def _halved(events: Sequence[Event], halvings: int) -> Iterator[Sequence[Event]]:
@@ -100,7 +106,11 @@ def _between_ids(events: Sequence[Event], place: int) -> bool:
 
 
 def encode(batch: Batch) -> str:
-    """The message body of a batch: MessagePack, compressed with zlib, in base64."""
+    """The message body of a batch: MessagePack, compressed with zlib, in base64.
+
+    It names the project unless that is the default one, so that consumers of before there were projects can read it.
+    """
+    named = {} if batch.project == DEFAULT else {"project": batch.project.name}
     packed = msgpack.packb(
         {
             "version": VERSION,
@@ -108,6 +118,7 @@ def encode(batch: Batch) -> str:
             "source": batch.source,
             "received_at": batch.received_at,
             "events": batch.events,
+            **named,
         }
     )
     # Level 1 halves the bytes in a tenth of the time that the default level takes.
@@ -133,11 +144,14 @@ def decode(body: str) -> Batch:
     try:
         batch_id, source, received_at = (message[name] for name in ("batch", "source", "received_at"))
         events = tuple(Event(*fields) for fields in message["events"])
+        project = Project(message.get("project", DEFAULT.name))
+    except BadProject as error:
+        raise UndecodableBatch(str(error)) from error
     except (KeyError, TypeError) as error:
         raise UndecodableBatch("the message lacks a field of a batch") from error
     if {*map(type, (batch_id, source, received_at, *chain.from_iterable(events)))} != {str}:
         raise UndecodableBatch("a field of the batch is not text")
-    batch = make_batch(events, source, received_at)
+    batch = make_batch(project, events, source, received_at)
     if batch.batch_id != batch_id:
         # Under another batch's name, the consumer could drop these events as a repeat of that batch.
         raise UndecodableBatch("the batch's name does not belong to its events")

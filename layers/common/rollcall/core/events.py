@@ -12,6 +12,7 @@ from rollcall.core.characters import holds_hidden
 from rollcall.core.days import Calendar
 from rollcall.core.nesting import is_deeper
 from rollcall.core.numbers import may_differ, with_canonical_numbers
+from rollcall.core.projects import SEPARATOR as PROJECT_SEPARATOR
 
 MAX_EVENT_BYTES = 32 * 1024
 MAX_EVENT_ID_CHARACTERS = 128
@@ -115,6 +116,8 @@ def flaw(event: Event) -> str | None:
     """
     if not event.event_id or _is_longer(event.event_id, 4 * MAX_EVENT_ID_CHARACTERS):
         return "event_id is empty or too long"
+    if PROJECT_SEPARATOR in event.event_id:
+        return "event_id holds U+001F, which tells a project's events from another's"
     if not event.user_id or _is_longer(event.user_id, MAX_USER_ID_BYTES):
         return "user_id is empty or too long"
     if not 1 <= len(event.event_type) <= MAX_EVENT_TYPE_CHARACTERS:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw
+from rollcall.core.projects import Project
 from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
 from rollcall.counting.receipts import Receipt, is_last, read_standing, told_otherwise
 from rollcall.stack.dynamo import Dynamo, Item
@@ -24,7 +25,10 @@ from rollcall.stack.keys import (
     Tables,
     counted_type,
     counts_key,
+    day_of_index,
+    event_key,
     first_day_key,
+    indexed_day,
     overflow_key,
     receipt_key,
     shard_of,
@@ -84,9 +88,10 @@ class Claims:
         self._tables = tables
         self._calendar = calendar
         self._dead_letters = dead_letters
-        self._pair_owners: Remembered[tuple[str, str], str] = Remembered(remember)
-        self._first_days: Remembered[str, str] = Remembered(remember)
-        self._vocabularies: Remembered[tuple[int, str], Vocabulary] = Remembered(1_000)
+        # All of them by project, so that one project's pairs are no others', and together they are no more.
+        self._pair_owners: Remembered[tuple[Project, str, str], str] = Remembered(remember)
+        self._first_days: Remembered[tuple[Project, str], str] = Remembered(remember)
+        self._vocabularies: Remembered[tuple[Project, int, str], Vocabulary] = Remembered(1_000)
 
     def apply(self, batch: Batch) -> Applied:
         """Store and count a batch. Safe to repeat, to interrupt at any point, and to run at the same time as others.
@@ -95,20 +100,20 @@ class Claims:
         the transaction. Raises `rollcall.stack.dynamo.Unavailable`, botocore's errors, or `RuntimeError` if the receipt
         or DynamoDB contradicts this delivery. After any error the batch has to be delivered again.
         """
-        first = self._first_part(batch.batch_id)
+        first = self._first_part(batch.project, batch.batch_id)
         if first and "repaired" in first:
             # The repair counts the events that the batch stored. All others are stored and counted under another name.
             return self.apply(_successor(batch))
         return _done(first) or self._apply(batch, {})
 
-    def give_up(self, batch_id: str) -> None:
+    def give_up(self, project: Project, batch_id: str) -> None:
         """Stop consumers from storing events under a batch's name. A consumer that has already begun may still finish.
 
         If the batch is delivered again, its events that are not stored yet are stored and counted under another name.
         Does nothing to a batch whose counting has begun, because all of its events are stored. One write unit.
         """
         nothing = Receipt(0, 0, 0, 0, 0)
-        item = self._receipt_item(batch_id, "0", nothing, applied=0, total=-1, repaired=1, given_up=1)
+        item = self._receipt_item(project, batch_id, "0", nothing, applied=0, total=-1, repaired=1, given_up=1)
         self._dynamo.put_if_absent(self._tables.stats, item)
 
     def repair(self, batch: Batch) -> Applied:
@@ -118,7 +123,7 @@ class Claims:
         batch: later than the template's `ConsumerTimeout` after it was given up. Raises `ValueError` if the batch was
         not given up, and the errors of `apply`.
         """
-        first = self._first_part(batch.batch_id)
+        first = self._first_part(batch.project, batch.batch_id)
         if first is None:
             raise ValueError("the batch has not been given up")
         return _done(first) or self._apply(batch, {"repaired": 1} if "repaired" in first else {})
@@ -128,10 +133,10 @@ class Claims:
         owned, duplicates, conflicts, refused = self._claim_events(batch, events, repeats)
         # Before the receipt: once a batch has one, no later delivery comes this far.
         for event, reason in (*flawed, *refused):
-            self._dead_letters.send(make_batch([event], batch.source, batch.received_at), reason)
+            self._dead_letters.send(make_batch(batch.project, [event], batch.source, batch.received_at), reason)
         days = [self._calendar.day_of(event.occurred_at) for event in owned]
         pairs = self._claim_pairs(batch, {(day, event.user_id) for day, event in zip(days, owned, strict=True)})
-        self._lower_first_days(pairs)
+        self._lower_first_days(batch.project, pairs)
         receipt = Receipt(
             received=len(batch.events),
             inserted=len(owned),
@@ -141,7 +146,9 @@ class Claims:
         )
         if receipt.refused == receipt.received:
             # The batch gets no first part, so that a redrive from the dead-letter queue is not taken for a repeat.
-            self._dynamo.put_if_absent(self._tables.stats, self._receipt_item(batch.batch_id, REFUSED, receipt))
+            self._dynamo.put_if_absent(
+                self._tables.stats, self._receipt_item(batch.project, batch.batch_id, REFUSED, receipt)
+            )
             return Applied(receipt, repeated=False)
         if self._archive and owned:
             # Before the receipt too, so that a reader who finds it finds the events. Every delivery owns the same ones.
@@ -152,9 +159,9 @@ class Claims:
         repeated = self._count(batch, receipt, increments, marks)
         return Applied(receipt, repeated)
 
-    def _first_part(self, batch_id: str) -> Item | None:
+    def _first_part(self, project: Project, batch_id: str) -> Item | None:
         """The first part of a batch's receipt, or None; one read unit."""
-        return self._dynamo.find(self._tables.stats, receipt_key(batch_id), "0")
+        return self._dynamo.find(self._tables.stats, receipt_key(project, batch_id), "0")
 
     def _claim_events(
         self, batch: Batch, events: Sequence[Event], repeats: Sequence[Event]
@@ -172,9 +179,17 @@ class Claims:
             values += f",'expires_at':{self._expires_at(batch)}"
         unmet, refused = self._dynamo.execute(
             f'INSERT INTO "{self._tables.events}" VALUE {{{values}}}',
-            [[{"S": text} for text in (*event, *common, event.fingerprint())] for event in events],
+            [
+                [
+                    {"S": text}
+                    for text in (event_key(batch.project, event.event_id), *event[1:], *common, event.fingerprint())
+                ]
+                for event in events
+            ],
         )
-        standing = read_standing(self._dynamo, self._tables, (events[position].event_id for position in unmet))
+        standing = read_standing(
+            self._dynamo, self._tables, batch.project, (events[position].event_id for position in unmet)
+        )
         owned: list[Event] = []
         present = []
         for position, event in enumerate(events):
@@ -198,7 +213,7 @@ class Claims:
                 duplicates += 1
             else:
                 others.append(event)
-        same = told_otherwise(self._dynamo, self._tables, others)
+        same = told_otherwise(self._dynamo, self._tables, batch.project, others)
         conflicts = sum(event not in same for event in others)
         return owned, duplicates + len(others) - conflicts, conflicts, flawed
 
@@ -213,21 +228,24 @@ class Claims:
         Reads the pairs first: in steady traffic most exist, a read costs half a read unit, and a refused insert costs
         a write unit. An old answer does no harm, because a pair that exists is never removed.
         """
-        unknown = sorted(pair for pair in pairs if pair not in self._pair_owners)
-        owners = {pair: self._pair_owners[pair] for pair in pairs if pair in self._pair_owners}
-        owners |= self._read_pair_owners(unknown, consistent=False)
+        project = batch.project
+        owners = {pair: self._pair_owners[project, *pair] for pair in pairs if (project, *pair) in self._pair_owners}
+        unknown = sorted(pair for pair in pairs if pair not in owners)
+        owners |= self._read_pair_owners(project, unknown, consistent=False)
         absent = [pair for pair in unknown if pair not in owners]
         unmet = self._write_stats(
             f"INSERT INTO \"{self._tables.stats}\" VALUE {{'pk':?,'sk':?,'batch':?}}",
-            [(self._users_key(pair), pair[1], batch.batch_id) for pair in absent],
+            [(self._users_key(project, pair), pair[1], batch.batch_id) for pair in absent],
         )
         owners |= {pair: batch.batch_id for position, pair in enumerate(absent) if position not in unmet}
-        owners |= self._read_pair_owners([absent[position] for position in unmet], consistent=True)
-        self._pair_owners.remember(owners)
+        owners |= self._read_pair_owners(project, [absent[position] for position in unmet], consistent=True)
+        self._pair_owners.remember({(project, *pair): owner for pair, owner in owners.items()})
         return sorted(pair for pair in pairs if owners[pair] == batch.batch_id)
 
-    def _read_pair_owners(self, pairs: Sequence[tuple[str, str]], *, consistent: bool) -> dict[tuple[str, str], str]:
-        by_key = {(self._users_key(pair), pair[1]): pair for pair in pairs}
+    def _read_pair_owners(
+        self, project: Project, pairs: Sequence[tuple[str, str]], *, consistent: bool
+    ) -> dict[tuple[str, str], str]:
+        by_key = {(self._users_key(project, pair), pair[1]): pair for pair in pairs}
         return {
             by_key[item["pk"]["S"], item["sk"]["S"]]: item["batch"]["S"]
             for item in self._dynamo.get(
@@ -238,37 +256,41 @@ class Claims:
             )
         }
 
-    def _users_key(self, pair: tuple[str, str]) -> str:
+    def _users_key(self, project: Project, pair: tuple[str, str]) -> str:
         day, user_id = pair
-        return users_key(day, shard_of(user_id, self._tables.user_shards))
+        return users_key(project, day, shard_of(user_id, self._tables.user_shards))
 
-    def _lower_first_days(self, pairs: Iterable[tuple[str, str]]) -> None:
+    def _lower_first_days(self, project: Project, pairs: Iterable[tuple[str, str]]) -> None:
         """Lower each user's first day to the earliest of the pairs. It is a minimum, so repeating this does no harm."""
         earliest: dict[str, str] = {}
         for day, user_id in pairs:
             earliest[user_id] = min(day, earliest.get(user_id, day))
         # First days only move to earlier days. So an outdated one is too late, never too early.
-        unsettled = [user for user, day in earliest.items() if self._first_days.get(user, "~") > day]
+        unsettled = [user for user, day in earliest.items() if self._first_days.get((project, user), "~") > day]
         known = {
-            item["user_id"]["S"]: item["first_day"]["S"]
+            item["user_id"]["S"]: day_of_index(project, item["first_day"]["S"])
             for item in self._dynamo.get(
                 self._tables.stats,
-                [{"pk": {"S": first_day_key(user)}, "sk": {"S": "-"}} for user in unsettled],
+                [{"pk": {"S": first_day_key(project, user)}, "sk": {"S": "-"}} for user in unsettled],
                 ["user_id", "first_day"],
             )
         }
         absent = [user for user in unsettled if user not in known]
         unmet = self._write_stats(
             f"INSERT INTO \"{self._tables.stats}\" VALUE {{'pk':?,'sk':?,'first_day':?,'user_id':?}}",
-            [(first_day_key(user), "-", earliest[user], user) for user in absent],
+            [(first_day_key(project, user), "-", indexed_day(project, earliest[user]), user) for user in absent],
         )
         later = [user for user, day in known.items() if day > earliest[user]]
         later += [absent[position] for position in unmet]
         self._write_stats(
             f'UPDATE "{self._tables.stats}" SET first_day=? WHERE pk=? AND sk=? AND first_day>?',
-            [(earliest[user], first_day_key(user), "-", earliest[user]) for user in later],
+            [
+                (day, first_day_key(project, user), "-", day)
+                for user in later
+                for day in [indexed_day(project, earliest[user])]
+            ],
         )
-        self._first_days.remember({user: min(earliest[user], known.get(user, "~")) for user in unsettled})
+        self._first_days.remember({(project, user): min(earliest[user], known.get(user, "~")) for user in unsettled})
 
     def _write_stats(self, statement: str, rows: Iterable[Sequence[str]]) -> Iterable[int]:
         """Run a write for each row; returns the positions of the rows whose condition did not hold."""
@@ -287,13 +309,13 @@ class Claims:
         shard = shard_of(batch.batch_id, self._tables.counter_shards)
         start, number, repeated = 0, 0, True
         while True:
-            vocabularies = self._vocabularies_for(shard, increments[start:])
+            vocabularies = self._vocabularies_for(batch.project, shard, increments[start:])
             part = plan_part(increments, start, vocabularies)
             standing = self._dynamo.transact(self._writes(batch, receipt, number, len(increments), shard, part, marks))
             if standing is None:
                 repeated = False
                 start = part.end
-                self._vocabularies.remember({(shard, day): known for day, known in vocabularies.items()})
+                self._vocabularies.remember({(batch.project, shard, day): known for day, known in vocabularies.items()})
             elif "repaired" in standing and not marks:
                 raise RuntimeError("the batch was repaired while it was being applied")
             elif int(standing["total"]["N"]) == len(increments):
@@ -304,7 +326,7 @@ class Claims:
                 return repeated
             number += 1
 
-    def _vocabularies_for(self, shard: int, increments: Sequence[Increment]) -> dict[str, Vocabulary]:
+    def _vocabularies_for(self, project: Project, shard: int, increments: Sequence[Increment]) -> dict[str, Vocabulary]:
         """The event types in each day's counter item. Reads the items of days with a type that is not remembered."""
         types: dict[str, set[str]] = {}
         for increment in increments:
@@ -314,14 +336,14 @@ class Claims:
                 needed.add(event_type)
         known: dict[str, Vocabulary] = {}
         for day, needed in types.items():
-            remembered = self._vocabularies.get((shard, day), None)
+            remembered = self._vocabularies.get((project, shard, day), None)
             if remembered and needed <= remembered.types:
                 known[day] = remembered
         unknown = [day for day in types if day not in known]
         if unknown:
             known |= {day: Vocabulary() for day in unknown}
             for item in self._dynamo.get(
-                self._tables.stats, [{"pk": {"S": counts_key(shard)}, "sk": {"S": day}} for day in unknown]
+                self._tables.stats, [{"pk": {"S": counts_key(project, shard)}, "sk": {"S": day}} for day in unknown]
             ):
                 known[item["sk"]["S"]] = Vocabulary.of_item(item)
         return known
@@ -342,7 +364,7 @@ class Claims:
                 "Put": {
                     "TableName": table,
                     "Item": self._receipt_item(
-                        batch.batch_id, str(number), receipt, applied=part.end, total=total, **marks
+                        batch.project, batch.batch_id, str(number), receipt, applied=part.end, total=total, **marks
                     ),
                     # The first part of a batch that was given up holds no count, so a repair may replace it.
                     "ConditionExpression": "attribute_not_exists(pk)"
@@ -350,17 +372,25 @@ class Claims:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             },
-            *(_addition(table, counts_key(shard), day, additions) for day, additions in part.days.items()),
             *(
-                _addition(table, overflow_key(one.day, shard), str(counted_type(one.counter)), {"count": one.count})
+                _addition(table, counts_key(batch.project, shard), day, additions)
+                for day, additions in part.days.items()
+            ),
+            *(
+                _addition(
+                    table,
+                    overflow_key(batch.project, one.day, shard),
+                    str(counted_type(one.counter)),
+                    {"count": one.count},
+                )
                 for one in part.overflow
             ),
         ]
 
-    def _receipt_item(self, batch_id: str, sk: str, receipt: Receipt, **numbers: int) -> Item:
+    def _receipt_item(self, project: Project, batch_id: str, sk: str, receipt: Receipt, **numbers: int) -> Item:
         numbers |= receipt._asdict()
         return {
-            "pk": {"S": receipt_key(batch_id)},
+            "pk": {"S": receipt_key(project, batch_id)},
             "sk": {"S": sk},
             **{name: {"N": str(value)} for name, value in numbers.items()},
         }

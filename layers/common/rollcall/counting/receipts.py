@@ -9,8 +9,9 @@ from rollcall.core.batch import Batch
 from rollcall.core.days import LONGEST_WAY_DAYS
 from rollcall.core.events import Event
 from rollcall.core.numbers import with_canonical_numbers
+from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import PENDING, REFUSED, Tables, receipt_key
+from rollcall.stack.keys import PENDING, REFUSED, Tables, batch_of_receipt, event_id_of, event_key, receipt_key
 
 PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
 FIRST_PAUSE_SECONDS = 0.05
@@ -51,28 +52,38 @@ class Standing(NamedTuple):
     received_at: str
 
 
-def read_standing(dynamo: Dynamo, tables: Tables, event_ids: Iterable[str]) -> dict[str, Standing]:
-    """What is stored of each event that is, by id; one read unit for each 4 KB of an event."""
+def read_standing(dynamo: Dynamo, tables: Tables, project: Project, event_ids: Iterable[str]) -> dict[str, Standing]:
+    """What is stored of each event of a project that is, by id; one read unit for each 4 KB of an event."""
     items = dynamo.get(
         tables.events,
-        [{"event_id": {"S": event_id}} for event_id in event_ids],
+        [{"event_id": {"S": event_key(project, event_id)}} for event_id in event_ids],
         ["event_id", *Standing._fields],
         consistent=True,
     )
-    return {item["event_id"]["S"]: Standing(*(item[field]["S"] for field in Standing._fields)) for item in items}
+    return {
+        event_id_of(project, item["event_id"]["S"]): Standing(*(item[field]["S"] for field in Standing._fields))
+        for item in items
+    }
 
 
-def told_otherwise(dynamo: Dynamo, tables: Tables, events: Iterable[Event]) -> set[Event]:
+def told_otherwise(dynamo: Dynamo, tables: Tables, project: Project, events: Iterable[Event]) -> set[Event]:
     """Those of some events that are stored with equal numbers in another form, and else the same content.
 
     Events that were stored before equal numbers were one text may have 100.0 where an event has 100 now. One read unit
     for each 4 KB of each event whose properties hold a digit. The events differ from the stored ones in fingerprint.
     """
     suspects = [event for event in events if _DIGIT.search(event.properties)]
-    keys = [{"event_id": {"S": event_id}} for event_id in dict.fromkeys(event.event_id for event in suspects)]
+    event_ids = dict.fromkeys(event.event_id for event in suspects)
+    keys = [{"event_id": {"S": event_key(project, event_id)}} for event_id in event_ids]
     items = dynamo.get(tables.events, keys, Event._fields, consistent=True)
-    stored = {_in_one_form(Event(*(item[field]["S"] for field in Event._fields))) for item in items}
+    stored = {_in_one_form(stored_event(project, item)) for item in items}
     return {event for event in suspects if _in_one_form(event) in stored}
+
+
+def stored_event(project: Project, item: Item) -> Event:
+    """The event of a project in an item of the events table."""
+    event = Event(*(item[field]["S"] for field in Event._fields))
+    return event._replace(event_id=event_id_of(project, event.event_id))
 
 
 def _in_one_form(event: Event) -> Event:
@@ -111,22 +122,25 @@ class Receipts:
         self._clock = clock
         self._sleep = sleep
 
-    def announce(self, batch_ids: Iterable[str]) -> None:
-        """Mark batches as on their way to the consumer; one write unit each."""
+    def announce(self, project: Project, batch_ids: Iterable[str]) -> None:
+        """Mark batches of a project as on their way to the consumer; one write unit each."""
         expires_at = str(int(self._clock()) + PENDING_SECONDS)
         self._dynamo.put(
             self._tables.stats,
             [
-                {"pk": {"S": receipt_key(batch_id)}, "sk": {"S": PENDING}, "expires_at": {"N": expires_at}}
+                {"pk": {"S": receipt_key(project, batch_id)}, "sk": {"S": PENDING}, "expires_at": {"N": expires_at}}
                 for batch_id in dict.fromkeys(batch_ids)
             ],
         )
 
-    def find(self, batch_id: str) -> Receipt | None:
-        """The receipt of a batch, or None while it is on its way; raises `UnknownBatch`. Usually one read unit."""
+    def find(self, project: Project, batch_id: str) -> Receipt | None:
+        """The receipt of a project's batch, or None while it is on its way; raises `UnknownBatch`.
+
+        Usually one read unit.
+        """
         if not _BATCH_ID.fullmatch(batch_id):
             raise UnknownBatch(batch_id)
-        items = {item["sk"]["S"]: item for item in _read_parts(self._dynamo, self._tables.stats, batch_id)}
+        items = {item["sk"]["S"]: item for item in _read_parts(self._dynamo, self._tables.stats, project, batch_id)}
         if not items:
             raise UnknownBatch(batch_id)
         refused = items.pop(REFUSED, None)
@@ -139,26 +153,26 @@ class Receipts:
             return None
         return Receipt.of_item(receipt)
 
-    def wait(self, batch_ids: Sequence[str], seconds: float) -> bool:
-        """Wait up to `seconds` until all batches have receipts; returns whether they have. Raises `UnknownBatch`."""
+    def wait(self, project: Project, batch_ids: Sequence[str], seconds: float) -> bool:
+        """Wait up to `seconds` until all batches have receipts; returns whether they do. Raises `UnknownBatch`."""
         deadline = self._clock() + seconds
         pause = FIRST_PAUSE_SECONDS
         waiting = list(batch_ids)
         while True:
-            waiting = [batch_id for batch_id in waiting if self.find(batch_id) is None]
+            waiting = [batch_id for batch_id in waiting if self.find(project, batch_id) is None]
             left = deadline - self._clock()
             if not waiting or left <= 0:
                 return not waiting
             self._sleep(min(pause, left))
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 
-    def outcome(self, batches: Sequence[Batch]) -> Outcome:
-        """The outcome of each event of batches that have receipts; one read unit for each 4 KB of an event.
+    def outcome(self, project: Project, batches: Sequence[Batch]) -> Outcome:
+        """The outcome of each event of a project's batches that have receipts; one read unit for each 4 KB of an event.
 
         An event that an earlier request had stored is a duplicate, also where that request made the same batch.
         """
         event_ids = dict.fromkeys(event.event_id for batch in batches for event in batch.events)
-        standing = read_standing(self._dynamo, self._tables, event_ids)
+        standing = read_standing(self._dynamo, self._tables, project, event_ids)
         found = Outcome([], [], [])
         new: dict[str, None] = {}
         others: list[Event] = []
@@ -176,54 +190,68 @@ class Receipts:
                 else:
                     new[event.event_id] = None
         found.inserted.extend(new)
-        same = told_otherwise(self._dynamo, self._tables, others)
+        same = told_otherwise(self._dynamo, self._tables, project, others)
         for event in others:
             (found.duplicates if event in same else found.conflicts).append(event.event_id)
         return found
 
 
-def finished(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> set[str]:
-    """Those of the batches whose counting is complete. One read unit each, one more for a receipt of several parts."""
-    keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": "0"}} for batch_id in batch_ids]
+def finished(dynamo: Dynamo, stats_table: str, project: Project, batch_ids: Sequence[str]) -> set[str]:
+    """Those of a project's batches whose counting is complete.
+
+    One read unit each, one more for a receipt of several parts.
+    """
+    keys = [{"pk": {"S": receipt_key(project, batch_id)}, "sk": {"S": "0"}} for batch_id in batch_ids]
     attributes = ["pk", "applied", "total"]
     firsts = dynamo.get(stats_table, keys, attributes, consistent=True)
-    return {_batch_of(first) for first in firsts if _is_counted(dynamo, stats_table, first, consistent=True)}
+    return {
+        _batch_of(project, first)
+        for first in firsts
+        if _is_counted(dynamo, stats_table, project, first, consistent=True)
+    }
 
 
-def receipts_of(dynamo: Dynamo, stats_table: str, batch_ids: Sequence[str]) -> dict[str, Receipt]:
-    """The receipts of those of the batches that have one, by batch id.
+def receipts_of(dynamo: Dynamo, stats_table: str, project: Project, batch_ids: Sequence[str]) -> dict[str, Receipt]:
+    """The receipts of those of a project's batches that have one, by batch id.
 
     The reads are eventually consistent. One read unit a batch, half a unit more for a receipt of several parts.
     """
-    keys = [{"pk": {"S": receipt_key(batch_id)}, "sk": {"S": sk}} for batch_id in batch_ids for sk in ("0", REFUSED)]
+    keys = [
+        {"pk": {"S": receipt_key(project, batch_id)}, "sk": {"S": sk}}
+        for batch_id in batch_ids
+        for sk in ("0", REFUSED)
+    ]
     parts: dict[str, dict[str, Item]] = {}
     for item in dynamo.get(stats_table, keys):
-        parts.setdefault(_batch_of(item), {})[item["sk"]["S"]] = item
+        parts.setdefault(_batch_of(project, item), {})[item["sk"]["S"]] = item
     found = {}
     for batch_id, items in parts.items():
         if "0" not in items:
             found[batch_id] = Receipt.of_item(items[REFUSED])
-        elif _is_counted(dynamo, stats_table, items["0"], consistent=False):
+        elif _is_counted(dynamo, stats_table, project, items["0"], consistent=False):
             found[batch_id] = Receipt.of_item(items["0"])
     return found
 
 
-def _is_counted(dynamo: Dynamo, stats_table: str, first: Item, *, consistent: bool) -> bool:
+def _is_counted(dynamo: Dynamo, stats_table: str, project: Project, first: Item, *, consistent: bool) -> bool:
     """Whether the whole batch is counted. Reads the other parts of its receipt if `first` is not the last one."""
-    return is_last(first) or any(map(is_last, _read_parts(dynamo, stats_table, _batch_of(first), consistent)))
+    return is_last(first) or any(
+        map(is_last, _read_parts(dynamo, stats_table, project, _batch_of(project, first), consistent))
+    )
 
 
-def _batch_of(part: Item) -> str:
-    batch_id: str = part["pk"]["S"]
-    return batch_id.removeprefix(receipt_key(""))
+def _batch_of(project: Project, part: Item) -> str:
+    return batch_of_receipt(project, part["pk"]["S"])
 
 
-def _read_parts(dynamo: Dynamo, stats_table: str, batch_id: str, consistent: bool = True) -> Iterator[Item]:
+def _read_parts(
+    dynamo: Dynamo, stats_table: str, project: Project, batch_id: str, consistent: bool = True
+) -> Iterator[Item]:
     """The parts of a batch's receipt, and the items that mark the batch as `PENDING` or `REFUSED`."""
     pages = dynamo.query(
         TableName=stats_table,
         KeyConditionExpression="pk = :batch",
-        ExpressionAttributeValues={":batch": {"S": receipt_key(batch_id)}},
+        ExpressionAttributeValues={":batch": {"S": receipt_key(project, batch_id)}},
         ConsistentRead=consistent,
     )
     return (item for page in pages for item in page)

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.core.events import InvalidEvent
+from rollcall.core.projects import DEFAULT
 from rollcall.core.spreadsheets import escape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.numbering import Numbering
@@ -79,18 +80,18 @@ class Importer:
                 part, batch_ids = self._import_rows(task.number, self._rows(task), rejects, import_id)
             except Gone:
                 self._logger.warning("the uploaded object is gone or another one", extra=context)
-                self._log.lose(task.key, task.run)
+                self._log.lose(DEFAULT, task.key, task.run)
                 return None
             if part.rejected or part.conflicts:
                 self._upload(rejects, task.bucket, task.staged("rejects"))
-        self._log.finish_part(task.key, task.run, part, batch_ids)
+        self._log.finish_part(DEFAULT, task.key, task.run, part, batch_ids)
         self._logger.info("part imported", extra={**context, **part._asdict(), "batches": len(batch_ids)})
         add_count(self._metrics, "RowsAccepted", part.accepted)
         add_count(self._metrics, "RowsRejected", part.rejected)
-        progress = self._log.read(import_id)
+        progress = self._log.read(DEFAULT, import_id)
         if progress.run == task.run and progress.taken_in and not progress.done:
             self._finish(task, progress)
-            self._log.finish(task.key, task.run)
+            self._log.finish(DEFAULT, task.key, task.run)
         return part
 
     def _rows(self, task: Task) -> Iterator[Row]:
@@ -118,7 +119,7 @@ class Importer:
             for window in _windows(numbering.watch(rows)):
                 left = window
                 while left:
-                    taken = self._intake.take((row.event for row in left), SOURCE, correlation_id)
+                    taken = self._intake.take(DEFAULT, (row.event for row in left), SOURCE, correlation_id)
                     if taken.queue_errors:
                         raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
                     of_later_days = [one for one in taken.rejected if one.code == TOO_MANY_DAYS]

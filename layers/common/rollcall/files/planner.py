@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 from aws_lambda_powertools import Logger
 
 from rollcall.core.events import InvalidEvent
+from rollcall.core.projects import DEFAULT
 from rollcall.files.progress import ImportLog
 from rollcall.files.rows import MOST_BYTES, Piece, Row, cut_file
 from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, QueueUnavailable, Task
@@ -55,12 +56,12 @@ class Planner:
         except Gone:
             self._logger.warning("the uploaded object is gone", extra=context)
             return
-        run = self._log.begin(key, reading.size)
+        run = self._log.begin(DEFAULT, key, reading.size)
         try:
             parts = self._cut(Task(bucket, key, reading.etag.strip('"'), run, 0), reading)
         except Gone:
             self._logger.warning("the uploaded object was deleted or replaced while it was read", extra=context)
-            self._log.lose(key, run)
+            self._log.lose(DEFAULT, key, run)
             return
         self._logger.info("file planned", extra={**context, "parts": parts})
 
@@ -72,7 +73,7 @@ class Planner:
                 self._send(last)
             last = self._task(first._replace(number=number), part)
         # Before the last part is queued, so that the importer that takes in the last part knows that it is the last.
-        self._log.plan(first.key, first.run, last.number + 1)
+        self._log.plan(DEFAULT, first.key, first.run, last.number + 1)
         self._send(last)
         return last.number + 1
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rollcall.core.days import timestamp
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import receipts_of
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import import_batches_key, import_id_of, import_key, import_part_key
@@ -56,6 +57,7 @@ class Counted(NamedTuple):
 class Progress(NamedTuple):
     """The progress of an import."""
 
+    project: Project
     import_id: str
     key: str
     run: str | None
@@ -86,30 +88,30 @@ class ImportLog:
         self._table = table
         self._clock = clock
 
-    def expect(self, key: str) -> str:
+    def expect(self, project: Project, key: str) -> str:
         """Record that a client may upload a file under `key`; returns the import's id."""
-        self._note(key, {})
+        self._note(project, key, {})
         return import_id_of(key)
 
-    def begin(self, key: str, size: int) -> str:
+    def begin(self, project: Project, key: str, size: int) -> str:
         """Record that a run begins to read a file of `size` bytes; returns the name of the run."""
         run = secrets.token_hex(8)
-        self._note(key, {"run": {"S": run}, "size": {"N": str(size)}})
+        self._note(project, key, {"run": {"S": run}, "size": {"N": str(size)}})
         return run
 
-    def plan(self, key: str, run: str, parts: int) -> None:
+    def plan(self, project: Project, key: str, run: str, parts: int) -> None:
         """Record how many parts a file has. Does nothing if a later run has begun."""
-        self._mark(key, run, "planned", parts)
+        self._mark(project, key, run, "planned", parts)
 
-    def finish(self, key: str, run: str) -> None:
+    def finish(self, project: Project, key: str, run: str) -> None:
         """Record that the import is done. Does nothing if a later run has begun."""
-        self._mark(key, run, "finished", 1)
+        self._mark(project, key, run, "finished", 1)
 
-    def lose(self, key: str, run: str) -> None:
+    def lose(self, project: Project, key: str, run: str) -> None:
         """Record that the file was deleted or replaced. Does nothing if a later run has begun."""
-        self._mark(key, run, "gone", 1)
+        self._mark(project, key, run, "gone", 1)
 
-    def finish_part(self, key: str, run: str, part: FilePart, batch_ids: list[str]) -> None:
+    def finish_part(self, project: Project, key: str, run: str, part: FilePart, batch_ids: list[str]) -> None:
         """Record the outcome of a part and the batches that it made. Recording the same again changes nothing."""
         import_id, sk = import_id_of(key), {"S": import_part_key(run, part.number)}
         counts = {name: {"N": str(value)} for name, value in part._asdict().items() if name != "number"}
@@ -117,24 +119,30 @@ class ImportLog:
         expiry = {"expires_at": self._expiry()}
         self._dynamo.put(
             self._table,
-            [{"pk": {"S": import_batches_key(import_id)}, "sk": sk, "batch_ids": named, **expiry}],
+            [{"pk": {"S": import_batches_key(project, import_id)}, "sk": sk, "batch_ids": named, **expiry}],
         )
         # Last, because this item marks the part as taken in.
-        self._dynamo.put(self._table, [{"pk": {"S": import_key(import_id)}, "sk": sk, **counts, **expiry}])
+        self._dynamo.put(self._table, [{"pk": {"S": import_key(project, import_id)}, "sk": sk, **counts, **expiry}])
 
-    def read(self, import_id: str) -> Progress:
-        """The progress of an import; raises `UnknownImport`. One read unit for each 4 KB, which is about 30 parts."""
-        head = self._dynamo.find(self._table, import_key(import_id)) if _IMPORT_ID.fullmatch(import_id) else None
+    def read(self, project: Project, import_id: str) -> Progress:
+        """The progress of a project's import; raises `UnknownImport`.
+
+        One read unit for each 4 KB, which is about 30 parts.
+        """
+        head = (
+            self._dynamo.find(self._table, import_key(project, import_id)) if _IMPORT_ID.fullmatch(import_id) else None
+        )
         if head is None:
             raise UnknownImport(import_id)
         run = head.get("run", {}).get("S")
         return Progress(
+            project=project,
             import_id=import_id,
             key=head["key"]["S"],
             run=run,
             size=int(head.get("size", {"N": "0"})["N"]),
             planned=int(head["planned"]["N"]) if "planned" in head else None,
-            parts=[_part(item) for item in self._of_run(import_key(import_id), run)] if run else [],
+            parts=[_part(item) for item in self._of_run(import_key(project, import_id), run)] if run else [],
             done="finished" in head,
             gone="gone" in head,
             started_at=head["started_at"]["S"],
@@ -145,11 +153,11 @@ class ImportLog:
         if not progress.run:
             return Counted(0, 0, 0, 0, 0)
         times: Counter[str] = Counter()
-        for item in self._of_run(import_batches_key(progress.import_id), progress.run):
+        for item in self._of_run(import_batches_key(progress.project, progress.import_id), progress.run):
             times.update(batch_id["S"] for batch_id in item["batch_ids"]["L"])
             if len(times) > MAX_ADDED_RECEIPTS:
                 return None
-        receipts = receipts_of(self._dynamo, self._table, list(times))
+        receipts = receipts_of(self._dynamo, self._table, progress.project, list(times))
         # Rows that a file repeats may make the same batch twice. What it inserted the first time are duplicates then.
         made = [(receipt, times[batch_id]) for batch_id, receipt in receipts.items()]
         return Counted(
@@ -170,11 +178,11 @@ class ImportLog:
         for page in pages:
             yield from page
 
-    def _mark(self, key: str, run: str, name: str, value: int) -> None:
+    def _mark(self, project: Project, key: str, run: str, name: str, value: int) -> None:
         """Set an attribute of the import if `run` is its present run."""
         self._dynamo.update(
             self._table,
-            import_key(import_id_of(key)),
+            import_key(project, import_id_of(key)),
             "-",
             UpdateExpression="SET #name = :value",
             ConditionExpression="#run = :run",
@@ -182,9 +190,9 @@ class ImportLog:
             ExpressionAttributeValues={":value": {"N": str(value)}, ":run": {"S": run}},
         )
 
-    def _note(self, key: str, attributes: Item) -> None:
+    def _note(self, project: Project, key: str, attributes: Item) -> None:
         item = {
-            "pk": {"S": import_key(import_id_of(key))},
+            "pk": {"S": import_key(project, import_id_of(key))},
             "sk": {"S": "-"},
             "key": {"S": key},
             "started_at": {"S": timestamp(self._clock())},

@@ -3,6 +3,7 @@
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
+from rollcall.core.projects import Project
 from rollcall.files.progress import ImportLog
 from rollcall.stack.keys import invited_key
 
@@ -28,16 +29,16 @@ class Uploads:
         self._bucket = bucket
         self._log = log
 
-    def invite(self, name: str, size: int | None, seconds: int) -> Upload:
-        """Prepare the upload of a file. The URL is good for `seconds`.
+    def invite(self, project: Project, name: str, size: int | None, seconds: int) -> Upload:
+        """Prepare the upload of a project's file. The URL is good for `seconds`.
 
         With `size`, it is good for one PUT of so many bytes. Without it, S3 bounds a PUT by its own 5 GB.
         """
-        key = invited_key(secrets.token_hex(16), name)
+        key = invited_key(project, secrets.token_hex(16), name)
         # S3 takes the object if there is none, and no other length than the one that is signed.
         signed = {} if size is None else {"ContentLength": size, "IfNoneMatch": "*"}
         url = self._s3.generate_presigned_url(
             "put_object", Params={"Bucket": self._bucket, "Key": key, **signed}, ExpiresIn=seconds
         )
         headers = {} if size is None else {"Content-Length": str(size), "If-None-Match": "*"}
-        return Upload(self._log.expect(key), key, url, headers)
+        return Upload(self._log.expect(project, key), key, url, headers)

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 
+from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, idempotency_key
 
@@ -23,14 +24,14 @@ class IdempotencyKeys:
         self._table = tables.stats
         self._clock = clock
 
-    def hold(self, caller: str, key: str, body: bytes) -> None:
+    def hold(self, project: Project, caller: str, key: str, body: bytes) -> None:
         """Remember a caller's key with its body; raises `IdempotencyKeyReused` if it is remembered with another body.
 
         One write unit. The key is stored as a hash, so it may hold any characters.
         """
         digest = hashlib.sha256(body).hexdigest()
         item = {
-            "pk": {"S": idempotency_key(caller, hashlib.sha256(key.encode()).hexdigest())},
+            "pk": {"S": idempotency_key(project, caller, hashlib.sha256(key.encode()).hexdigest())},
             "sk": {"S": "-"},
             "body": {"S": digest},
             "expires_at": {"N": str(int(self._clock()) + REMEMBERED_SECONDS)},

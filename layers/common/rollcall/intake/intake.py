@@ -10,6 +10,7 @@ from rollcall.core.batch import Batch, cut
 from rollcall.core.characters import readable
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, InvalidEvent, parse_event
+from rollcall.core.projects import Project
 from rollcall.stack.queues import BatchQueue
 
 MAX_DAYS = 400
@@ -100,8 +101,8 @@ class Intake:
         self._calendar = calendar
         self._now = now
 
-    def take(self, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
-        """Check events as clients sent them, and queue the good ones.
+    def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+        """Check events of a project as clients sent them, and queue the good ones.
 
         Bad events, and events that the queue does not take, are in `rejected`; they raise nothing. The code of an event
         that the queue did not take is `retry`. Of events of more than `MAX_DAYS` days, those of the first days to come
@@ -137,7 +138,7 @@ class Intake:
 
         ordered = contents.in_order()
         received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-        batches = list(cut([event for _, event in ordered], source, received_at))
+        batches = list(cut(project, [event for _, event in ordered], source, received_at))
         unsent = self._queue.send([body for _, body in batches], correlation_id)
         sent: list[Batch] = []
         conflicts: list[Rejection] = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgpack
 
+from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, day_users_object, users_key
 from rollcall.stack.objects import Gone, read_object
@@ -35,18 +36,18 @@ class KeptDays:
         self._s3 = s3
         self._bucket = bucket
 
-    def get(self, day: str, count: int) -> set[str] | None:
-        """The users of a day when it had `count` of them, or None where the day was not kept then."""
+    def get(self, project: Project, day: str, count: int) -> set[str] | None:
+        """The users of a project's day when it had `count` of them, or None where the day was not kept then."""
         try:
-            body = b"".join(read_object(self._s3, self._bucket, day_users_object(day, count)).chunks)
+            body = b"".join(read_object(self._s3, self._bucket, day_users_object(project, day, count)).chunks)
         except Gone:
             return None
         return set(msgpack.unpackb(zlib.decompress(body)))
 
-    def put(self, day: str, users: set[str]) -> None:
-        """Keep the users of a day."""
+    def put(self, project: Project, day: str, users: set[str]) -> None:
+        """Keep the users of a project's day."""
         body = zlib.compress(msgpack.packb(sorted(users)), 1)
-        self._s3.put_object(Bucket=self._bucket, Key=day_users_object(day, len(users)), Body=body)
+        self._s3.put_object(Bucket=self._bucket, Key=day_users_object(project, day, len(users)), Body=body)
 
 
 class DayUsers:
@@ -65,8 +66,8 @@ class DayUsers:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="day-users")
         self._days = ThreadPoolExecutor(DAYS_AT_ONCE, thread_name_prefix="days")
 
-    def read(self, day: str, counted: int, *, over: bool) -> set[str]:
-        """The users of a day whose counter said `counted` when it was read just now, strongly consistent.
+    def read(self, project: Project, day: str, counted: int, *, over: bool) -> set[str]:
+        """The users of a project's day whose counter said `counted` when it was read just now, strongly consistent.
 
         `over` says whether the day is over.
 
@@ -76,27 +77,27 @@ class DayUsers:
         if not counted:
             return set()
         if self._kept is None or not over or counted < self._large_day:
-            return self._stored(day, consistent=False)
-        users = self._kept.get(day, counted)
+            return self._stored(project, day, consistent=False)
+        users = self._kept.get(project, day, counted)
         if users is None:
-            users = self._stored(day, consistent=True)
+            users = self._stored(project, day, consistent=True)
             # A consumer claims a user before it counts the user. So these are all counted users, and more than
             # `counted` where some are claimed but not counted yet.
             if len(users) == counted:
-                self._kept.put(day, users)
+                self._kept.put(project, day, users)
         return users
 
     def map(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
         """Call `work` with each day, `DAYS_AT_ONCE` days at a time. The results are in the order of the days."""
         return self._days.map(work, days)
 
-    def _stored(self, day: str, *, consistent: bool) -> set[str]:
+    def _stored(self, project: Project, day: str, *, consistent: bool) -> set[str]:
         def of_shard(shard: int) -> set[str]:
             pages = self._dynamo.query(
                 TableName=self._tables.stats,
                 KeyConditionExpression="pk = :users",
                 ProjectionExpression="sk",
-                ExpressionAttributeValues={":users": {"S": users_key(day, shard)}},
+                ExpressionAttributeValues={":users": {"S": users_key(project, day, shard)}},
                 ConsistentRead=consistent,
             )
             return {item["sk"]["S"] for page in pages for item in page}

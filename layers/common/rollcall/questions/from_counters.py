@@ -3,16 +3,19 @@ event types, never on the number of events.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rollcall.core.days import Calendar
+from rollcall.core.projects import Project
 from rollcall.questions.day_users import DayUsers
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import PROCESSING, Tables, counted_source, counts_key, overflow_key
+from rollcall.stack.keys import PROCESSING, Tables, counted_source, counts_key, indexed_day, overflow_key
 from rollcall.stack.layout import check_layout
+
+_T = TypeVar("_T")
 
 READERS = 16
 NAMED_TYPES = 10_000
@@ -31,9 +34,9 @@ class Overflow(NamedTuple):
 
 
 class Counters:
-    """The stats table, for any number of threads.
+    """A project in the stats table, for any number of threads.
 
-    The table has to be laid out as `tables` and `calendar` say; every method raises `BadSetting` where it is not.
+    The project has to be laid out as `tables` and `calendar` say; every method raises `BadSetting` where it is not.
     `day_users` reads the users of a day, by default without keeping any. Of the event types that found no room in the
     counter items of their days, a question reads `named_types` counters.
     """
@@ -42,6 +45,7 @@ class Counters:
         self,
         dynamo: Dynamo,
         tables: Tables,
+        project: Project,
         calendar: Calendar,
         day_users: DayUsers | None = None,
         named_types: int = NAMED_TYPES,
@@ -49,10 +53,11 @@ class Counters:
         self.named_types = named_types
         self._dynamo = dynamo
         self._tables = tables
+        self._project = project
         self._calendar = calendar
         self._checked = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="counters")
-        self.day_users = day_users or DayUsers(dynamo, tables)
+        self._day_users = day_users or DayUsers(dynamo, tables)
 
     def of_days(self, first: str, last: str, attributes: Sequence[str] = ()) -> Iterator[Item]:
         """The counter items of the days from `first` to `last`, both inclusive: one for each day and shard with events.
@@ -78,7 +83,7 @@ class Counters:
             pages = self._dynamo.query(
                 TableName=self._tables.stats,
                 KeyConditionExpression="pk = :types",
-                ExpressionAttributeValues={":types": {"S": overflow_key(*place)}},
+                ExpressionAttributeValues={":types": {"S": overflow_key(self._project, *place)}},
                 ConsistentRead=True,
                 Limit=most + 1,
             )
@@ -94,7 +99,7 @@ class Counters:
         Strongly consistent: a read unit for each of them.
         """
         keys: list[Item] = [
-            {"pk": {"S": overflow_key(*place)}, "sk": {"S": event_type}} for place, event_type in wanted
+            {"pk": {"S": overflow_key(self._project, *place)}, "sk": {"S": event_type}} for place, event_type in wanted
         ]
         found: Counter[str] = Counter()
         for item in self._dynamo.get(self._tables.stats, keys, ["sk", "count"], consistent=True):
@@ -108,9 +113,17 @@ class Counters:
             IndexName="first_day",
             KeyConditionExpression="first_day = :day",
             ProjectionExpression="user_id",
-            ExpressionAttributeValues={":day": {"S": day}},
+            ExpressionAttributeValues={":day": {"S": indexed_day(self._project, day)}},
         )
         return {item["user_id"]["S"] for item in found}
+
+    def users(self, day: str, counted: int, *, over: bool) -> set[str]:
+        """The users of a day, as `DayUsers.read` reads them."""
+        return self._day_users.read(self._project, day, counted, over=over)
+
+    def map_days(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
+        """Call `work` with each day, several at a time. The results are in the order of the days."""
+        return self._day_users.map(work, days)
 
     def totals(self) -> tuple[Counter[str], float]:
         """All events ever counted, by source, and the seconds that they took from door to counter, added up.
@@ -135,7 +148,7 @@ class Counters:
         def read(shard: int) -> list[Item]:
             return self._query(
                 KeyConditionExpression=condition,
-                ExpressionAttributeValues={":counts": {"S": counts_key(shard)}, **values},
+                ExpressionAttributeValues={":counts": {"S": counts_key(self._project, shard)}, **values},
                 **options,
             )
 
@@ -148,5 +161,5 @@ class Counters:
 
     def _check_layout(self) -> None:
         if not self._checked:
-            check_layout(self._dynamo, self._tables, self._calendar)
+            check_layout(self._dynamo, self._tables, self._project, self._calendar)
             self._checked = True

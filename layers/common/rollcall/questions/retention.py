@@ -69,7 +69,7 @@ class Retention(Question[Retained]):
         }
 
         def active(day: str) -> set[str]:
-            return counters.day_users.read(day, counted[day], over=day < self.today)
+            return counters.users(day, counted[day], over=day < self.today)
 
         cohort = list(counters.new_users(self.day) if self.new_users else active(self.day))
 
@@ -77,7 +77,7 @@ class Retention(Question[Retained]):
             """A byte for each user of the cohort, 1 where active on the day: 100,000 users take 100 KB."""
             return int.from_bytes(bytes(map(active(day).__contains__, cohort)), "little") if cohort else 0
 
-        of_days = counters.day_users.map(returned, chain.from_iterable(self._over(n) for n in self._numbers()))
+        of_days = counters.map_days(returned, chain.from_iterable(self._over(n) for n in self._numbers()))
         retained = []
         for number in self._numbers():
             came_back = 0

@@ -2,6 +2,12 @@
 
 No two things share a key, whatever characters they hold. Each kind of key has its own prefix, and the text that a
 client wrote comes last in the key.
+
+What belongs to a project has a key that is made with the project. The default project's keys do not name it. In a table
+another's begin with its name and U+001F, which follows no name in a key of the default project: event ids hold no such
+character, and all other keys begin with the name of their kind and `#`, or are that name. In a bucket a folder
+`project=<name>/` has another's objects. Where objects are listed, it stands before the prefix that is listed, so that
+no list of one project shows an object of another.
 """
 
 import hashlib
@@ -9,26 +15,28 @@ import re
 import zlib
 from typing import NamedTuple
 
+from rollcall.core.projects import DEFAULT, SEPARATOR, Project
+
 DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
 PROCESSING = "processing_ms"
-LAYOUT_KEY = "layout"
+# The partition of the leases of bundling, one for each project. A role may change this partition and no other.
 BUNDLING_KEY = "bundling"
 PENDING = "pending"
 REFUSED = "refused"
 _TYPE_PREFIX = "#"
 _SOURCE_PREFIX = "@"
 API_KEYS_KEY = "keys"
-BATCHES = "batches/"
-BUNDLES = "bundles/"
+_BATCHES = "batches/"
+_BUNDLES = "bundles/"
 # What the keys of batches and bundles, and no others, begin with: one LIST shows whether there are any.
-WAITING = "b"
+_WAITING = "b"
 _BATCH_SUFFIX = ".json.gz"
-ARCHIVED_DAYS = "events/day="
 _DAY_SUFFIX = "/events.parquet"
-VOLUMES = "volumes/"
+_VOLUMES = "volumes/"
 _VOLUME_SUFFIX = "/events.parquet"
 _CONTENTS_SUFFIX = "/days.json"
+_NAMED = re.compile(f"([a-z][a-z0-9-]{{0,31}}){SEPARATOR}", re.ASCII)
 
 # What stays as it is in an attribute's name: ranges of characters that every Python takes for printable. Fixed, since
 # what else is printable depends on the version of Unicode. All other characters are escaped.
@@ -54,7 +62,7 @@ _ESCAPED = re.compile("~(?!d[89a-f]..;)(0|[1-9a-f][0-9a-f]{0,4}|10[0-9a-f]{4});"
 # Of the escape characters, those alone that would be read as the beginning of an escaped character.
 _TO_ESCAPE = re.compile(f"[^{_PRINTABLE}]|(?={_ESCAPED.pattern})~")
 # Random in 64 bits by earlier versions, in 128 now.
-_INVITED_KEY = re.compile(r"uploads/([0-9a-f]{16}){1,2}/[^/]+")
+_INVITED_KEY = re.compile(r"uploads/(project=[a-z][a-z0-9-]{0,31}/)?([0-9a-f]{16}){1,2}/[^/]+")
 
 
 class Tables(NamedTuple):
@@ -71,34 +79,75 @@ def shard_of(text: str, shards: int) -> int:
     return zlib.crc32(text.encode()) % shards
 
 
-def users_key(day: str, shard: int) -> str:
+def split_key(key: str) -> tuple[Project, str]:
+    """The project of a table's key, and the key that the same thing of the default project would have."""
+    named = _NAMED.match(key)
+    return (Project(named[1]), key[named.end() :]) if named else (DEFAULT, key)
+
+
+def event_key(project: Project, event_id: str) -> str:
+    """Partition of an event."""
+    return _of(project, event_id)
+
+
+def event_id_of(project: Project, key: str) -> str:
+    """The id of an event, by its partition."""
+    return _without(project, key)
+
+
+def users_key(project: Project, day: str, shard: int) -> str:
     """Partition of one shard of a day's users; the sort key is the user id."""
-    return f"users#{day}#{shard}"
+    return _of(project, f"users#{day}#{shard}")
 
 
-def counts_key(shard: int) -> str:
+def counts_key(project: Project, shard: int) -> str:
     """Partition of one shard of all days' counters; the sort key is the day."""
-    return f"counts#{shard}"
+    return _of(project, f"counts#{shard}")
 
 
-def overflow_key(day: str, shard: int) -> str:
+def overflow_key(project: Project, day: str, shard: int) -> str:
     """Partition of the event types for which the day's counter item has no room; the sort key is the event type."""
-    return f"types#{shard}#{day}"
+    return _of(project, f"types#{shard}#{day}")
 
 
-def first_day_key(user_id: str) -> str:
+def first_day_key(project: Project, user_id: str) -> str:
     """Partition of a user's first day; the sort key is `-`."""
-    return f"first#{user_id}"
+    return _of(project, f"first#{user_id}")
 
 
-def receipt_key(batch_id: str) -> str:
+def indexed_day(project: Project, day: str) -> str:
+    """What a user's item has as the first day. It is the partition of the index, and orders as the days do."""
+    return _of(project, day)
+
+
+def day_of_index(project: Project, indexed: str) -> str:
+    """The day in what `indexed_day` made."""
+    return _without(project, indexed)
+
+
+def receipt_key(project: Project, batch_id: str) -> str:
     """Partition of a batch's receipt; the sort key is the part's number, `pending` or `refused`."""
-    return f"batch#{batch_id}"
+    return _of(project, f"batch#{batch_id}")
 
 
-def idempotency_key(caller: str, digest: str) -> str:
+def batch_of_receipt(project: Project, key: str) -> str:
+    """The batch id in the partition of a receipt."""
+    return key.removeprefix(receipt_key(project, ""))
+
+
+def idempotency_key(project: Project, caller: str, digest: str) -> str:
     """Partition of a caller's idempotency key, by its hash; the sort key is `-`."""
-    return f"idempotency#{digest}#{caller}"
+    return _of(project, f"idempotency#{digest}#{caller}")
+
+
+def layout_key(project: Project) -> str:
+    """Partition of the layout; the sort key is `-`."""
+    return _of(project, "layout")
+
+
+def lease_key(project: Project) -> str:
+    """Sort key of the lease of bundling, in the partition `BUNDLING_KEY`."""
+    return "-" if project == DEFAULT else project.name
 
 
 def api_key_key(key_id: str) -> str:
@@ -121,9 +170,9 @@ def familiar_key(digest: str) -> str:
     return f"address#{digest}"
 
 
-def invited_key(secret: str, name: str) -> str:
+def invited_key(project: Project, secret: str, name: str) -> str:
     """Key of an object that a client was invited to upload. `secret` is random, so nobody guesses the import's id."""
-    return f"uploads/{secret}/{name}"
+    return f"uploads/{_folder(project)}{secret}/{name}"
 
 
 def is_invited_key(key: str) -> bool:
@@ -141,9 +190,9 @@ def import_id_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def import_key(import_id: str) -> str:
+def import_key(project: Project, import_id: str) -> str:
     """Partition of an import; the sort key is `-` or `import_part_key`. Read often, so it holds counts only."""
-    return f"import#{import_id}"
+    return _of(project, f"import#{import_id}")
 
 
 def import_part_key(run: str, number: int) -> str:
@@ -151,59 +200,80 @@ def import_part_key(run: str, number: int) -> str:
     return f"{run}#{number:06d}"
 
 
-def import_batches_key(import_id: str) -> str:
+def import_batches_key(project: Project, import_id: str) -> str:
     """Partition of the batch ids of an import; the sort key is `import_part_key`."""
-    return f"batches#{import_id}"
+    return _of(project, f"batches#{import_id}")
 
 
-def day_users_object(day: str, count: int) -> str:
+def day_users_object(project: Project, day: str, count: int) -> str:
     """Key of the object that holds the `count` users of a day."""
-    return f"day-users/{day}/{count}"
+    return f"day-users/{_folder(project)}{day}/{count}"
 
 
-def batch_object(batch_id: str) -> str:
+def waiting_objects(project: Project) -> str:
+    """What the keys of the archive's batches and bundles begin with, and no others."""
+    return f"{_folder(project)}{_WAITING}"
+
+
+def batch_objects(project: Project) -> str:
+    """What the keys of the archive's batches begin with, and no others."""
+    return f"{_folder(project)}{_BATCHES}"
+
+
+def batch_object(project: Project, batch_id: str) -> str:
     """Key of the archive's object with the events that a batch owns."""
-    return f"{BATCHES}{batch_id}{_BATCH_SUFFIX}"
+    return f"{batch_objects(project)}{batch_id}{_BATCH_SUFFIX}"
 
 
-def batch_of_object(key: str) -> str:
-    """The batch id in the key of an archive's object under `BATCHES`."""
-    return key.removeprefix(BATCHES).removesuffix(_BATCH_SUFFIX)
+def batch_of_object(project: Project, key: str) -> str:
+    """The batch id in the key of an archive's object of a batch."""
+    return key.removeprefix(batch_objects(project)).removesuffix(_BATCH_SUFFIX)
 
 
-def bundle_object(tier: int, name: str) -> str:
+def bundle_object(project: Project, tier: int, name: str) -> str:
     """Key of a bundle in the archive. Keys of a later tier come later in a list."""
-    return f"{BUNDLES}{tier:06d}/{name}{_BATCH_SUFFIX}"
+    return f"{_folder(project)}{_BUNDLES}{tier:06d}/{name}{_BATCH_SUFFIX}"
 
 
-def tier_of_object(key: str) -> int:
+def tier_of_object(project: Project, key: str) -> int:
     """The tier in the key of a bundle, from 1 on; 0 for a batch's object."""
-    return int(key.removeprefix(BUNDLES).partition("/")[0]) if key.startswith(BUNDLES) else 0
+    bundles = f"{_folder(project)}{_BUNDLES}"
+    return int(key.removeprefix(bundles).partition("/")[0]) if key.startswith(bundles) else 0
 
 
-def day_object(day: str) -> str:
+def day_objects(project: Project) -> str:
+    """What the keys of the archive's days begin with, and no others. The day follows."""
+    return f"events/{_folder(project)}day="
+
+
+def day_object(project: Project, day: str) -> str:
     """Key of the archive's object with the events of a day."""
-    return f"{ARCHIVED_DAYS}{day}{_DAY_SUFFIX}"
+    return f"{day_objects(project)}{day}{_DAY_SUFFIX}"
 
 
-def day_of_object(key: str) -> str:
-    """The day in the key of an archive's object under `ARCHIVED_DAYS`."""
-    return key.removeprefix(ARCHIVED_DAYS).removesuffix(_DAY_SUFFIX)
+def day_of_object(project: Project, key: str) -> str:
+    """The day in the key of an archive's object of a day."""
+    return key.removeprefix(day_objects(project)).removesuffix(_DAY_SUFFIX)
 
 
-def volume_object(name: str) -> str:
+def volume_objects(project: Project) -> str:
+    """What the keys of the archive's volumes begin with, and no others."""
+    return f"{_folder(project)}{_VOLUMES}"
+
+
+def volume_object(project: Project, name: str) -> str:
     """Key of a volume's rows: those of many days."""
-    return f"{VOLUMES}{name}{_VOLUME_SUFFIX}"
+    return f"{volume_objects(project)}{name}{_VOLUME_SUFFIX}"
 
 
-def contents_object(name: str) -> str:
+def contents_object(project: Project, name: str) -> str:
     """Key of a volume's table of contents: which version of which days' files it holds."""
-    return f"{VOLUMES}{name}{_CONTENTS_SUFFIX}"
+    return f"{volume_objects(project)}{name}{_CONTENTS_SUFFIX}"
 
 
-def volume_of_object(key: str) -> str:
-    """The name of the volume in the key of an archive's object under `VOLUMES`."""
-    return key.removeprefix(VOLUMES).partition("/")[0]
+def volume_of_object(project: Project, key: str) -> str:
+    """The name of the volume in the key of an archive's object of a volume."""
+    return key.removeprefix(volume_objects(project)).partition("/")[0]
 
 
 def type_attribute(event_type: str) -> str:
@@ -224,6 +294,18 @@ def counted_source(attribute: str) -> str | None:
 def counted_type(attribute: str) -> str | None:
     """The event type that an attribute of a day's counter item counts, or None for any other attribute."""
     return _unescaped(attribute[len(_TYPE_PREFIX) :]) if attribute.startswith(_TYPE_PREFIX) else None
+
+
+def _of(project: Project, key: str) -> str:
+    return key if project.name == DEFAULT.name else f"{project.name}{SEPARATOR}{key}"
+
+
+def _without(project: Project, key: str) -> str:
+    return key if project.name == DEFAULT.name else key.removeprefix(f"{project.name}{SEPARATOR}")
+
+
+def _folder(project: Project) -> str:
+    return "" if project == DEFAULT else f"project={project.name}/"
 
 
 def _escaped(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The layout: the settings that must not change once data is stored, the reporting timezone and the shard counts.
+"""The layout of each project: what must not change once it has data, the reporting timezone and the shard counts.
 
 After a change, a user's (day, user) pair could fall under another day or shard. The consumer would then claim it and
 count it a second time.
@@ -8,28 +8,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from rollcall.core.days import Calendar
-from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import LAYOUT_KEY, Tables
+from rollcall.core.projects import Project
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import Tables, layout_key
 from rollcall.stack.settings import BadSetting
 
-_KEY = {"pk": {"S": LAYOUT_KEY}, "sk": {"S": "-"}}
 
-
-def hold_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
+def hold_layout(dynamo: Dynamo, tables: Tables, project: Project, calendar: Calendar) -> None:
     """Store the layout at first use; afterwards raise `BadSetting` if the settings differ from it. One write unit."""
     item = {name: {"S": value} for name, value in _layout(tables, calendar).items()}
-    _compare(dynamo.put_if_absent(tables.stats, {**_KEY, **item}), tables, calendar)
+    _compare(dynamo.put_if_absent(tables.stats, {**_key(project), **item}), tables, calendar)
 
 
-def check_layout(dynamo: Dynamo, tables: Tables, calendar: Calendar) -> None:
+def check_layout(dynamo: Dynamo, tables: Tables, project: Project, calendar: Calendar) -> None:
     """For readers: raise `BadSetting` if a layout is stored and the settings differ from it. Half a read unit."""
-    _compare(dynamo.client.get_item(TableName=tables.stats, Key=_KEY).get("Item", {}), tables, calendar)
+    standing = dynamo.client.get_item(TableName=tables.stats, Key=_key(project)).get("Item", {})
+    _compare(standing, tables, calendar)
 
 
-def laid_out_timezone(dynamo: Dynamo, stats_table: str) -> str | None:
-    """The timezone by whose days the stored data is counted; None if nothing is stored. Half a read unit."""
-    item = dynamo.client.get_item(TableName=stats_table, Key=_KEY).get("Item")
+def laid_out_timezone(dynamo: Dynamo, stats_table: str, project: Project) -> str | None:
+    """The timezone by whose days a project is counted; None if nothing is stored. Half a read unit."""
+    item = dynamo.client.get_item(TableName=stats_table, Key=_key(project)).get("Item")
     return item["REPORTING_TIMEZONE"]["S"] if item else None
+
+
+def _key(project: Project) -> Item:
+    return {"pk": {"S": layout_key(project)}, "sk": {"S": "-"}}
 
 
 def _compare(standing: Mapping[str, Any], tables: Tables, calendar: Calendar) -> None:

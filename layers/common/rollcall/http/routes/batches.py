@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from rollcall.core.projects import DEFAULT
 from rollcall.counting.receipts import Receipts, UnknownBatch
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
@@ -45,7 +46,7 @@ def batch(
 ) -> JSONResponse:
     """The status is `pending` until the consumer has stored and counted the batch, then `done`."""
     try:
-        receipt = service(request, Receipts).find(batch_id)
+        receipt = service(request, Receipts).find(DEFAULT, batch_id)
     except UnknownBatch:
         raise Refused(404, "unknown_batch", "There is no such batch.", parameter="batch_id") from None
     if receipt is None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from rollcall.access.gate import Gate, Principal
 from rollcall.core.events import MAX_EVENT_BYTES
+from rollcall.core.projects import DEFAULT
 from rollcall.core.strict_json import MAX_VALUES
 from rollcall.counting.receipts import Outcome, Receipts
 from rollcall.http.json_bodies import body_bytes
@@ -169,7 +170,7 @@ async def post_events(
         raws = parse_events(expanded)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            service(request, IdempotencyKeys).hold(principal.name, idempotency_key, expanded)
+            service(request, IdempotencyKeys).hold(DEFAULT, principal.name, idempotency_key, expanded)
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
@@ -177,7 +178,7 @@ async def post_events(
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
-    taken = service(request, Intake).take(raws, principal.source, _request_id(request))
+    taken = service(request, Intake).take(DEFAULT, raws, principal.source, _request_id(request))
     metrics = service(request, Metrics)
     add_count(metrics, "EventsAccepted", taken.accepted)
     add_count(metrics, "EventsRejected", len(taken.rejected))
@@ -213,12 +214,12 @@ def _outcome(request: Request, principal: Principal, taken: Taken, wait_seconds:
     """
     receipts = service(request, Receipts)
     batch_ids = [batch.batch_id for batch in taken.batches]
-    receipts.announce(batch_ids)
+    receipts.announce(DEFAULT, batch_ids)
     if not wait_seconds or not batch_ids:
         return None
     with service(request, Gate).hold(principal, wait_seconds) as held:
-        if held and receipts.wait(batch_ids, wait_seconds):
-            return receipts.outcome(taken.batches)
+        if held and receipts.wait(DEFAULT, batch_ids, wait_seconds):
+            return receipts.outcome(DEFAULT, taken.batches)
     return None
 
 

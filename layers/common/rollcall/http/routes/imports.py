@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from rollcall.access.buckets import Buckets
 from rollcall.access.gate import Principal
 from rollcall.core.limits import TooFast
+from rollcall.core.projects import DEFAULT
 from rollcall.files.numbering import WARNING
 from rollcall.files.progress import ImportLog, Progress, UnknownImport
 from rollcall.files.task import REJECTS_PREFIX
@@ -116,7 +117,7 @@ def create(
         service(request, Buckets).take_for(bucket_key("imports", principal.name), settings.import_limit)
     except TooFast as error:
         raise too_fast(request, error) from None
-    upload = service(request, Uploads).invite(wanted.name, wanted.bytes, INVITATION_SECONDS)
+    upload = service(request, Uploads).invite(DEFAULT, wanted.name, wanted.bytes, INVITATION_SECONDS)
     return Invitation(**upload._asdict(), expires_in=INVITATION_SECONDS)
 
 
@@ -130,7 +131,7 @@ def state(
     `admin` is needed for it too."""
     log = service(request, ImportLog)
     try:
-        progress = log.read(import_id)
+        progress = log.read(DEFAULT, import_id)
         if not (is_invited_key(progress.key) or "admin" in principal.scopes):
             raise UnknownImport(import_id)
     except UnknownImport:
