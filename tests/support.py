@@ -20,8 +20,9 @@ from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.limits import Allowance, Limit
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipt
-from rollcall.stack.keys import Tables, counted_source, counted_type
+from rollcall.stack.keys import Tables, counted_source, counted_type, split_key
 from rollcall.stack.settings import IngestSettings
 from scripts.local.deploy import template
 from scripts.paths import ROOT
@@ -217,6 +218,31 @@ def scan(client: Any, table: str) -> Iterator[dict[str, str]]:
     for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
         for item in page["Items"]:
             yield {name: next(iter(value.values())) for name, value in item.items()}
+
+
+class OnlyOf:
+    """A client that scans a project's items alone, with the keys that they would have were no other project there."""
+
+    def __init__(self, client: Any, project: Project) -> None:
+        self._client = client
+        self._project = project
+
+    def get_paginator(self, _: str) -> "OnlyOf":
+        return self
+
+    def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
+        for page in self._client.get_paginator("scan").paginate(**request):
+            yield {"Items": [mine for item in page["Items"] if (mine := self._alone(item))]}
+
+    def _alone(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        plain = dict(item)
+        for name in ("pk", "event_id", "first_day"):
+            if name in item:
+                owner, key = split_key(item[name]["S"])
+                if owner != self._project:
+                    return None
+                plain[name] = {"S": key}
+        return plain
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Stores and counts the batches of the queue."""
 
 import os
+from functools import partial
 from typing import Any
 
 from rollcall.archive.backlog import Backlog
@@ -10,6 +11,7 @@ from rollcall.counting.claims import Claims
 from rollcall.counting.consumer import Consumer
 from rollcall.stack import clients, layout
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import DeadLetterQueue
 from rollcall.stack.settings import ConsumerSettings
 from rollcall.stack.telemetry import make_logger, make_metrics
@@ -24,7 +26,7 @@ dead_letters = DeadLetterQueue(clients.later(clients.sqs), settings.dead_letter_
 claims = Claims(
     dynamo,
     settings.tables,
-    settings.calendar,
+    partial(Projects(dynamo, settings.tables.stats, settings.calendar).lay_out, settings.tables),
     dead_letters,
     settings.remembered_user_days,
     archive=Archive(clients.later(clients.s3), settings.archive_bucket, DEFAULT) if settings.archive_bucket else None,

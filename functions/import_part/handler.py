@@ -8,6 +8,7 @@ from rollcall.files.progress import ImportLog
 from rollcall.intake.intake import Intake
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import ImportSettings
 from rollcall.stack.telemetry import make_logger, make_metrics
@@ -17,7 +18,8 @@ metrics = make_metrics()
 settings = ImportSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 log = ImportLog(dynamo, settings.stats_table)
-intake = Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar)
+projects = Projects(dynamo, settings.stats_table, settings.calendar)
+intake = Intake(BatchQueue(clients.sqs(), settings.queue_url), projects.calendar)
 importer = Importer(clients.s3(), intake, log, logger, metrics, settings.most_bytes)
 
 

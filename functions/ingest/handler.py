@@ -14,6 +14,7 @@ from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.intake.intake import Intake
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import AccessSettings, IngestSettings, StatsSettings
 from rollcall.stack.telemetry import make_logger, make_metrics
@@ -25,6 +26,7 @@ tables = StatsSettings.read(os.environ).tables
 who_may = AccessSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 log = ImportLog(dynamo, tables.stats)
+projects = Projects(dynamo, tables.stats, settings.calendar)
 app = create_app(
     events.router,
     imports.router,
@@ -33,7 +35,8 @@ app = create_app(
     services=[
         settings,
         metrics,
-        Intake(BatchQueue(clients.sqs(), settings.queue_url), settings.calendar),
+        projects,
+        Intake(BatchQueue(clients.sqs(), settings.queue_url), projects.calendar),
         log,
         Uploads(clients.later(clients.s3), settings.upload_bucket, log),
         Receipts(dynamo, tables),

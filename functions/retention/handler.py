@@ -13,6 +13,7 @@ from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.settings import AccessSettings, AskSettings, RetentionSettings
 from rollcall.stack.telemetry import make_logger
 
@@ -23,11 +24,12 @@ tables, calendar = settings.stats.tables, settings.stats.calendar
 dynamo = Dynamo(clients.dynamodb())
 kept = KeptDays(clients.later(clients.s3), settings.bucket)
 counters = Counters(dynamo, tables, DEFAULT, calendar, DayUsers(dynamo, tables, kept))
+projects = Projects(dynamo, tables.stats, calendar)
 app = create_app(
     retention.router,
     logger=logger,
     gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
-    services=[calendar, Asking(counters, build_segments(AskSettings.read(os.environ)))],
+    services=[projects, Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ)))],
 )
 answer = serve(app, who_may.cors_origins)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollcall.archive.bucket import Archive
 from rollcall.archive.snapshots import Snapshots
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import Project
 from rollcall.questions.remote_handler import OTHER_MEGABYTES, SegmentFunction
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
@@ -16,13 +16,20 @@ from rollcall.stack.telemetry import make_logger
 
 logger = make_logger(os.environ)
 settings = SegmentsSettings.read(os.environ)
-snapshots = Snapshots(
-    Archive(clients.s3(), settings.archive.bucket, DEFAULT),
-    Dynamo(clients.dynamodb()),
-    settings.archive.stats_table,
-    Path(tempfile.gettempdir()) / "archive",
-    settings.storage_megabytes - OTHER_MEGABYTES,
-)
+s3, dynamo = clients.s3(), Dynamo(clients.dynamodb())
+
+
+def snapshots(project: Project) -> Snapshots:
+    """Those of a project's archive. All projects share the disk."""
+    return Snapshots(
+        Archive(s3, settings.archive.bucket, project),
+        dynamo,
+        settings.archive.stats_table,
+        Path(tempfile.gettempdir()) / "archive",
+        settings.storage_megabytes - OTHER_MEGABYTES,
+    )
+
+
 segments = SegmentFunction(snapshots, settings.archive.memory_megabytes - OTHER_MEGABYTES)
 
 

@@ -16,6 +16,7 @@ from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.settings import (
     AccessSettings,
     AskSettings,
@@ -35,6 +36,7 @@ sqs, cloudwatch = clients.later(clients.sqs), clients.later(clients.cloudwatch)
 named_types = TopEventsSettings.read(os.environ).named_types
 counters = Counters(dynamo, settings.tables, DEFAULT, settings.calendar, named_types=named_types)
 api_keys = ApiKeys(dynamo, who_may.table)
+projects = Projects(dynamo, settings.tables.stats, settings.calendar)
 app = create_app(
     stats.router,
     batches.router,
@@ -44,9 +46,9 @@ app = create_app(
     logger=logger,
     gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
     services=[
-        settings.calendar,
+        projects,
         DocsSettings.read(os.environ),
-        Asking(counters, build_segments(AskSettings.read(os.environ))),
+        Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ))),
         Receipts(dynamo, settings.tables),
         Health(watched, dynamo.client, sqs, clients.later(clients.s3)),
         Monitor(counters, api_keys, sqs, cloudwatch, watched.queue_url, watched.dead_letter_queue_url),

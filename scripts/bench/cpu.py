@@ -278,7 +278,7 @@ class Bench:
         claims = Claims(
             self._dynamo,
             self._settings.tables,
-            self._settings.calendar,
+            lambda _: self._settings.calendar,
             NoDeadLetters(),
             self._settings.remembered_user_days if remember else 0,
             archive=self._archive if archive else None,

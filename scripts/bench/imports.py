@@ -160,7 +160,7 @@ def main(step: str, file: Path, tasks: Path) -> None:
         with tasks.open("w") as queue:
             Planner(s3, _Tasks(queue), log, logger).plan("bench", KEY)
     else:
-        intake = Intake(_Nothing(), Calendar("UTC"))
+        intake = Intake(_Nothing(), lambda _: Calendar("UTC"))
         importer = Importer(s3, intake, log, logger, Metrics(service="bench", namespace="Rollcall"))
         with tasks.open() as queue:
             for line in queue:

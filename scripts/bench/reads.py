@@ -116,7 +116,7 @@ def fill(stack: MiniStack, events: int, days: int) -> Filled:
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
     dynamo = Uncollected(dynamodb(stack), tables.events)
-    claims = Claims(dynamo, tables, Calendar("UTC"), NoDeadLetters())
+    claims = Claims(dynamo, tables, lambda _: Calendar("UTC"), NoDeadLetters())
     most = min(EVENTS_PER_BATCH, max(1, events // (BATCHES_A_DAY * days)))
     for batch in batches(made_events(events, USERS, days), most):
         claims.apply(batch)

@@ -70,7 +70,7 @@ def _of_cohort(stack: MiniStack, users: int, windows: int) -> CohortCost:
     claims = Claims(
         Uncollected(dynamodb(stack), tables.events, "first_day"),
         tables,
-        Calendar("UTC"),
+        lambda _: Calendar("UTC"),
         NoDeadLetters(),
         remember=users,
     )

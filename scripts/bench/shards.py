@@ -48,7 +48,7 @@ def _measure(consumers: int, seconds: float) -> Shard:
     def consume(consumer: int) -> None:
         dynamo = Dynamo(cast(Any, client), clock.sleep)
         tables = Tables("EventsTable", "StatsTable", user_shards=1, counter_shards=1)
-        claims = Claims(dynamo, tables, Calendar("UTC"), NoDeadLetters())
+        claims = Claims(dynamo, tables, lambda _: Calendar("UTC"), NoDeadLetters())
         with dynamo.patient(lambda: PATIENCE_MILLISECONDS):
             while clock.now < seconds:
                 name = f"{consumer}-{clock.now}"

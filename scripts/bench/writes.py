@@ -98,7 +98,7 @@ def writes(stack: MiniStack, tables: Sequence[Tables], events: int, users: int, 
     first = made[: max(1, len(made) // 10)]
     calendar = Calendar("UTC")
     ours, literal, reader = dynamodb(stack), stack.client("dynamodb"), stack.client("dynamodb")
-    claims = Claims(Dynamo(ours), tables[0], calendar, NoDeadLetters())
+    claims = Claims(Dynamo(ours), tables[0], lambda _: calendar, NoDeadLetters())
     design = LiteralDesign(literal, tables[1], calendar)
     return Writes(
         _measure(made, claims.apply, Meter(ours, reader), first_days=True),

@@ -159,7 +159,7 @@ class Auditor:
         claims = Claims(
             Dynamo(self._client),
             self.tables,
-            self._calendar,
+            lambda _: self._calendar,
             _NoDeadLetters(),
             archive=archive,
             hot_days=self._hot_days,

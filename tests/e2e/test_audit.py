@@ -30,7 +30,7 @@ def test_a_stack_is_audited_by_its_own_settings_and_repaired_when_its_queues_are
 
     event = Event("left-behind", "2011-01-01T12:00:00Z", "left behind", "open", "{}")
     tables, calendar = auditor.tables, Calendar("UTC")
-    claims = Claims(Dynamo(stack.client("dynamodb")), tables, calendar, KeptDeadLetters())
+    claims = Claims(Dynamo(stack.client("dynamodb")), tables, lambda _: calendar, KeptDeadLetters())
     with mock.patch.object(Dynamo, "transact", side_effect=Killed), pytest.raises(Killed):
         claims.apply(make_batch(DEFAULT, [event], "test", RECEIVED_AT))
     found = auditor.audit(day="2011-01-01")

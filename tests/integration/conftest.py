@@ -266,7 +266,7 @@ def whole_api(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, 
     handlers = {name: load_handler(name) for name in ("auth", "ingest", "retention", "stats")}
     segments = SegmentClient(cast(Any, EmptyArchive()), "segments")
     for name in ("retention", "stats"):
-        provide(handlers[name].app, Asking(handlers[name].counters, segments))
+        provide(handlers[name].app, Asking(handlers[name].counters, handlers[name].projects.calendar, segments))
     return WholeApi({name: handler.app for name, handler in handlers.items()})
 
 

@@ -51,7 +51,7 @@ class Stack:
         return Claims(
             Dynamo(client or self.client),
             self.tables,
-            CALENDAR,
+            lambda _: CALENDAR,
             KeptDeadLetters(),
             now=lambda: RECEIVED + timedelta(seconds=5),
             archive=self.archive if archive else None,
@@ -138,7 +138,7 @@ def test_a_batch_is_not_counted_before_it_is_archived(stack: Stack) -> None:
         def keep(self, *_: object) -> None:
             raise OSError("the bucket is gone")
 
-    claims = Claims(Dynamo(stack.client), stack.tables, CALENDAR, KeptDeadLetters(), archive=Refusing())
+    claims = Claims(Dynamo(stack.client), stack.tables, lambda _: CALENDAR, KeptDeadLetters(), archive=Refusing())
     with pytest.raises(OSError, match="gone"):
         claims.apply(batch(event(1)))
 

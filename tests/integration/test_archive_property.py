@@ -186,7 +186,9 @@ class Actors:
         self.stack = stack
         self.schedule = schedule
         self.turns = turns
-        claims = Claims(Dynamo(stack.dynamodb), stack.tables, CALENDAR, KeptDeadLetters(), archive=stack.archive)
+        claims = Claims(
+            Dynamo(stack.dynamodb), stack.tables, lambda _: CALENDAR, KeptDeadLetters(), archive=stack.archive
+        )
         for batch in schedule.batches[: schedule.counted]:
             claims.apply(batch)
         self.queue = Queue([schedule.batches[position] for position in schedule.deliveries])
@@ -201,7 +203,7 @@ class Actors:
     def consume(self, actor: int) -> None:
         while message := self.queue.take():
             dynamo, archive = self.clients(actor)
-            claims = Claims(dynamo, self.stack.tables, CALENDAR, KeptDeadLetters(), archive=archive)
+            claims = Claims(dynamo, self.stack.tables, lambda _: CALENDAR, KeptDeadLetters(), archive=archive)
             if not self.survives(lambda c=claims, m=message: c.apply(m)):  # type: ignore[misc]
                 self.queue.give_back(message)
 

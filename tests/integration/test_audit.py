@@ -66,7 +66,7 @@ class Stack:
         self.auditor = Auditor(client, self.tables, DEFAULT, CALENDAR, 60)
 
     def apply(self, batch: Batch, client: Any = None) -> None:
-        Claims(Dynamo(client or self.client), self.tables, CALENDAR, KeptDeadLetters()).apply(batch)
+        Claims(Dynamo(client or self.client), self.tables, lambda _: CALENDAR, KeptDeadLetters()).apply(batch)
 
     def check(self) -> None:
         assert_counters_equal_recount(self.client, self.tables, CALENDAR)
@@ -231,7 +231,7 @@ def test_what_a_consumer_stores_while_its_batch_is_given_up_is_counted_too(stack
 
     def meanwhile(seconds: float) -> None:
         waited.append(seconds)
-        late = Late(Dynamo(stack.client), stack.tables, CALENDAR, KeptDeadLetters())
+        late = Late(Dynamo(stack.client), stack.tables, lambda _: CALENDAR, KeptDeadLetters())
         with pytest.raises(RuntimeError, match="repaired while it was being applied"):
             late.apply(message)
 

@@ -56,7 +56,7 @@ def test_a_consumer_behind_the_proxy_counts_everything_though_tables_and_keys_th
             config = Config(retries={"mode": "standard", "max_attempts": 1})
             session = boto3.Session("testing", "testing", region_name="us-east-1")
             dynamo = Dynamo(session.client("dynamodb", endpoint_url=proxy.endpoint, config=config), time.sleep)
-            claims = Claims(dynamo, tables, UTC, KeptDeadLetters())
+            claims = Claims(dynamo, tables, lambda _: UTC, KeptDeadLetters())
             with dynamo.patient(lambda: 60_000):
                 batches = [make_batch(DEFAULT, events[start:], "test", RECEIVED_AT) for start in (0, 30)]
                 receipts = [claims.apply(batch).receipt for batch in (*batches, batches[0])]

@@ -49,7 +49,7 @@ class Stack:
         self.warm = self.consumer()
 
     def consumer(self) -> Claims:
-        return Claims(self.dynamo, self.tables, self.calendar, self.dead_letters)
+        return Claims(self.dynamo, self.tables, lambda _: self.calendar, self.dead_letters)
 
     def check(self) -> None:
         assert_counters_equal_recount(self.client, self.tables, self.calendar)
@@ -184,7 +184,7 @@ def test_a_call_that_fails_for_one_statement_is_narrowed_down_to_it(stack: Stack
                 return stack.client.batch_execute_statement(Statements=[{"Statement": "SELECT"}] * 26)
             return stack.client.batch_execute_statement(**request)
 
-    consumer = Claims(Dynamo(Fussy(), lambda _: None), stack.tables, UTC, stack.dead_letters)  # type: ignore[arg-type]
+    consumer = Claims(Dynamo(Fussy(), lambda _: None), stack.tables, lambda _: UTC, stack.dead_letters)  # type: ignore[arg-type]
     applied = consumer.apply(batch(*(event(number) for number in range(20))))
     assert applied.receipt == Receipt(received=20, inserted=19, duplicates=0, conflicts=0, refused=1)
     assert [letter.events[0].event_id for letter, _ in stack.dead_letters.kept] == ["e13"]

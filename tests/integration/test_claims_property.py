@@ -7,9 +7,11 @@ a crash before it, a crash after it, or throttling. When everything is delivered
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -20,12 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.batch import Batch, make_batch
-from rollcall.core.days import Calendar
+from rollcall.core.days import Calendar, days_between
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting import counters
 from rollcall.counting.claims import Claims
-from rollcall.counting.receipts import Receipt, Receipts
+from rollcall.counting.receipts import Receipt, Receipts, UnknownBatch
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.retention import Retention
@@ -33,9 +35,11 @@ from rollcall.questions.top_events import TopEvents
 from rollcall.stack import dynamo
 from rollcall.stack.dynamo import Dynamo, Unavailable
 from rollcall.stack.keys import Tables
+from rollcall.stack.projects import Projects
 from tests.support import (
     RECEIVED_AT,
     KeptDeadLetters,
+    OnlyOf,
     Recount,
     assert_counters_equal_recount,
     create_tables,
@@ -47,6 +51,13 @@ SCHEDULES = int(os.environ.get("ROLLCALL_SCHEDULES", "240"))
 FAULTS = ("crash before", "crash after", "throttle")
 CALENDAR = Calendar("UTC")
 DAYS = ("2025-07-31", "2025-08-01", "2025-08-02")
+
+# 25 hours apart, so that no event has the same day in all of them, and one is named like the beginning of another.
+PROJECTS = {
+    DEFAULT: CALENDAR,
+    Project("shop"): Calendar("Pacific/Kiritimati"),
+    Project("shop-2"): Calendar("Pacific/Pago_Pago"),
+}
 
 # Limits that make a handful of events need several calls and several transactions, and the real ones.
 LIMITS: dict[str, dict[tuple[ModuleType, str], int]] = {
@@ -92,6 +103,34 @@ def schedules(draw: st.DrawFn) -> Schedule:
     return Schedule(
         batches=batches,
         deliveries=deliveries,
+        consumers=draw(st.integers(1, 3)),
+        turns=draw(st.lists(turn, max_size=60)),
+        remember=draw(st.sampled_from([0, 2, 100])),
+    )
+
+
+@st.composite
+def shared_schedules(draw: st.DrawFn) -> Schedule:
+    """Projects that share ids, users and contents. An id has one content, so that what has to be answered is known."""
+    event = st.builds(
+        lambda user, day, hour, kind: Event("", f"{DAYS[day]}T{hour:02}:30:00Z", f"u{user}", f"t{kind}", "{}"),
+        st.integers(0, 2),
+        st.integers(0, 2),
+        st.sampled_from([0, 9, 10, 23]),
+        st.integers(0, 3),
+    )
+    events = [
+        one._replace(event_id=f"e{number}") for number, one in enumerate(draw(st.lists(event, min_size=6, max_size=6)))
+    ]
+    contents = draw(st.lists(st.lists(st.sampled_from(events), min_size=1, max_size=6), min_size=1, max_size=3))
+    # Most of the contents are sent to several projects.
+    wanted = st.lists(st.sampled_from([*PROJECTS]), min_size=1, max_size=3, unique=True)
+    batches = [make_batch(project, content, "test", RECEIVED_AT) for content in contents for project in draw(wanted)]
+    again = draw(st.lists(st.integers(0, len(batches) - 1), max_size=4))
+    turn = st.tuples(st.integers(0, 2), st.one_of(st.none(), st.none(), st.sampled_from(FAULTS)))
+    return Schedule(
+        batches=batches,
+        deliveries=draw(st.permutations([*range(len(batches)), *again])),
         consumers=draw(st.integers(1, 3)),
         turns=draw(st.lists(turn, max_size=60)),
         remember=draw(st.sampled_from([0, 2, 100])),
@@ -196,7 +235,9 @@ class Queue:
 
 def consume(queue: Queue, client: FaultyClient, tables: Tables, remember: int, failures: list[BaseException]) -> None:
     def start() -> Claims:
-        return Claims(Dynamo(client, lambda _: None), tables, CALENDAR, KeptDeadLetters(), remember)  # type: ignore[arg-type]
+        dynamo = Dynamo(client, lambda _: None)  # type: ignore[arg-type]
+        projects = Projects(dynamo, tables.stats, CALENDAR)
+        return Claims(dynamo, tables, partial(projects.lay_out, tables), KeptDeadLetters(), remember)
 
     claims = start()
     while message := queue.take():
@@ -264,6 +305,68 @@ def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(dyna
             delete_tables(dynamodb, tables)
 
     check()
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_each_projects_numbers_are_what_they_would_be_alone_after_any_schedule(dynamodb: Any, limits: str) -> None:
+    @settings(
+        max_examples=SCHEDULES // 8,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(schedule=shared_schedules())
+    def check(schedule: Schedule) -> None:
+        tables = create_tables(dynamodb)
+        try:
+            projects = Projects(Dynamo(dynamodb), tables.stats, CALENDAR)
+            for project, calendar in PROJECTS.items():
+                if project != DEFAULT:
+                    projects.create(project, project.name, calendar.name)
+            with limited(LIMITS[limits]):
+                run(schedule, dynamodb, tables)
+            for project, calendar in PROJECTS.items():
+                assert_counters_equal_recount(OnlyOf(dynamodb, project), tables, calendar)
+                assert_answers(dynamodb, tables, project, calendar, schedule)
+            assert_receipts_are_the_projects_own(dynamodb, tables, schedule)
+        finally:
+            delete_tables(dynamodb, tables)
+
+    check()
+
+
+def assert_answers(client: Any, tables: Tables, project: Project, calendar: Calendar, schedule: Schedule) -> None:
+    """The answers about a project, from what was sent to it alone."""
+    sent = {event for batch in schedule.batches if batch.project == project for event in batch.events}
+    days = {event: calendar.day_of(event.occurred_at) for event in sent}
+    users: dict[str, set[str]] = {}
+    for event, day in days.items():
+        users.setdefault(day, set()).add(event.user_id)
+    counters = Counters(Dynamo(client), tables, DEFAULT, CALENDAR).of(project, calendar)
+    asked = days_between("2025-07-30", "2025-08-03")
+    found = DailyActives(asked[0], asked[-1]).from_counters(counters)
+    assert [day.dau for day in found] == [len(users.get(day, ())) for day in asked]
+    counted = TopEvents(asked[0], asked[-1], 1000).from_counters(counters)
+    assert {row.event_type: row.events for row in counted} == Counter(event.event_type for event in sent)
+    first_days = {
+        user: min(day for day, of_day in users.items() if user in of_day) for user in set().union(*users.values())
+    }
+    for day in asked:
+        assert counters.new_users(day) == {user for user, first in first_days.items() if first == day}
+        returned = Retention(day, 1, 1, new_users=False, today="2025-09-01").from_counters(counters)
+        assert returned.cohort_size == len(users.get(day, ()))
+
+
+def assert_receipts_are_the_projects_own(client: Any, tables: Tables, schedule: Schedule) -> None:
+    receipts = Receipts(Dynamo(client), tables)
+    for batch in schedule.batches:
+        found = receipts.find(batch.project, batch.batch_id)
+        assert found is not None
+        assert found.received == len(batch.events)
+        for other in PROJECTS:
+            if other != batch.project:
+                with pytest.raises(UnknownBatch):
+                    receipts.find(other, batch.batch_id)
 
 
 def assert_first_content_won(client: Any, tables: Tables, schedule: Schedule) -> None:

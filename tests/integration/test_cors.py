@@ -8,6 +8,7 @@ from httpx2 import Response
 
 from rollcall.access.api_keys import ApiKeys
 from rollcall.core.limits import Limit
+from rollcall.core.projects import Project
 from rollcall.http.app import serve
 from rollcall.http.services import provide
 from rollcall.questions.asking import Asking
@@ -45,7 +46,9 @@ class FailingAsking(Asking):
     def __init__(self) -> None:
         pass
 
-    def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
+    def ask(
+        self, project: Project, question: Question[Answer], segment: Sequence[str] = ()
+    ) -> tuple[str | None, Answer]:
         raise RuntimeError("hunter2 is wrong")
 
 

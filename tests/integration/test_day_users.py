@@ -37,7 +37,7 @@ class Cohorts:
         self.s3.create_bucket(Bucket=self.bucket)
         self.tables = create_tables(self.client)
         self.dynamo = Dynamo(self.client, lambda _: None)
-        self.claims = Claims(self.dynamo, self.tables, UTC, KeptDeadLetters())
+        self.claims = Claims(self.dynamo, self.tables, lambda _: UTC, KeptDeadLetters())
         self.plain = Counters(self.dynamo, self.tables, DEFAULT, UTC)
         self.keeping = self.counters(large_day=1)
 

@@ -114,7 +114,7 @@ def client_of(queue: Queue, clock: Clock, logger: Logger) -> Callable[..., TestC
     """Makes a client of an API that sends to the queue through the given client of SQS."""
 
     def make(sqs: Any, sleep: Callable[[float], None] = pass_over, timezone: str = "UTC") -> TestClient:
-        return api(Intake(BatchQueue(sqs, queue.url, sleep), Calendar(timezone), clock), logger)
+        return api(Intake(BatchQueue(sqs, queue.url, sleep), lambda _: Calendar(timezone), clock), logger)
 
     return make
 
@@ -659,7 +659,7 @@ def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
 def test_for_how_long_an_id_is_taken_is_said_where_it_is_not_for_ever(
     queue: Queue, clock: Clock, logger: Logger, hot_days: int, said: dict[str, int]
 ) -> None:
-    intake = Intake(BatchQueue(queue.client, queue.url, pass_over), Calendar("UTC"), clock)
+    intake = Intake(BatchQueue(queue.client, queue.url, pass_over), lambda _: Calendar("UTC"), clock)
 
     answer = api(intake, logger, hot_days).post("/events", json=[raw(1), {"event_id": None}])
 

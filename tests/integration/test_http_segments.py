@@ -16,6 +16,8 @@ from rollcall.http.routes import retention, stats
 from rollcall.questions.asking import Asking
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import SegmentClient
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from tests.support import OpenGate, assert_problem
 
 AS_OF = "2025-09-01T00:00:00Z"
@@ -47,7 +49,8 @@ def played() -> PlayedLambda:
 
 
 def client_of(segments: SegmentClient | None, logger: Logger) -> TestClient:
-    services = [Calendar("UTC"), Asking(cast(Counters, None), segments)]
+    projects = Projects(cast(Dynamo, None), "stats", Calendar("UTC"))
+    services = [projects, Asking(cast(Counters, None), projects.calendar, segments)]
     app = create_app(stats.router, retention.router, logger=logger, gate=OpenGate(), services=services)
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 

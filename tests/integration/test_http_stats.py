@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin
 
 import pytest
@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from rollcall.core.days import Calendar, add_days
+from rollcall.core.projects import Project
 from rollcall.http.app import create_app, serve
 from rollcall.http.routes import docs, metrics, retention, stats
 from rollcall.http.routes import health as health_routes
@@ -26,6 +27,8 @@ from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.question import Answer, Question
 from rollcall.questions.retention import Retained, Retention, Window
 from rollcall.questions.top_events import EventCount, TopEvents
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.settings import DocsSettings
 from tests.support import LAMBDA_CONTEXT, UNKNOWN, OpenGate, assert_problem, routes, sample_event
 
@@ -44,7 +47,9 @@ class StubAsking(Asking):
         default_factory=lambda: [ActiveUsers("2025-08-01", 2), ActiveUsers("2025-08-02", 0)]
     )
 
-    def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
+    def ask(
+        self, project: Project, question: Question[Answer], segment: Sequence[str] = ()
+    ) -> tuple[str | None, Answer]:
         assert not segment
         if self.error:
             raise self.error
@@ -65,6 +70,11 @@ class StubAsking(Asking):
                     ],
                 )
         return None, answer
+
+
+def projects_of(calendar: Calendar) -> Projects:
+    """A stack with the default project alone."""
+    return Projects(cast(Dynamo, None), "stats", calendar)
 
 
 @dataclass
@@ -89,7 +99,7 @@ def health() -> StubHealth:
 def app(asked: StubAsking, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, health_routes.router, metrics.router, docs.router)
     return create_app(
-        *routers, logger=logger, gate=OpenGate(), services=[asked, KYIV, health, DocsSettings(shown=True)]
+        *routers, logger=logger, gate=OpenGate(), services=[asked, projects_of(KYIV), health, DocsSettings(shown=True)]
     )
 
 
@@ -626,7 +636,11 @@ def test_an_unexpected_failure_is_logged_once(
 @pytest.fixture
 def in_apia(asked: StubAsking, health: StubHealth, logger: Logger) -> TestClient:
     app = create_app(
-        stats.router, retention.router, logger=logger, gate=OpenGate(), services=[asked, Calendar("Pacific/Apia")]
+        stats.router,
+        retention.router,
+        logger=logger,
+        gate=OpenGate(),
+        services=[asked, projects_of(Calendar("Pacific/Apia"))],
     )
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 

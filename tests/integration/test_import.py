@@ -157,7 +157,7 @@ def import_log(aws: None, aws_clients: dict[str, Any]) -> Iterator[ImportLog]:
 def make_importer(logger: Logger, metrics: Metrics, import_log: ImportLog) -> Callable[[Any, Any, str], WholeImport]:
     def make(s3: Any, sqs: Any, url: str) -> WholeImport:
         tasks = Tasks()
-        intake = Intake(BatchQueue(sqs, url, pass_over), Calendar("UTC"), lambda: NOW)
+        intake = Intake(BatchQueue(sqs, url, pass_over), lambda _: Calendar("UTC"), lambda: NOW)
         planner = Planner(s3, tasks, import_log, logger)
         return WholeImport(planner, Importer(s3, intake, import_log, logger, metrics), import_log, tasks)
 
@@ -231,7 +231,7 @@ def test_a_file_may_have_any_number_of_days(importer: WholeImport, bucket: Bucke
 
 def test_a_row_before_the_first_day_is_rejected(bucket: Bucket, queue: Queue, importer: WholeImport) -> None:
     importer.importer._intake = Intake(
-        BatchQueue(queue.client, queue.url, pass_over), Calendar("UTC", "2025-08-02"), lambda: NOW
+        BatchQueue(queue.client, queue.url, pass_over), lambda _: Calendar("UTC", "2025-08-02"), lambda: NOW
     )
     bucket.put(file_of(row(1), row(2, occurred_at="2025-08-02T00:00:00Z")))
 

@@ -92,7 +92,7 @@ class Stack:
         log = ImportLog(Dynamo(dynamodb, pass_over), self.tables.stats)
         logger = Logger(service=unique, stream=io.StringIO())
         now = datetime(2025, 9, 1, tzinfo=UTC)
-        intake = Intake(BatchQueue(sqs, self.batches, pass_over), CALENDAR, lambda: now)
+        intake = Intake(BatchQueue(sqs, self.batches, pass_over), lambda _: CALENDAR, lambda: now)
         metrics = Metrics(service="import", namespace="Rollcall")
         self.planner = Planner(s3, BatchQueue(sqs, self.parts, pass_over), log, logger)
         self.importer = Importer(s3, intake, log, logger, metrics)
@@ -118,7 +118,7 @@ class Stack:
                 tasks.append(task)
 
     def consume(self) -> None:
-        claims = Claims(Dynamo(self.dynamodb), self.tables, CALENDAR, KeptDeadLetters())
+        claims = Claims(Dynamo(self.dynamodb), self.tables, lambda _: CALENDAR, KeptDeadLetters())
         for message in self._messages(self.batches):
             claims.apply(decode(message["Body"]))
 

@@ -89,7 +89,7 @@ def event(day: str) -> Event:
 def filled(dynamodb: Any) -> Iterator[FilledStats]:
     tables, calendar = create_tables(dynamodb), Calendar("UTC")
     dynamo = Dynamo(dynamodb)
-    claims = Claims(dynamo, tables, calendar, KeptDeadLetters(), now=lambda: NOW)
+    claims = Claims(dynamo, tables, lambda _: calendar, KeptDeadLetters(), now=lambda: NOW)
     yield FilledStats(dynamodb, Counters(dynamo, tables, DEFAULT, calendar), claims)
     delete_tables(dynamodb, tables)
 

@@ -126,7 +126,7 @@ def stack(dynamodb: Any, ministack: MiniStack, tmp_path_factory: pytest.TempPath
     odd = {"user_id": "odd 'user'\0", "event_type": "#\0🦄", "properties": ODD}
     raws += [{**odd, "event_id": f"odd-{day}", "occurred_at": f"2025-08-{day:02}T02:00:00Z"} for day in (1, 3, 4, 9)]
     events = [parse_event(raw, now) for raw in raws]
-    claims = Claims(dynamo, tables, CALENDAR, KeptDeadLetters(), archive=archive)
+    claims = Claims(dynamo, tables, lambda _: CALENDAR, KeptDeadLetters(), archive=archive)
     compactor = Compactor(archive, dynamo, tables.stats, 200)
     middle = len(events) // 2
     for batch, _ in cut(DEFAULT, events[:middle], "test", RECEIVED_AT):
@@ -286,7 +286,7 @@ def test_retention_counts_the_days_that_were(
     events = [
         Event(f"{user}-{moment}", moment, user, "open", "{}") for user, moments in active.items() for moment in moments
     ]
-    claims = Claims(dynamo, tables, apia, KeptDeadLetters(), archive=archive)
+    claims = Claims(dynamo, tables, lambda _: apia, KeptDeadLetters(), archive=archive)
     for batch, _ in cut(DEFAULT, sorted(events, key=lambda event: event.occurred_at), "test", RECEIVED_AT):
         claims.apply(batch)
     question = Retention(day, 3, window_days, new_users, "2012-01-20", apia.name)

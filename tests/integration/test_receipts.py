@@ -68,7 +68,7 @@ class Stack:
                 gate=OpenGate(),
                 services=[
                     Metrics(service="ingest", namespace="Rollcall"),
-                    Intake(self.queue, Calendar("UTC")),
+                    Intake(self.queue, lambda _: Calendar("UTC")),
                     self.receipts,
                     self.keys,
                     ingest_settings(),
@@ -86,7 +86,7 @@ class Stack:
             self.apply(self.queue.kept.pop(0))
 
     def apply(self, message: Batch) -> None:
-        Claims(self.dynamo, self.tables, Calendar("UTC"), KeptDeadLetters()).apply(message)
+        Claims(self.dynamo, self.tables, lambda _: Calendar("UTC"), KeptDeadLetters()).apply(message)
 
     def post(self, *events: object, headers: dict[str, Any] | None = None, query: str = "") -> Any:
         return self.http.post(f"/events{query}", content=json.dumps(events), headers=headers)

@@ -300,8 +300,12 @@ def test_queues_parameters_functions_and_metrics_are_those_of_the_template(aws: 
         assert not watch.denied
 
 
+@pytest.mark.parametrize("project", [DEFAULT, Project("shop")], ids=lambda project: project.name)
 def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
-    load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    project: Project,
+    load_handler: Callable[[str], ModuleType],
+    aws_clients: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(binding, "LEAST_DAYS", 1)
     monkeypatch.setattr(compaction, "BIND_DAYS", 1)
@@ -310,14 +314,20 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
     compact, segments = load_handler("compact"), load_handler("segments")
     event = Event("e1", "2025-08-01T12:00:00Z", "u", "open", "{}")
     for number in range(2):
-        batch = make_batch(DEFAULT, [event._replace(event_id=f"e{number}")], "test", RECEIVED_AT)
-        Archive(aws_clients["s3"], SETTINGS["ARCHIVE_BUCKET"], DEFAULT).keep(batch, batch.events, ["2025-08-01"])
+        batch = make_batch(project, [event._replace(event_id=f"e{number}")], "test", RECEIVED_AT)
+        Archive(aws_clients["s3"], SETTINGS["ARCHIVE_BUCKET"], project).keep(batch, batch.events, ["2025-08-01"])
         numbers = {"received": 1, "inserted": 1, "applied": 1, "total": 1} | dict.fromkeys(Receipt._fields[2:], 0)
         receipt = {name: {"N": str(value)} for name, value in numbers.items()}
-        key = {"pk": {"S": receipt_key(DEFAULT, batch.batch_id)}, "sk": {"S": "0"}}
+        key = {"pk": {"S": receipt_key(project, batch.batch_id)}, "sk": {"S": "0"}}
         aws_clients["dynamodb"].put_item(TableName=compact.settings.stats_table, Item=key | receipt)
-        question = {"question": "daily_actives", "asked": {"first": "2025-08-01", "last": "2025-08-01"}, "segment": []}
+        asked = {"first": "2025-08-01", "last": "2025-08-01"}
+        question = {"project": project.name, "question": "daily_actives", "asked": asked, "segment": []}
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]
         compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000}))
     found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
-    assert [one["Key"].partition("/")[0] for one in found] == ["events", "volumes", "volumes"]
+    volumes = keys.volume_objects(project)
+    places = [one["Key"].removeprefix(volumes).partition("/")[2] for one in found if one["Key"].startswith(volumes)]
+    assert sorted(places) == ["days.json", "events.parquet"]
+    assert [one["Key"] for one in found if not one["Key"].startswith(volumes)] == [
+        keys.day_object(project, "2025-08-01")
+    ]

@@ -22,7 +22,7 @@ from rollcall.archive.backlog import EVERY_BATCHES, Backlog, asks_to_bundle
 from rollcall.archive.bucket import Archive
 from rollcall.archive.bundling import BUNDLE_BYTES, LEAST_BUNDLES, Bundler
 from rollcall.archive.snapshots import Snapshots
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import batch_object, bundle_object, day_object, waiting_objects
 from scripts.paths import ROOT
@@ -87,11 +87,11 @@ class World:
     def _come(self) -> None:
         self.batches += 1
         self.put(batch_object(DEFAULT, f"{random.getrandbits(128):032x}"), b"%010d" % self.batches)
-        random.choice(self._backlogs).grew()
+        random.choice(self._backlogs).grew(DEFAULT)
 
     def invoke(self, **request: str) -> None:
         assert request["InvocationType"] == "Event"
-        assert asks_to_bundle(json.loads(request["Payload"]))
+        assert asks_to_bundle(json.loads(request["Payload"])) == DEFAULT
         insort(self._invocations, self.now + START_SECONDS)
 
     def put(self, key: str, body: bytes) -> None:
@@ -238,7 +238,7 @@ def test_a_consumer_asks_once_in_64_batches_and_one_that_ends_early_asks_as_ofte
     def asks(backlog: Backlog, batches: int) -> int:
         before = Functions.asked
         for _ in range(batches):
-            backlog.grew()
+            backlog.grew(DEFAULT)
         return Functions.asked - before
 
     random.seed(1)
@@ -255,3 +255,19 @@ def test_a_consumer_asks_once_in_64_batches_and_one_that_ends_early_asks_as_ofte
 def test_the_schedule_asks_to_compact() -> None:
     assert not asks_to_bundle(json.loads((ROOT / "events/compact.json").read_text()))
     assert not asks_to_bundle({})
+
+
+@pytest.mark.parametrize("name", ["default", "shop"])
+def test_a_consumer_asks_to_bundle_the_project_whose_batch_it_counted(name: str) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Functions:
+        def invoke(self, **request: str) -> None:
+            asked.append(json.loads(request["Payload"]))
+
+    backlog = Backlog(cast(Any, Functions()), "compact")
+    for _ in range(EVERY_BATCHES):
+        backlog.grew(Project(name))
+    assert [asks_to_bundle(event) for event in asked] == [Project(name)]
+    # As a function of before there were projects knows it.
+    assert name != "default" or asked == [{"bundle": True}]

@@ -83,7 +83,7 @@ def assert_bounded(work: Callable[..., object], *arguments: object, seconds: flo
 
 
 def intake() -> Intake:
-    return Intake(cast(BatchQueue, Queue()), Calendar("UTC"), lambda: NOW)
+    return Intake(cast(BatchQueue, Queue()), lambda _: Calendar("UTC"), lambda: NOW)
 
 
 def event(number: int, **fields: object) -> dict[str, object]:

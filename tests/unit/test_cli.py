@@ -687,7 +687,8 @@ def test_a_dry_run_lists_other_content_under_one_id_and_warns_of_ids_that_are_ro
 def test_the_batches_of_other_content_are_predicted() -> None:
     event = {"event_id": "a", "occurred_at": "2024-05-01T00:00:00Z", "user_id": "u", "event_type": "open"}
     events = [event, {**event, "event_id": "b"}, {**event, "occurred_at": "2024-04-01T00:00:00Z"}, event]
-    taken = Intake(cast(Any, MagicMock(send=lambda *_: {})), Calendar("UTC")).take(DEFAULT, events, "http", "-")
+    door = Intake(cast(Any, MagicMock(send=lambda *_: {})), lambda _: Calendar("UTC"))
+    taken = door.take(DEFAULT, events, "http", "-")
     assert Naming("http", Calendar("UTC")).names(events) == {batch.batch_id for batch in taken.batches}
     assert taken.accepted == 3
 

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Applied, Claims
 from rollcall.counting.consumer import ArchiveBacklog, Consumer
 from rollcall.counting.receipts import Receipt
@@ -71,7 +71,7 @@ class CountingBacklog:
         self.batches = 0
         self.error = error
 
-    def grew(self) -> None:
+    def grew(self, project: Project) -> None:
         self.batches += 1
         if self.error:
             raise self.error

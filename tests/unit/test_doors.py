@@ -222,7 +222,7 @@ class World:
         self.s3 = Objects()
         self.tasks = Tasks()
         self.log = ImportLog(self.dynamo, "stats")
-        intake = Intake(self.queue, calendar)
+        intake = Intake(self.queue, lambda _: calendar)
         logger, metrics = Logger(service="doors", level="CRITICAL"), NoMetrics()
         self.planner = Planner(cast(Any, self.s3), self.tasks, self.log, logger)
         self.importer = Importer(cast(Any, self.s3), intake, self.log, logger, metrics)

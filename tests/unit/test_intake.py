@@ -17,7 +17,7 @@ class Queue:
 
 
 def intake(calendar: Calendar) -> Intake:
-    return Intake(cast(BatchQueue, Queue()), calendar, lambda: NOW)
+    return Intake(cast(BatchQueue, Queue()), lambda _: calendar, lambda: NOW)
 
 
 def event(number: int, occurred_at: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_other_content_that_the_queue_does_not_take_is_sent_again_with_the_first
         def send(self, bodies: object, _correlation_id: str) -> dict[int, str]:
             return dict.fromkeys(range(len(cast(list[str], bodies))), "InternalError")
 
-    door = Intake(cast(BatchQueue, Full()), Calendar("UTC"), lambda: NOW)
+    door = Intake(cast(BatchQueue, Full()), lambda _: Calendar("UTC"), lambda: NOW)
 
     taken = door.take(DEFAULT, [on(1, 1), on(2, 2), {**on(1, 1), "user_id": "v"}], "http", "-")
 

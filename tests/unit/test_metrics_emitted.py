@@ -205,7 +205,7 @@ def test_a_sound_batch_has_the_metrics_emitted_that_the_estimate_of_the_cost_has
     consume(StubClaims(lambda: Applied(Receipt(500, 500, 0, 0, 0), repeated=False)), encode(batch_of()))
     consumer_line = emitted()
     stub = SimpleNamespace(run=lambda _: Compacted(batches=1, rows=500, days=1))
-    Compaction(cast(Compactor, stub), logger, metrics).handle(lambda: 900_000)
+    Compaction(lambda: [cast(Compactor, stub)], logger, metrics).handle(lambda: 900_000)
     compaction_line = emitted()
 
     names = [name for line in (ingest_line, consumer_line) for name in json.loads(line) if name[0].isupper()]
@@ -218,7 +218,7 @@ def test_a_sound_batch_has_the_metrics_emitted_that_the_estimate_of_the_cost_has
 def test_a_compaction_of_nothing_measures_nothing(metrics: Metrics, logger: Logger) -> None:
     stub = SimpleNamespace(run=lambda _: Compacted())
 
-    Compaction(cast(Compactor, stub), logger, metrics).handle(lambda: 900_000)
+    Compaction(lambda: [cast(Compactor, stub)], logger, metrics).handle(lambda: 900_000)
 
     assert metrics.metric_set == {}
 

@@ -35,7 +35,7 @@ ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
 
 @pytest.fixture
 def function() -> SegmentFunction:
-    return SegmentFunction(cast(Snapshots, None), 100)
+    return SegmentFunction(lambda _: cast(Snapshots, None), 100)
 
 
 def invocation(question: Question[Any]) -> dict[str, Any]:

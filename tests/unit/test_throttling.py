@@ -63,7 +63,7 @@ class Import:
 
     def _consume(self) -> None:
         dynamo = Dynamo(cast(Any, self.client), self.clock.sleep)
-        claims = Claims(dynamo, NAMES, Calendar("UTC"), KeptDeadLetters())
+        claims = Claims(dynamo, NAMES, lambda _: Calendar("UTC"), KeptDeadLetters())
         consumer = consumer_of(claims, dynamo)
         while self._unfinished:
             taken = sorted(each for each in self._queue if each[0] <= self.clock.now)[:MESSAGES_AT_ONCE]

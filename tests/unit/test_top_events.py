@@ -76,7 +76,7 @@ def inline_and(*types: Types) -> Counter[str]:
 
 def asked(stats: Stats, named_types: int, limit: int = ALL) -> list[EventCount]:
     counters = Counters(stats, TABLES, DEFAULT, Calendar("UTC"), cast(Any, object()), named_types)
-    counters._checked = True
+    counters._checked = {DEFAULT}
     return TopEvents(DAYS[0], DAYS[-1], limit).from_counters(counters)
 
 

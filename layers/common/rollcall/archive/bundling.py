@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from aws_lambda_powertools import Logger
 
 from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, groups
+from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import BUNDLING_KEY, lease_key
 
@@ -128,14 +129,14 @@ class Bundler:
 
 
 class Bundling:
-    """The handler of the function's runs that bundle."""
+    """The handler of the function's runs that bundle. `bundlers` gives that of a project."""
 
-    def __init__(self, bundler: Bundler, logger: Logger) -> None:
-        self._bundler = bundler
+    def __init__(self, bundlers: Callable[[Project], Bundler], logger: Logger) -> None:
+        self._bundlers = bundlers
         self._logger = logger
 
-    def handle(self, milliseconds_left: Callable[[], int]) -> None:
-        """Bundle what there is. Most runs find too little, and log nothing."""
-        done = self._bundler.run(milliseconds_left)
+    def handle(self, project: Project, milliseconds_left: Callable[[], int]) -> None:
+        """Bundle what there is of a project. Most runs find too little, and log nothing."""
+        done = self._bundlers(project).run(milliseconds_left)
         if done.bundles:
-            self._logger.info("archive bundled", extra=vars(done))
+            self._logger.info("archive bundled", extra={"project": project.name, **vars(done)})

@@ -6,7 +6,7 @@ are deleted only once all of its days are written, or once a bundle has the rows
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,16 @@ class Compacted:
     """Files that were made but not written, because another compaction had replaced the day's file."""
     complete: bool = True
     """Whether there was time for all batches."""
+
+    def __add__(self, other: "Compacted") -> "Compacted":
+        """The outcome of both."""
+        return Compacted(
+            self.batches + other.batches,
+            self.rows + other.rows,
+            self.days + other.days,
+            self.conflicts + other.conflicts,
+            self.complete and other.complete,
+        )
 
 
 class Compactor:
@@ -165,16 +175,20 @@ def _days(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 class Compaction:
-    """The handler of the function that compacts."""
+    """The handler of the function that compacts. `compactors` gives those of the projects to compact, in turn."""
 
-    def __init__(self, compactor: Compactor, logger: Logger, metrics: Metrics) -> None:
-        self._compactor = compactor
+    def __init__(self, compactors: Callable[[], Iterable[Compactor]], logger: Logger, metrics: Metrics) -> None:
+        self._compactors = compactors
         self._logger = logger
         self._metrics = metrics
 
     def handle(self, milliseconds_left: Callable[[], int]) -> None:
         """Compact while there is time. The next run compacts the rest."""
-        done = self._compactor.run(milliseconds_left)
+        done = Compacted()
+        for compactor in self._compactors():
+            done += compactor.run(milliseconds_left)
+            if not done.complete:
+                break
         add_count(self._metrics, "BatchesCompacted", done.batches)
         add_count(self._metrics, "RowsCompacted", done.rows)
         add_count(self._metrics, "DaysWritten", done.days)

@@ -65,6 +65,8 @@ class Applied:
 class Claims:
     """Stores batches and counts them. Each warm consumer has one instance.
 
+    `calendars` gives the days of a project, which must never change, and raises if there is no such project.
+
     An instance remembers up to `remember` (day, user) pairs. Without an `archive`, the events are in the events table
     only. Events expire from the table `hot_days` days after they were received; 0 means never. When an event has
     expired, another event can take its id.
@@ -74,7 +76,7 @@ class Claims:
         self,
         dynamo: Dynamo,
         tables: Tables,
-        calendar: Calendar,
+        calendars: Callable[[Project], Calendar],
         dead_letters: DeadLetters,
         remember: int = 100_000,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -86,7 +88,7 @@ class Claims:
         self._hot_days = hot_days
         self._dynamo = dynamo
         self._tables = tables
-        self._calendar = calendar
+        self._calendars = calendars
         self._dead_letters = dead_letters
         # All of them by project, so that one project's pairs are no others', and together they are no more.
         self._pair_owners: Remembered[tuple[Project, str, str], str] = Remembered(remember)
@@ -129,12 +131,14 @@ class Claims:
         return _done(first) or self._apply(batch, {"repaired": 1} if "repaired" in first else {})
 
     def _apply(self, batch: Batch, marks: Mapping[str, int]) -> Applied:
+        # Before anything is stored, since it raises for an unknown project.
+        calendar = self._calendars(batch.project)
         events, repeats, flawed = _sound(batch.events)
         owned, duplicates, conflicts, refused = self._claim_events(batch, events, repeats)
         # Before the receipt: once a batch has one, no later delivery comes this far.
         for event, reason in (*flawed, *refused):
             self._dead_letters.send(make_batch(batch.project, [event], batch.source, batch.received_at), reason)
-        days = [self._calendar.day_of(event.occurred_at) for event in owned]
+        days = [calendar.day_of(event.occurred_at) for event in owned]
         pairs = self._claim_pairs(batch, {(day, event.user_id) for day, event in zip(days, owned, strict=True)})
         self._lower_first_days(batch.project, pairs)
         receipt = Receipt(

@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rollcall.core.batch import UndecodableBatch, decode
+from rollcall.core.projects import Project
 from rollcall.counting.claims import Applied, Claims
 from rollcall.stack.dynamo import LEAST_MILLISECONDS, Dynamo
 from rollcall.stack.queues import DeadLetterQueue
@@ -18,8 +19,8 @@ from rollcall.stack.telemetry import add_count
 class ArchiveBacklog(Protocol):
     """What is told of each batch that was counted, and may raise botocore's errors."""
 
-    def grew(self) -> None:
-        """A batch was counted."""
+    def grew(self, project: Project) -> None:
+        """A batch of a project was counted."""
 
 
 class Consumer:
@@ -89,12 +90,17 @@ class Consumer:
         applied = self._claims.apply(batch)
         self._logger.info(
             "batch applied",
-            extra={"batch": batch.batch_id, "repeated": applied.repeated, **applied.receipt._asdict()},
+            extra={
+                "project": batch.project.name,
+                "batch": batch.batch_id,
+                "repeated": applied.repeated,
+                **applied.receipt._asdict(),
+            },
         )
         self._measure(applied)
         if self._backlog and not applied.repeated:
             try:
-                self._backlog.grew()
+                self._backlog.grew(batch.project)
             except (BotoCoreError, ClientError) as error:
                 # The batch is counted. The next consumer that asks asks for all batches.
                 self._logger.warning("bundling was not asked for", extra={"reason": str(error)})

@@ -90,15 +90,18 @@ class Contents:
 class Intake:
     """The way from the doors to the queue.
 
-    Events before the first day of `calendar` are rejected, and events too far after `now`, which gives an aware
-    datetime.
+    `calendars` gives the days of a project. Events before their first day are rejected, and events too far after `now`,
+    which gives an aware datetime.
     """
 
     def __init__(
-        self, queue: BatchQueue, calendar: Calendar, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        queue: BatchQueue,
+        calendars: Callable[[Project], Calendar],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._queue = queue
-        self._calendar = calendar
+        self._calendars = calendars
         self._now = now
 
     def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
@@ -111,22 +114,22 @@ class Intake:
         An event that repeats an earlier one is dropped. One with the id of an earlier event and other content is queued
         behind that one, so that the consumer finds it a conflict.
         """
-        now = self._now()
-        contents = Contents(self._calendar)
+        now, calendar = self._now(), self._calendars(project)
+        contents = Contents(calendar)
         days: set[str] = set()
         put_off: set[str] = set()
         rejected: list[Rejection] = []
         duplicates = 0
         for index, raw in enumerate(raws):
             try:
-                event = parse_event(raw, now, self._calendar)
+                event = parse_event(raw, now, calendar)
             except InvalidEvent as error:
                 rejected.append(Rejection(index, _readable_id(raw), error.code, error.message))
                 continue
             if event.event_id in contents:
                 duplicates += not contents.add(index, event)
                 continue
-            day = self._calendar.day_of(event.occurred_at)
+            day = calendar.day_of(event.occurred_at)
             if event.event_id in put_off or (day not in days and len(days) == MAX_DAYS):
                 # The id's later events too, so that the first one stays the first.
                 put_off.add(event.event_id)

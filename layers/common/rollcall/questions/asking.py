@@ -1,7 +1,9 @@
 """Has questions answered by whoever can."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from rollcall.core.days import Calendar
+from rollcall.core.projects import Project
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.question import Answer, Question
 from rollcall.questions.remote import SegmentClient
@@ -10,11 +12,15 @@ from rollcall.questions.remote import SegmentClient
 class Asking:
     """Asks the counters, or about a segment the function that reads the archive.
 
-    `segments` is None where the stack keeps no archive.
+    `counters` are those of any project, and `calendars` gives the days of each. `segments` is None where the stack
+    keeps no archive.
     """
 
-    def __init__(self, counters: Counters, segments: SegmentClient | None) -> None:
+    def __init__(
+        self, counters: Counters, calendars: Callable[[Project], Calendar], segments: SegmentClient | None
+    ) -> None:
         self._counters = counters
+        self._calendars = calendars
         self._segments = segments
 
     @property
@@ -22,15 +28,17 @@ class Asking:
         """Whether a segment may be asked about."""
         return self._segments is not None
 
-    def ask(self, question: Question[Answer], segment: Sequence[str] = ()) -> tuple[str | None, Answer]:
-        """The answer, and for a segment the time of `AsOf`.
+    def ask(
+        self, project: Project, question: Question[Answer], segment: Sequence[str] = ()
+    ) -> tuple[str | None, Answer]:
+        """The answer about a project, and for a segment the time of `AsOf`.
 
         `segment` holds conditions that `rollcall.questions.segment.parse_segment` has accepted. Raises `BadSetting`
         where the stats table is laid out otherwise, for a segment what `SegmentClient.ask` raises, and botocore's
         errors.
         """
         if not segment:
-            return None, question.from_counters(self._counters)
+            return None, question.from_counters(self._counters.of(project, self._calendars(project)))
         if self._segments is None:
             raise LookupError("the stack keeps no archive to ask about a segment")
-        return self._segments.ask(question, segment)
+        return self._segments.ask(project, question, segment)

@@ -5,6 +5,7 @@ event types, never on the number of events.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,9 +56,15 @@ class Counters:
         self._tables = tables
         self._project = project
         self._calendar = calendar
-        self._checked = False
+        self._checked: set[Project] = set()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="counters")
         self._day_users = day_users or DayUsers(dynamo, tables)
+
+    def of(self, project: Project, calendar: Calendar) -> "Counters":
+        """Another project in the same table. It shares the threads of this one."""
+        other = copy(self)
+        other._project, other._calendar = project, calendar
+        return other
 
     def of_days(self, first: str, last: str, attributes: Sequence[str] = ()) -> Iterator[Item]:
         """The counter items of the days from `first` to `last`, both inclusive: one for each day and shard with events.
@@ -160,6 +167,6 @@ class Counters:
         return [item for page in pages for item in page]
 
     def _check_layout(self) -> None:
-        if not self._checked:
+        if self._project not in self._checked:
             check_layout(self._dynamo, self._tables, self._project, self._calendar)
-            self._checked = True
+            self._checked.add(self._project)

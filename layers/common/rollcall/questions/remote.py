@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ReadTimeoutError
 
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.question import Answer, AsOf, Question, SegmentsFailed, SegmentsSlow
 from rollcall.stack import clients
 from rollcall.stack.settings import AskSettings
@@ -22,12 +23,13 @@ class SegmentClient:
         self._client = client
         self._function = function
 
-    def ask(self, question: Question[Answer], segment: Sequence[str]) -> AsOf[Answer]:
-        """The answer about the events that meet all conditions of a segment.
+    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str]) -> AsOf[Answer]:
+        """The answer about a project's events that meet all conditions of a segment.
 
         Raises `SegmentsFailed`, `SegmentsSlow` and botocore's errors.
         """
-        payload = json.dumps({"question": question.name, "asked": asdict(question), "segment": list(segment)})
+        named = {} if project == DEFAULT else {"project": project.name}
+        payload = json.dumps({"question": question.name, "asked": asdict(question), "segment": list(segment), **named})
         try:
             answer = self._client.invoke(FunctionName=self._function, Payload=payload)
         except ReadTimeoutError as error:

@@ -3,9 +3,11 @@ DuckDB.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from rollcall.archive.snapshots import Snapshots
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.question import Question
@@ -21,9 +23,12 @@ OTHER_MEGABYTES = 300
 
 
 class SegmentFunction:
-    """Answers what `rollcall.questions.remote.SegmentClient` asks. DuckDB gets `megabytes` of memory."""
+    """Answers what `rollcall.questions.remote.SegmentClient` asks. DuckDB gets `megabytes` of memory.
 
-    def __init__(self, snapshots: Snapshots, megabytes: int) -> None:
+    `snapshots` gives those of a project's archive.
+    """
+
+    def __init__(self, snapshots: Callable[[Project], Snapshots], megabytes: int) -> None:
         self._snapshots = snapshots
         self._megabytes = megabytes
 
@@ -31,7 +36,8 @@ class SegmentFunction:
         """Returns `as_of` and `answer`. Raises `KeyError` for an unknown question."""
         question = QUESTIONS[event["question"]](**event["asked"])
         conditions = [parse_segment(text) for text in event["segment"]]
-        archived = ArchivedEvents(self._snapshots, self._megabytes, conditions)
+        project = Project(event.get("project", DEFAULT.name))
+        archived = ArchivedEvents(self._snapshots(project), self._megabytes, conditions)
         as_of, answer = question.from_archive(archived)
         # Lambda's own encoder makes objects of named tuples, where `json` makes lists.
         return {"as_of": as_of, "answer": json.loads(json.dumps(answer))}

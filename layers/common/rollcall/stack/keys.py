@@ -20,6 +20,8 @@ from rollcall.core.projects import DEFAULT, SEPARATOR, Project
 DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
 PROCESSING = "processing_ms"
+# The partition of the projects' records; their names are the sort keys.
+PROJECTS_KEY = "projects"
 # The partition of the leases of bundling, one for each project. A role may change this partition and no other.
 BUNDLING_KEY = "bundling"
 PENDING = "pending"
@@ -32,6 +34,8 @@ _BUNDLES = "bundles/"
 # What the keys of batches and bundles, and no others, begin with: one LIST shows whether there are any.
 _WAITING = "b"
 _BATCH_SUFFIX = ".json.gz"
+# What the folders of other projects than the default one begin with.
+PROJECT_FOLDERS = "project="
 _DAY_SUFFIX = "/events.parquet"
 _VOLUMES = "volumes/"
 _VOLUME_SUFFIX = "/events.parquet"
@@ -210,6 +214,11 @@ def day_users_object(project: Project, day: str, count: int) -> str:
     return f"day-users/{_folder(project)}{day}/{count}"
 
 
+def project_of_folder(folder: str) -> Project:
+    """The project of a folder that stands at the beginning of a key."""
+    return Project(folder.removeprefix(PROJECT_FOLDERS).removesuffix("/"))
+
+
 def waiting_objects(project: Project) -> str:
     """What the keys of the archive's batches and bundles begin with, and no others."""
     return f"{_folder(project)}{_WAITING}"
@@ -305,7 +314,7 @@ def _without(project: Project, key: str) -> str:
 
 
 def _folder(project: Project) -> str:
-    return "" if project == DEFAULT else f"project={project.name}/"
+    return "" if project == DEFAULT else f"{PROJECT_FOLDERS}{project.name}/"
 
 
 def _escaped(name: str) -> str:

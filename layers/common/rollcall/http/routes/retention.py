@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from rollcall.access.gate import Principal
-from rollcall.core.days import Calendar
+from rollcall.core.projects import DEFAULT
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DAY, read_day, refuse
 from rollcall.http.security import REFUSALS, admitted, one_of_few
@@ -16,6 +16,7 @@ from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions.asking import Asking
 from rollcall.questions.retention import Retention
+from rollcall.stack.projects import Projects
 
 MAX_WINDOWS = {"day": 90, "week": 52}
 WINDOW_DAYS = {"day": 1, "week": 7}
@@ -123,7 +124,7 @@ def _answer(
     cohort: Cohort,
     segment: list[str],
 ) -> JSONResponse:
-    calendar = service(request, Calendar)
+    calendar = service(request, Projects).calendar(DEFAULT)
     start = read_day("start_date", start_date)
     if not calendar.is_day(start):
         raise refuse("start_date", f"is {start}, which the clocks of {calendar.name} skipped")
@@ -136,7 +137,7 @@ def _answer(
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
     # The function that answers from the archive is busy as well.
     with one_of_few(request, caller, functions=2 if segment else 1):
-        as_of, found = service(request, Asking).ask(question, segment)
+        as_of, found = service(request, Asking).ask(DEFAULT, question, segment)
     return JSONResponse(
         {
             "cohort_date": start,

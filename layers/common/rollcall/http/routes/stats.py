@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollcall.access.gate import Principal
-from rollcall.core.days import Calendar
+from rollcall.core.projects import DEFAULT
 from rollcall.http.problems import problem_responses
 from rollcall.http.ranges import DayRange, day_range
 from rollcall.http.security import REFUSALS, admitted, one_of_few
@@ -17,6 +17,7 @@ from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.question import Answer, Question
 from rollcall.questions.top_events import TopEvents
+from rollcall.stack.projects import Projects
 
 router = APIRouter(
     prefix="/stats",
@@ -75,7 +76,7 @@ def daily_actives(
 ) -> DauAnswer:
     """Distinct users of each day, in the stack's reporting timezone."""
     as_of, actives = _ask(request, caller, DailyActives(*days), segment)
-    calendar = service(request, Calendar)
+    calendar = service(request, Projects).calendar(DEFAULT)
     return DauAnswer(
         first=days.first,
         last=days.last,
@@ -102,7 +103,7 @@ def top_events(
         first=days.first,
         last=days.last,
         limit=limit,
-        timezone=service(request, Calendar).name,
+        timezone=service(request, Projects).calendar(DEFAULT).name,
         segment=segment or None,
         as_of=as_of,
         data=[TypeCount(event_type=each.event_type, count=each.events) for each in counts],
@@ -114,4 +115,4 @@ def _ask(
 ) -> tuple[str | None, Answer]:
     # The counters answer at once. The archive may take long, and the function that asks it is busy as well.
     with one_of_few(request, caller, functions=2) if segment else nullcontext():
-        return service(request, Asking).ask(question, segment)
+        return service(request, Asking).ask(DEFAULT, question, segment)
