@@ -7,6 +7,7 @@ from rollcall.files.planner import Planner
 from rollcall.files.progress import ImportLog
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import PlanSettings
 from rollcall.stack.telemetry import make_logger
@@ -16,7 +17,8 @@ settings = PlanSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 log = ImportLog(dynamo, settings.stats_table)
 queue = BatchQueue(clients.sqs(), settings.import_queue_url)
-planner = Planner(clients.s3(), queue, log, logger, settings.most_bytes)
+projects = Projects(dynamo, settings.stats_table, settings.calendar)
+planner = Planner(clients.s3(), queue, log, logger, projects, settings.most_bytes)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -27,6 +27,7 @@ from rollcall.files.planner import Planner
 from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.task import Task
 from rollcall.intake.intake import Intake
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 from scripts.bench.memory import peak_mb
 from scripts.local import sample
@@ -157,8 +158,9 @@ def main(step: str, file: Path, tasks: Path) -> None:
     started = time.perf_counter()
     parts: list[FilePart] = []
     if step == "plan":
+        projects = Projects(cast(Any, None), "stats", Calendar("UTC"))
         with tasks.open("w") as queue:
-            Planner(s3, _Tasks(queue), log, logger).plan("bench", KEY)
+            Planner(s3, _Tasks(queue), log, logger, projects).plan("bench", KEY)
     else:
         intake = Intake(_Nothing(), lambda _: Calendar("UTC"))
         importer = Importer(s3, intake, log, logger, Metrics(service="bench", namespace="Rollcall"))

@@ -21,7 +21,7 @@ from botocore.response import StreamingBody
 from rollcall.core.batch import decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT, Project
+from rollcall.core.projects import DEFAULT, BadProject, Project
 from rollcall.counting.receipts import Receipt
 from rollcall.files import importer as imports
 from rollcall.files import planner
@@ -33,6 +33,7 @@ from rollcall.intake.intake import Intake, Taken
 from rollcall.stack import objects
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import import_id_of, import_key, import_part_key, receipt_key
+from rollcall.stack.projects import ProjectArchived, Projects, UnknownProject
 from rollcall.stack.queues import ATTEMPTS, BatchQueue
 from tests.integration.conftest import Queue
 from tests.support import (
@@ -154,11 +155,18 @@ def import_log(aws: None, aws_clients: dict[str, Any]) -> Iterator[ImportLog]:
 
 
 @pytest.fixture
-def make_importer(logger: Logger, metrics: Metrics, import_log: ImportLog) -> Callable[[Any, Any, str], WholeImport]:
+def projects(import_log: ImportLog, aws_clients: dict[str, Any]) -> Projects:
+    return Projects(Dynamo(aws_clients["dynamodb"]), import_log._table, Calendar("UTC"))
+
+
+@pytest.fixture
+def make_importer(
+    logger: Logger, metrics: Metrics, import_log: ImportLog, projects: Projects
+) -> Callable[[Any, Any, str], WholeImport]:
     def make(s3: Any, sqs: Any, url: str) -> WholeImport:
         tasks = Tasks()
         intake = Intake(BatchQueue(sqs, url, pass_over), lambda _: Calendar("UTC"), lambda: NOW)
-        planner = Planner(s3, tasks, import_log, logger)
+        planner = Planner(s3, tasks, import_log, logger, projects)
         return WholeImport(planner, Importer(s3, intake, import_log, logger, metrics), import_log, tasks)
 
     return make
@@ -1026,3 +1034,45 @@ def test_a_header_of_very_many_columns_fits_a_message(importer: WholeImport, buc
     assert max(map(len, importer.tasks.waiting)) < 1_000
     importer.work()
     assert queued(queue.batches()) == [kept(1)]
+
+
+def test_a_file_in_a_projects_folder_is_imported_into_the_project(
+    importer: WholeImport, bucket: Bucket, queue: Queue, projects: Projects
+) -> None:
+    shop = Project("shop")
+    projects.create(shop, "The shop", "UTC")
+    plain, of_shop = "uploads/august.csv", "uploads/project=shop/august.csv"
+    for key in (plain, of_shop):
+        bucket.put(file_of(row(1), row(2)), key)
+        importer.planner.plan(BUCKET, key)
+        importer.work()
+    assert importer.log.read(DEFAULT, import_id_of(plain)).done
+    assert importer.log.read(shop, import_id_of(of_shop)).done
+    for project, key in ((DEFAULT, of_shop), (shop, plain)):
+        with pytest.raises(UnknownImport):
+            importer.log.read(project, import_id_of(key))
+    batches = queue.batches()
+    assert [batch.project for batch in batches] == [DEFAULT, shop]
+    assert batches[0].events == batches[1].events
+
+
+@pytest.mark.parametrize(
+    ("folder", "error"),
+    [("project=nobody", UnknownProject), ("project=closed", ProjectArchived), ("project=Shop", BadProject)],
+)
+def test_a_file_of_no_project_that_takes_events_is_left_to_be_sent_back(
+    importer: WholeImport, bucket: Bucket, projects: Projects, folder: str, error: type[Exception]
+) -> None:
+    projects.create(Project("closed"), "Closed", "UTC")
+    projects.change(Project("closed"), archived=True)
+    bucket.put(file_of(row(1)), f"uploads/{folder}/august.csv")
+    with pytest.raises(error):
+        importer.planner.plan(BUCKET, f"uploads/{folder}/august.csv")
+    assert not importer.tasks.waiting
+
+
+def test_a_name_that_only_looks_like_a_projects_folder_is_the_default_projects(
+    importer: WholeImport, bucket: Bucket
+) -> None:
+    bucket.put(file_of(row(1)), "uploads/project=shop")
+    assert importer.import_object(BUCKET, "uploads/project=shop").accepted == 1

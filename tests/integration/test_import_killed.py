@@ -25,6 +25,7 @@ from rollcall.files.task import Task
 from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, import_id_of
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 from scripts.local.ministack import MiniStack
 from tests.support import (
@@ -94,7 +95,8 @@ class Stack:
         now = datetime(2025, 9, 1, tzinfo=UTC)
         intake = Intake(BatchQueue(sqs, self.batches, pass_over), lambda _: CALENDAR, lambda: now)
         metrics = Metrics(service="import", namespace="Rollcall")
-        self.planner = Planner(s3, BatchQueue(sqs, self.parts, pass_over), log, logger)
+        projects = Projects(Dynamo(dynamodb, pass_over), self.tables.stats, CALENDAR)
+        self.planner = Planner(s3, BatchQueue(sqs, self.parts, pass_over), log, logger, projects)
         self.importer = Importer(s3, intake, log, logger, metrics)
         self.log = ImportLog(Dynamo(self.dynamodb), self.tables.stats)
 

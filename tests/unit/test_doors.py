@@ -61,6 +61,7 @@ from rollcall.http.services import provide
 from rollcall.intake.intake import CONFLICT, TOO_MANY_DAYS, Intake
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import receipt_key
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 from scripts.api import Api
 from scripts.operate import send_file
@@ -224,7 +225,8 @@ class World:
         self.log = ImportLog(self.dynamo, "stats")
         intake = Intake(self.queue, lambda _: calendar)
         logger, metrics = Logger(service="doors", level="CRITICAL"), NoMetrics()
-        self.planner = Planner(cast(Any, self.s3), self.tasks, self.log, logger)
+        projects = Projects(self.dynamo, "stats", calendar)
+        self.planner = Planner(cast(Any, self.s3), self.tasks, self.log, logger, projects)
         self.importer = Importer(cast(Any, self.s3), intake, self.log, logger, metrics)
         self._client = client
         services(intake, self.log, Uploads(cast(Any, self.s3), "bucket", self.log))

@@ -80,7 +80,7 @@ NEEDED: list[tuple[Read, tuple[str, ...]]] = [
             "MAX_UPLOAD_MEGABYTES",
         ),
     ),
-    (PlanSettings.read, ("IMPORT_QUEUE_URL", "STATS_TABLE", "MAX_EXPANDED_MEGABYTES")),
+    (PlanSettings.read, ("IMPORT_QUEUE_URL", "REPORTING_TIMEZONE", "STATS_TABLE", "MAX_EXPANDED_MEGABYTES")),
     (ImportSettings.read, ("QUEUE_URL", "REPORTING_TIMEZONE", "FIRST_DAY", "STATS_TABLE", "MAX_EXPANDED_MEGABYTES")),
     (
         ConsumerSettings.read,
@@ -138,7 +138,9 @@ def test_the_doors_read_their_settings() -> None:
 
 
 def test_the_import_functions_read_their_settings() -> None:
-    assert PlanSettings.read(ENVIRONMENT) == PlanSettings("http://parts", "stats", 20_000_000)
+    plan = PlanSettings.read(ENVIRONMENT)
+    assert (plan.import_queue_url, plan.stats_table, plan.most_bytes) == ("http://parts", "stats", 20_000_000)
+    assert plan.calendar.name == "Europe/Kyiv"
     read = ImportSettings.read(ENVIRONMENT)
     assert (read.queue_url, read.calendar.name, read.stats_table) == ("http://queue", "Europe/Kyiv", "stats")
     assert read.calendar.first_day == "2020-02-29"

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.core.events import InvalidEvent
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import Project
 from rollcall.core.spreadsheets import escape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.numbering import Numbering
@@ -28,7 +28,7 @@ from rollcall.files.task import (
     Task,
 )
 from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection
-from rollcall.stack.keys import import_id_of
+from rollcall.stack.keys import import_id_of, project_of_upload
 from rollcall.stack.objects import Gone, read_object
 from rollcall.stack.telemetry import add_count
 
@@ -73,25 +73,25 @@ class Importer:
         Holds one window of rows in memory: `ROWS_AT_A_TIME` rows or `BYTES_AT_A_TIME` of text. Raises
         `rollcall.files.task.QueueUnavailable` and botocore's errors.
         """
-        import_id = import_id_of(task.key)
-        context = {"key": task.key, "import_id": import_id, "part": task.number}
+        project, import_id = project_of_upload(task.key), import_id_of(task.key)
+        context = {"key": task.key, "project": project.name, "import_id": import_id, "part": task.number}
         with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
             try:
-                part, batch_ids = self._import_rows(task.number, self._rows(task), rejects, import_id)
+                part, batch_ids = self._import_rows(project, task.number, self._rows(task), rejects, import_id)
             except Gone:
                 self._logger.warning("the uploaded object is gone or another one", extra=context)
-                self._log.lose(DEFAULT, task.key, task.run)
+                self._log.lose(project, task.key, task.run)
                 return None
             if part.rejected or part.conflicts:
                 self._upload(rejects, task.bucket, task.staged("rejects"))
-        self._log.finish_part(DEFAULT, task.key, task.run, part, batch_ids)
+        self._log.finish_part(project, task.key, task.run, part, batch_ids)
         self._logger.info("part imported", extra={**context, **part._asdict(), "batches": len(batch_ids)})
         add_count(self._metrics, "RowsAccepted", part.accepted)
         add_count(self._metrics, "RowsRejected", part.rejected)
-        progress = self._log.read(DEFAULT, import_id)
+        progress = self._log.read(project, import_id)
         if progress.run == task.run and progress.taken_in and not progress.done:
             self._finish(task, progress)
-            self._log.finish(DEFAULT, task.key, task.run)
+            self._log.finish(project, task.key, task.run)
         return part
 
     def _rows(self, task: Task) -> Iterator[Row]:
@@ -109,7 +109,7 @@ class Importer:
         return read_piece(reading.chunks, _columns(task), task.first_line)
 
     def _import_rows(
-        self, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
+        self, project: Project, number: int, rows: Iterator[Row], rejects: IO[bytes], correlation_id: str
     ) -> tuple[FilePart, list[str]]:
         """Queue the rows; returns the outcome of the part and the ids of its batches."""
         total = FilePart(number, 0, 0, 0, 0)
@@ -119,7 +119,7 @@ class Importer:
             for window in _windows(numbering.watch(rows)):
                 left = window
                 while left:
-                    taken = self._intake.take(DEFAULT, (row.event for row in left), SOURCE, correlation_id)
+                    taken = self._intake.take(project, (row.event for row in left), SOURCE, correlation_id)
                     if taken.queue_errors:
                         raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
                     of_later_days = [one for one in taken.rejected if one.code == TOO_MANY_DAYS]

@@ -8,12 +8,12 @@ from urllib.parse import unquote_plus
 from aws_lambda_powertools import Logger
 
 from rollcall.core.events import InvalidEvent
-from rollcall.core.projects import DEFAULT
 from rollcall.files.progress import ImportLog
 from rollcall.files.rows import MOST_BYTES, Piece, Row, cut_file
 from rollcall.files.task import KEPT_CHARACTERS_OF_A_REJECTED_ROW, QueueUnavailable, Task
-from rollcall.stack.keys import import_id_of
+from rollcall.stack.keys import import_id_of, project_of_upload
 from rollcall.stack.objects import Gone, Reading, read_object
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
 
 if TYPE_CHECKING:
@@ -28,12 +28,19 @@ class Planner:
     """Cuts uploaded files into parts and queues a task for each part."""
 
     def __init__(
-        self, s3: "S3Client", queue: BatchQueue, log: ImportLog, logger: Logger, most_bytes: int = MOST_BYTES
+        self,
+        s3: "S3Client",
+        queue: BatchQueue,
+        log: ImportLog,
+        logger: Logger,
+        projects: Projects,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._s3 = s3
         self._queue = queue
         self._log = log
         self._logger = logger
+        self._projects = projects
         self._most_bytes = most_bytes
 
     def handle(self, event: dict[str, Any]) -> None:
@@ -47,21 +54,27 @@ class Planner:
     def plan(self, bucket: str, key: str) -> None:
         """Cut one object and queue its parts. Stops if the object is gone, and after `most_bytes` of it.
 
+        An object in the folder of a project that there is not, or that is archived, stays where it is. So its message
+        ends in the queue of failed imports, and can be sent back once there is such a project.
+
         Holds at most two pieces of `PIECE_BYTES` in memory, whatever the size of the file. Raises
-        `rollcall.files.task.QueueUnavailable` and botocore's errors.
+        `rollcall.files.task.QueueUnavailable`, `rollcall.core.projects.BadProject`,
+        `rollcall.stack.projects.UnknownProject`, `rollcall.stack.projects.ProjectArchived` and botocore's errors.
         """
-        context = {"bucket": bucket, "key": key, "import_id": import_id_of(key)}
+        project = project_of_upload(key)
+        self._projects.check_open(project)
+        context = {"bucket": bucket, "key": key, "project": project.name, "import_id": import_id_of(key)}
         try:
             reading = read_object(self._s3, bucket, key)
         except Gone:
             self._logger.warning("the uploaded object is gone", extra=context)
             return
-        run = self._log.begin(DEFAULT, key, reading.size)
+        run = self._log.begin(project, key, reading.size)
         try:
             parts = self._cut(Task(bucket, key, reading.etag.strip('"'), run, 0), reading)
         except Gone:
             self._logger.warning("the uploaded object was deleted or replaced while it was read", extra=context)
-            self._log.lose(DEFAULT, key, run)
+            self._log.lose(project, key, run)
             return
         self._logger.info("file planned", extra={**context, "parts": parts})
 
@@ -73,7 +86,7 @@ class Planner:
                 self._send(last)
             last = self._task(first._replace(number=number), part)
         # Before the last part is queued, so that the importer that takes in the last part knows that it is the last.
-        self._log.plan(DEFAULT, first.key, first.run, last.number + 1)
+        self._log.plan(project_of_upload(first.key), first.key, first.run, last.number + 1)
         self._send(last)
         return last.number + 1
 

@@ -179,6 +179,12 @@ def invited_key(project: Project, secret: str, name: str) -> str:
     return f"uploads/{_folder(project)}{secret}/{name}"
 
 
+def project_of_upload(key: str) -> Project:
+    """The project that an uploaded object is imported into; raises `BadProject` where its folder names none."""
+    folder, slash, _ = key.removeprefix("uploads/").partition("/")
+    return project_of_folder(folder) if slash and folder.startswith(PROJECT_FOLDERS) else DEFAULT
+
+
 def is_invited_key(key: str) -> bool:
     """Whether `invited_key` made a key, or could have."""
     return _INVITED_KEY.fullmatch(key) is not None

@@ -29,6 +29,13 @@ class UnknownProject(LookupError):
         super().__init__(f"there is no project {project.name}")
 
 
+class ProjectArchived(Exception):
+    """The project is archived, so nothing more is taken in."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(f"the project {project.name} is archived")
+
+
 class ProjectExists(ValueError):
     """The stack has a project of this name already."""
 
@@ -86,6 +93,14 @@ class Projects:
             record = self.find(project)
             self._known[project] = (self._clock(), record)
         return record
+
+    def check_open(self, project: Project) -> None:
+        """Check that events of a project are taken in, as of at most `REMEMBERED_SECONDS` ago.
+
+        Raises `UnknownProject` and `ProjectArchived`.
+        """
+        if project != DEFAULT and self.known(project).archived_at:
+            raise ProjectArchived(project)
 
     def all(self) -> list[Record]:
         """All projects, the default one first and the others by name; half a read unit for each 4 KB."""

@@ -45,6 +45,7 @@ class PlanSettings:
     """Settings of the function that cuts uploaded files."""
 
     import_queue_url: str
+    calendar: Calendar
     stats_table: str
     most_bytes: int
     """Of a file once it is expanded."""
@@ -54,6 +55,7 @@ class PlanSettings:
         """Raises `BadSetting`."""
         return cls(
             import_queue_url=_text(environment, "IMPORT_QUEUE_URL"),
+            calendar=_calendar(environment),
             stats_table=_text(environment, "STATS_TABLE"),
             most_bytes=_megabytes(environment, "MAX_EXPANDED_MEGABYTES"),
         )
