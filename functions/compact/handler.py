@@ -29,7 +29,7 @@ def compactor(project: Project) -> Compactor:
 
 def compactors() -> Iterable[Compactor]:
     """Those of all projects that there is something to compact of."""
-    waiting = waiting_projects(s3, settings.bucket)
+    waiting = sorted(waiting_projects(s3, settings.bucket))
     # So that no project is always the one that there is no time for.
     random.shuffle(waiting)
     return map(compactor, waiting)

@@ -204,3 +204,24 @@ def test_what_is_in_a_projects_key_is_read_from_it(project: Project, text: str) 
 def test_a_name_that_no_project_can_have_is_refused(name: str) -> None:
     with pytest.raises(BadProject, match="1 to 32 of a-z, 0-9 and -"):
         Project(name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "project"),
+    [
+        ("batches/", DEFAULT),
+        ("bundles/", DEFAULT),
+        ("project=shop/", SHOP),
+        ("events/", None),
+        ("project=Shop/", None),
+        ("project=shop", None),
+        ("projects/", None),
+    ],
+)
+def test_the_folders_of_the_archive_tell_which_projects_have_something_to_compact(
+    folder: str, project: Project | None
+) -> None:
+    assert keys.project_waiting_in(folder) == project
+    for make in (keys.batch_object, lambda of, name: keys.bundle_object(of, 1, name)):
+        for of in (DEFAULT, SHOP):
+            assert keys.project_waiting_in(make(of, BATCH).partition("/")[0] + "/") == of

@@ -24,11 +24,10 @@ from botocore.exceptions import ClientError
 
 from rollcall.core.batch import Batch
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT, Project
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import (
-    PROJECT_FOLDERS,
     batch_object,
     batch_objects,
     batch_of_object,
@@ -37,7 +36,7 @@ from rollcall.stack.keys import (
     day_object,
     day_objects,
     day_of_object,
-    project_of_folder,
+    project_waiting_in,
     tier_of_object,
     volume_object,
     volume_objects,
@@ -248,10 +247,11 @@ class Archive:
                 yield Stored(entry["Key"], entry["ETag"], entry["Size"])
 
 
-def waiting_projects(s3: "S3Client", bucket: str) -> list[Project]:
-    """The default project, and all others with batches or bundles; one LIST for each 1,000 of them."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PROJECT_FOLDERS, Delimiter="/")
-    return [DEFAULT, *(project_of_folder(each["Prefix"]) for page in pages for each in page.get("CommonPrefixes", ()))]
+def waiting_projects(s3: "S3Client", bucket: str) -> set[Project]:
+    """The projects with batches or bundles that are not compacted; one LIST for each 1,000 of them."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Delimiter="/")
+    folders = (each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ()))
+    return {project for folder in folders if (project := project_waiting_in(folder))}
 
 
 class ArchiveError(Exception):

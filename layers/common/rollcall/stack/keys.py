@@ -36,6 +36,7 @@ _WAITING = "b"
 _BATCH_SUFFIX = ".json.gz"
 # What the folders of other projects than the default one begin with.
 PROJECT_FOLDERS = "project="
+_PROJECT_FOLDER = re.compile(f"{PROJECT_FOLDERS}([a-z][a-z0-9-]{{0,31}})/")
 _DAY_SUFFIX = "/events.parquet"
 _VOLUMES = "volumes/"
 _VOLUME_SUFFIX = "/events.parquet"
@@ -223,6 +224,14 @@ def day_users_object(project: Project, day: str, count: int) -> str:
 def project_of_folder(folder: str) -> Project:
     """The project of a folder that stands at the beginning of a key."""
     return Project(folder.removeprefix(PROJECT_FOLDERS).removesuffix("/"))
+
+
+def project_waiting_in(folder: str) -> Project | None:
+    """The project that has batches or bundles where there is such a folder at the top of the archive, or None."""
+    if folder.startswith(_WAITING):
+        return DEFAULT
+    of_project = _PROJECT_FOLDER.fullmatch(folder)
+    return Project(of_project[1]) if of_project else None
 
 
 def waiting_objects(project: Project) -> str:
