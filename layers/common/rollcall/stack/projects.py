@@ -19,7 +19,8 @@ MAX_DISPLAY_NAME_CHARACTERS = 100
 # For so long, a process may know a project as it was.
 REMEMBERED_SECONDS = 30
 
-_FIXED = "fixed"
+# Of a project whose timezone stays. DynamoDB reserves the word `fixed`.
+_FIXED = "timezone_fixed"
 
 
 class UnknownProject(LookupError):
