@@ -220,20 +220,20 @@ def test_the_objects_of_every_project_are_within_the_roles(project: Project) -> 
     day, day_users = keys.day_object(project, "2025-08-01"), keys.day_users_object(project, "2025-08-01", 7)
     upload = keys.invited_key(project, "0" * 32, "a.csv")
     for function, bucket, key, actions in (
-        ("consumer", "ArchiveBucket", batch, {"PutObject"}),
-        ("compact", "ArchiveBucket", batch, {"GetObject", "DeleteObject"}),
-        ("compact", "ArchiveBucket", bundle, {"GetObject", "PutObject", "DeleteObject"}),
-        ("compact", "ArchiveBucket", day, {"GetObject", "PutObject"}),
-        ("segments", "ArchiveBucket", batch, {"GetObject"}),
-        ("segments", "ArchiveBucket", bundle, {"GetObject"}),
-        ("segments", "ArchiveBucket", day, {"GetObject"}),
-        ("retention", "UploadBucket", day_users, {"GetObject", "PutObject"}),
-        ("ingest", "UploadBucket", upload, {"PutObject"}),
-        ("import_csv", "UploadBucket", upload, {"GetObject"}),
-        ("import_part", "UploadBucket", upload, {"GetObject"}),
+        ("consumer", "ArchiveBucket", batch, {"s3:PutObject"}),
+        ("compact", "ArchiveBucket", batch, {"s3:GetObject", "s3:DeleteObject"}),
+        ("compact", "ArchiveBucket", bundle, {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}),
+        ("compact", "ArchiveBucket", day, {"s3:GetObject", "s3:PutObject"}),
+        ("segments", "ArchiveBucket", batch, {"s3:GetObject"}),
+        ("segments", "ArchiveBucket", bundle, {"s3:GetObject"}),
+        ("segments", "ArchiveBucket", day, {"s3:GetObject"}),
+        ("retention", "UploadBucket", day_users, {"s3:GetObject", "s3:PutObject"}),
+        ("ingest", "UploadBucket", upload, {"s3:PutObject"}),
+        ("import_csv", "UploadBucket", upload, {"s3:GetObject"}),
+        ("import_part", "UploadBucket", upload, {"s3:GetObject"}),
     ):
-        of_object = {action for action, resource in permissions(function) if fnmatchcase(f"{bucket}/{key}", resource)}
-        assert of_object == {f"s3:{action}" for action in actions}, (function, key)
+        allowed = {action for action, resource in permissions(function) if fnmatchcase(f"{bucket}/{key}", resource)}
+        assert {action for action in allowed if action.startswith("s3:")} == actions, (function, key)
 
 
 @pytest.mark.parametrize("project", [DEFAULT, Project("shop")], ids=lambda project: project.name)
