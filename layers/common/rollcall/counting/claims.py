@@ -436,8 +436,10 @@ def _sound(events: Iterable[Event]) -> tuple[list[Event], list[Event], list[tupl
         reason = flaw(event)
         if reason:
             flawed.append((event, reason))
-        elif sound.setdefault(event.event_id, event) is not event:
+        elif event.event_id in sound:
             repeats.append(event)
+        else:
+            sound[event.event_id] = event
     return list(sound.values()), repeats, flawed
 
 
