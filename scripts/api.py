@@ -23,7 +23,10 @@ class ApiError(Exception):
 
 
 class Api:
-    """The API of a stack. Retries a request for up to `patience` seconds. `sleep` takes seconds."""
+    """The API of a stack. Retries a request for up to `patience` seconds. `sleep` takes seconds.
+
+    Every request is about the `project`, unless it is None: then about what the key is for.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Api:
         patience: float = PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
+        project: str | None = None,
     ) -> None:
         self.url = url
         self._patience = patience
@@ -40,7 +44,12 @@ class Api:
         # A proxy is for other hosts, not for a stack on this machine.
         trusting = not on_this_machine(url)
         self._http = httpx2.Client(
-            base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=trusting, transport=transport
+            base_url=url,
+            headers=headers,
+            params={} if project is None else {"project": project},
+            timeout=REQUEST_SECONDS,
+            trust_env=trusting,
+            transport=transport,
         )
 
     def get(self, path: str, parameters: Mapping[str, str | int | list[str]] | None = None) -> Any:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from scripts.commands import accounts, archive, audit, bench, cost, dlq, events, keys, smoke, stack, stats
+from scripts.commands import accounts, archive, audit, bench, cost, dlq, events, keys, projects, smoke, stack, stats
 from scripts.commands.common import TOLD, explain, say, tell
 
 EPILOG = "Without --stack NAME the commands are about the stack that `rollcall up` runs on this machine."
@@ -74,6 +74,7 @@ app.add_typer(stats.app, name="stats", rich_help_panel=EVENTS)
 app.command(rich_help_panel=EVENTS)(archive.query)
 app.command(rich_help_panel=OPERATE)(archive.compact)
 app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
+app.add_typer(projects.app, name="projects", rich_help_panel=OPERATE)
 app.add_typer(accounts.app, name="accounts", rich_help_panel=OPERATE)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(audit.audit)

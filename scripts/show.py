@@ -8,6 +8,7 @@ from rich.text import Text
 from rollcall.access.api_keys import ApiKey
 from rollcall.access.directory import KnownAccount, Session
 from rollcall.intake.intake import CONFLICT
+from rollcall.stack.projects import Record
 from scripts.operate.anonymous import Ceiling
 from scripts.operate.audit import Drift
 from scripts.operate.cost import Estimate, Part
@@ -20,7 +21,7 @@ BAR_WIDTH = 30
 
 def daily_actives(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/dau."""
-    table = _table(f"Daily active users ({answer['timezone']})", "date", "dau")
+    table = _table(f"Daily active users{_whose(answer)}", "date", "dau")
     most = max((day["dau"] for day in answer["data"]), default=0)
     for day in answer["data"]:
         if day.get("no_day"):
@@ -32,7 +33,8 @@ def daily_actives(answer: dict[str, Any]) -> SafeTable:
 
 def top_events(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/top-events."""
-    table = _table(f"Top events, {answer['from']} to {answer['to']}", "event type", "events")
+    whose = _whose(answer) if "project" in answer else ""
+    table = _table(f"Top events{whose}, {answer['from']} to {answer['to']}", "event type", "events")
     most = max((row["count"] for row in answer["data"]), default=0)
     for row in answer["data"]:
         table.add_row(row["event_type"], f"{row['count']:,}", _bar(row["count"], most))
@@ -52,6 +54,13 @@ def retention(answer: dict[str, Any]) -> SafeTable:
             Text(rate).append("  ").append(_bar(window["retention_rate"], 100), _heat(window["retention_rate"])),
         )
     return table
+
+
+def _whose(answer: dict[str, Any]) -> str:
+    """Whose days an answer is about. One about all projects has no timezone: each counts by its own."""
+    project = answer.get("project")
+    of = "" if project is None else " of all projects" if project == "*" else f" of {project}"
+    return of + (f" ({answer['timezone']})" if "timezone" in answer else "")
 
 
 def _table(title: str, first: str, second: str) -> SafeTable:
@@ -74,21 +83,32 @@ def _heat(percent: float) -> str:
 
 def api_keys(keys: Sequence[ApiKey]) -> SafeTable:
     """The table of `rollcall keys list`."""
-    table = SafeTable("id", "name", "scopes", "source", "limit", "requests", "state", box=None, pad_edge=False)
+    table = SafeTable(
+        "id", "name", "scopes", "project", "source", "limit", "requests", "state", box=None, pad_edge=False
+    )
     for key in keys:
         limit = f"{key.limit.rate:g}/s, {key.limit.burst} at once" if key.limit else "the stack's"
         state = (
             f"revoked {key.revoked_at}" if key.revoked_at else f"until {key.expires_at}" if key.expires_at else "good"
         )
         requests = f"{sum(key.requests.values()):,}"
-        table.add_row(key.key_id, key.name, " ".join(key.scopes), key.source, limit, requests, state)
+        table.add_row(key.key_id, key.name, " ".join(key.scopes), str(key.reach), key.source, limit, requests, state)
+    return table
+
+
+def projects(known: Sequence[Record]) -> SafeTable:
+    """The table of `rollcall projects list`."""
+    table = SafeTable("name", "display name", "timezone", "made", "state", box=None, pad_edge=False)
+    for each in known:
+        state = f"archived {each.archived_at}" if each.archived_at else "takes in events"
+        table.add_row(each.project.name, each.display_name, each.timezone, each.created_at or "always there", state)
     return table
 
 
 def account(known: KnownAccount) -> str:
     """The first line of `rollcall accounts show`."""
     state = f"disabled {known.disabled_at}" if known.disabled_at else "may log in"
-    return f"{known.email}  {known.account_id}  {' '.join(known.scopes)}  {state}"
+    return f"{known.email}  {known.account_id}  {' '.join(known.scopes)}  project {known.reach}  {state}"
 
 
 def sessions(found: Sequence[Session]) -> SafeTable:

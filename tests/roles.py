@@ -197,6 +197,11 @@ def _context(body: Mapping[str, Any]) -> Context:
     item = body.get("Key") or body.get("Item") or {}
     found: dict[str, tuple[str, ...]] = {}
     hashes = [name for name in ("pk", "event_id") if name in item]
+    if "KeyConditionExpression" in body:
+        # Of a query, IAM knows the partition as well.
+        partition = re.match(r"\w+ = (:\w+)", body["KeyConditionExpression"])
+        assert partition
+        found["dynamodb:LeadingKeys"] = tuple(body["ExpressionAttributeValues"][partition[1]].values())
     if hashes:
         found["dynamodb:LeadingKeys"] = tuple(next(iter(item[name].values())) for name in hashes)
     attributes = set(item) | {name for text in map(body.get, _EXPRESSIONS) if text for name in _names_in(text, body)}

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.gate import Gate, Principal
+from rollcall.access.reach import ALL
 from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
@@ -157,7 +158,7 @@ class OpenGate(Gate):
 
     def admit(self, *_: str, **__: str) -> tuple[Principal, Allowance]:
         limit = Limit(1, 1)
-        return Principal("key test", frozenset(SCOPES), "http", None), Allowance(limit, 1, 0)
+        return Principal("key test", frozenset(SCOPES), "http", ALL, None), Allowance(limit, 1, 0)
 
     def hold(self, *_: object) -> AbstractContextManager[bool]:
         return nullcontext(True)

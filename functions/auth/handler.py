@@ -10,15 +10,17 @@ from rollcall.access.directory import Directory
 from rollcall.access.gate import build as build_gate
 from rollcall.access.passwords import Passwords
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import accounts, auth, keys
+from rollcall.http.routes import accounts, auth, keys, projects
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.settings import AccessSettings, AccountSettings
+from rollcall.stack.projects import Projects
+from rollcall.stack.settings import AccessSettings, AccountSettings, ProjectSettings
 from rollcall.stack.telemetry import make_logger
 
 logger = make_logger(os.environ)
 settings = AccountSettings.read(os.environ)
 who_may = AccessSettings.read(os.environ)
+kept = ProjectSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 rules = LoginRules(settings.login_limit, settings.account_limit, settings.session_days * 86_400)
 gate = build_gate(who_may, dynamo, clients.later(clients.ssm))
@@ -26,6 +28,7 @@ app = create_app(
     auth.router,
     accounts.router,
     keys.router,
+    projects.router,
     logger=logger,
     gate=gate,
     services=[
@@ -34,6 +37,7 @@ app = create_app(
         Directory(dynamo, who_may.table),
         ApiKeys(dynamo, who_may.table),
         Buckets(dynamo, who_may.table),
+        Projects(dynamo, kept.stats_table, kept.calendar),
     ],
 )
 answer = serve(app, who_may.cors_origins)

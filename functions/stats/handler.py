@@ -51,7 +51,7 @@ app = create_app(
         Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ))),
         Receipts(dynamo, settings.tables),
         Health(watched, dynamo.client, sqs, clients.later(clients.s3)),
-        Monitor(counters, api_keys, sqs, cloudwatch, watched.queue_url, watched.dead_letter_queue_url),
+        Monitor(counters, projects, api_keys, sqs, cloudwatch, watched.queue_url, watched.dead_letter_queue_url),
     ],
 )
 answer = serve(app, who_may.cors_origins)

@@ -13,6 +13,7 @@ from botocore.config import Config
 
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.gate import Gate, Principal
+from rollcall.access.reach import ALL
 from rollcall.core.limits import Allowance, Limit
 from rollcall.http.services import provide
 from rollcall.stack import clients as aws
@@ -42,7 +43,7 @@ class OpenGate(Gate):
 
     def admit(self, *_: str, **__: str) -> tuple[Principal, Allowance]:
         """A caller with all scopes."""
-        return Principal("key bench", frozenset(SCOPES), "http", None), Allowance(Limit(1, 1), 1, 0)
+        return Principal("key bench", frozenset(SCOPES), "http", ALL, None), Allowance(Limit(1, 1), 1, 0)
 
     def hold(self, *_: object) -> AbstractContextManager[bool]:
         """No bound."""

@@ -1,11 +1,12 @@
 """`rollcall accounts`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rollcall.access.accounts import account_id_of
-from rollcall.access.directory import Directory
+from rollcall.access.directory import Directory, KnownAccount
+from rollcall.access.reach import ALL
 from rollcall.stack.dynamo import Dynamo
 from scripts import show
 from scripts.commands.common import AsJson, StackName, output, output_json, say
@@ -20,9 +21,9 @@ Email = Annotated[str, typer.Argument(help="The account's email.")]
 def show_one(email: Email, stack: StackName = None, as_json: AsJson = False) -> None:
     """Show an account and its sessions."""
     directory, account_id = _directory(stack), account_id_of(email)
-    account, sessions = directory.find(account_id), directory.sessions(account_id)
+    account, sessions = directory.find(account_id, ALL), directory.sessions(account_id, ALL)
     if as_json:
-        output_json({**account._asdict(), "sessions": [session._asdict() for session in sessions]})
+        output_json({**_as_json(account), "sessions": [session._asdict() for session in sessions]})
     else:
         output(show.account(account), show.sessions(sessions))
 
@@ -35,25 +36,30 @@ def end(
 ) -> None:
     """End the sessions of an account; their tokens are refused from now on."""
     if session is None:
-        _directory(stack).end_sessions(account_id_of(email))
+        _directory(stack).end_sessions(account_id_of(email), ALL)
         say(f"all sessions of {email} have ended")
     else:
-        _directory(stack).end_session(account_id_of(email), session)
+        _directory(stack).end_session(account_id_of(email), session, ALL)
         say(f"session {session} of {email} has ended")
 
 
 @app.command()
 def disable(email: Email, stack: StackName = None) -> None:
     """Let nobody log in to an account, and end all its sessions."""
-    _directory(stack).disable(account_id_of(email))
+    _directory(stack).disable(account_id_of(email), ALL)
     say(f"{email} is disabled, and all its sessions have ended")
 
 
 @app.command()
 def enable(email: Email, stack: StackName = None) -> None:
     """Let a disabled account be logged in to again."""
-    _directory(stack).enable(account_id_of(email))
+    _directory(stack).enable(account_id_of(email), ALL)
     say(f"{email} can log in again")
+
+
+def _as_json(account: KnownAccount) -> dict[str, Any]:
+    shown = {**account._asdict(), "project": str(account.reach)}
+    return {name: value for name, value in shown.items() if name != "reach"}
 
 
 def _directory(stack: str | None) -> Directory:

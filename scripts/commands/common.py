@@ -13,7 +13,9 @@ from rollcall.access.api_keys import BadKey, KeyChanged, KeyRevoked, UnknownKey
 from rollcall.access.directory import UnknownAccount, UnknownSession
 from rollcall.archive.bucket import ArchiveError
 from rollcall.archive.compaction import Contended
+from rollcall.core.projects import BadProject
 from rollcall.stack.dynamo import Unavailable
+from rollcall.stack.projects import BadRecord, ProjectExists, TimezoneFixed, UnknownProject
 from scripts.api import Api, ApiError
 from scripts.local import stack as local
 from scripts.local.ministack import MiniStackError
@@ -24,6 +26,7 @@ from scripts.terminal import SafeConsole, as_json, safe
 
 # For output into a pipe, which has no width of its own. Wide enough that tables are rarely cut.
 PIPE_WIDTH = 200
+PROJECT_VARIABLE = "ROLLCALL_PROJECT"
 # How long commands that only read may retry.
 QUESTION_SECONDS = 15.0
 
@@ -46,6 +49,14 @@ KeyText = Annotated[
         callback=_told_that_it_shows,
     ),
 ]
+ProjectName = Annotated[
+    str | None,
+    typer.Option(
+        "--project",
+        envvar=PROJECT_VARIABLE,
+        help="The project that is meant; without it the key's, or default for a key of all projects.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Raw = Annotated[
     bool, typer.Option("--raw", help="In CSV, put no ' before a text that a spreadsheet would take for a formula.")
@@ -62,12 +73,17 @@ TOLD = (
     ApiError,
     ArchiveError,
     BadKey,
+    BadProject,
+    BadRecord,
     CannotRepair,
     Contended,
     KeyChanged,
     KeyRevoked,
+    ProjectExists,
+    TimezoneFixed,
     UnknownAccount,
     UnknownKey,
+    UnknownProject,
     UnknownSession,
     MiniStackError,
     Unavailable,
@@ -101,9 +117,15 @@ def explain(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def api(stack: stacks.Stack, name: str | None, key: str | None, patience: float = QUESTION_SECONDS) -> Api:
+def api(
+    stack: stacks.Stack,
+    name: str | None,
+    key: str | None,
+    patience: float = QUESTION_SECONDS,
+    project: str | None = None,
+) -> Api:
     """The API of a stack, with the given key or the one that `stacks.key_for` finds."""
-    return Api(stack.api_url, stacks.key_for(name, key, os.environ), patience)
+    return Api(stack.api_url, stacks.key_for(name, key, os.environ), patience, project=project)
 
 
 def say(text: str) -> None:

@@ -21,7 +21,8 @@ from rollcall.files.rows import MOST_BYTES, read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
 from scripts import private, show
 from scripts.api import PATIENCE_SECONDS
-from scripts.commands.common import Failed, KeyText, Raw, StackName, api, output, say
+from scripts.commands.common import Failed, KeyText, ProjectName, Raw, StackName, api, output, say
+from scripts.commands.projects import calendar_of
 from scripts.local import sample
 from scripts.local.deploy import template
 from scripts.operate import send_file, stacks
@@ -82,6 +83,7 @@ def import_file(
     raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
+    project: ProjectName = None,
 ) -> None:
     """Send a file of events, wait until they are counted, and report the outcome.
 
@@ -99,11 +101,11 @@ def import_file(
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
         rejected = _Rejected(opened.enter_context(_rejects_file(rejects, raw=raw)) if rejects is not None else None)
         if dry_run:
-            taken = _survey(source, file, size, rejected, stack)
+            taken = _survey(source, file, size, rejected, stack, project)
         elif via is Way.s3:
-            taken = _upload(Path(file), rejected, stack, key)
+            taken = _upload(Path(file), rejected, stack, key, project)
         else:
-            taken = _send(source, file, size, rejected, batch_size, stack, key)
+            taken = _send(source, file, size, rejected, batch_size, stack, key, project)
     if rejected.count and not taken:
         raise Failed("no row is accepted")
 
@@ -177,9 +179,11 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
     return False
 
 
-def _survey(file: IO[bytes], name: str, size: int | None, rejected: _Rejected, stack: str | None) -> int:
+def _survey(
+    file: IO[bytes], name: str, size: int | None, rejected: _Rejected, stack: str | None, project: str | None
+) -> int:
     try:
-        calendar = stacks.find(stack).calendar
+        calendar = calendar_of(stacks.find(stack), project)
     except stacks.NoStack:
         if stack:
             raise
@@ -208,9 +212,12 @@ def _send(
     batch_size: int,
     stack: str | None,
     key: str | None,
+    project: str | None,
 ) -> int:
     found = stacks.find(stack)
-    sender = send_file.HttpImport(api(found, stack, key, PATIENCE_SECONDS), _naming(found, stack, key), batch_size)
+    sender = send_file.HttpImport(
+        api(found, stack, key, PATIENCE_SECONDS, project), _naming(found, stack, key, project), batch_size
+    )
     numbering = Numbering()
     started = datetime.now(UTC)
     with _progress() as progress:
@@ -237,15 +244,15 @@ def _warn(warning: str) -> None:
     say(f"Warning: {warning}.")
 
 
-def _naming(found: stacks.Stack, stack: str | None, key: str | None) -> send_file.Naming | None:
+def _naming(found: stacks.Stack, stack: str | None, key: str | None, project: str | None) -> send_file.Naming | None:
     try:
-        return send_file.Naming.of(found, stacks.key_for(stack, key, os.environ))
+        return send_file.Naming.of(found, stacks.key_for(stack, key, os.environ), project)
     except ClientError as error:
         say(f"rollcall: what was counted before will be told as inserted: {error}")
         return None
 
 
-def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None) -> int:
+def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None, project: str | None) -> int:
     size = path.stat().st_size
     found = stacks.find(stack)
     with _progress() as progress:
@@ -256,7 +263,7 @@ def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None)
             parts = status["parts"]
             progress.update(importing_task, visible=True, total=parts["planned"], completed=parts["done"])
 
-        status = send_file.UploadImport(api(found, stack, key, PATIENCE_SECONDS)).run(
+        status = send_file.UploadImport(api(found, stack, key, PATIENCE_SECONDS, project)).run(
             path, lambda count: progress.advance(uploading, count), told
         )
     for reject in send_file.bucket_rejects(found, [status["rejects"]] if status["rejects"] else []):

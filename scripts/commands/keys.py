@@ -1,15 +1,17 @@
 """`rollcall keys`."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rollcall.access.api_keys import ApiKeys
+from rollcall.access.api_keys import ApiKey, ApiKeys
+from rollcall.access.reach import ALL
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
 from scripts import show
-from scripts.commands.common import AsJson, StackName, output, output_json, say, tell
+from scripts.commands.common import PROJECT_VARIABLE, AsJson, StackName, output, output_json, say, tell
+from scripts.commands.projects import known_reach
 from scripts.operate import stacks
 
 app = typer.Typer(help="API keys: who may send events and read answers.", no_args_is_help=True)
@@ -25,23 +27,33 @@ def create(
     rate: Annotated[float | None, typer.Option(help="Requests a second in the long run.")] = None,
     burst: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days after which it expires.")] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            envvar=PROJECT_VARIABLE,
+            help="Project that it is for, or * for all; without it, all for the scope admin and default for others.",
+        ),
+    ] = None,
     stack: StackName = None,
 ) -> None:
     """Make a key and print it; it is not shown again."""
     if (rate is None) != (burst is None):
         raise typer.BadParameter("--rate and --burst go together")
     limit = None if rate is None or burst is None else Limit(rate, burst)
-    key, text = _api_keys(stack).create(name, scope, source, limit, timedelta(days=days) if days else None)
-    say(f"key {key.key_id}, scopes {', '.join(key.scopes)}, source {key.source}, shown this once:")
+    reach = None if project is None else known_reach(stacks.find(stack), project)
+    lifetime = timedelta(days=days) if days else None
+    key, text = _api_keys(stack).create(name, scope, source, limit, lifetime, reach)
+    belongs = "" if project is None else f", project {key.reach}"
+    say(f"key {key.key_id}, scopes {', '.join(key.scopes)}, source {key.source}{belongs}, shown this once:")
     tell(text)
 
 
 @app.command("list")
 def show_all(stack: StackName = None, as_json: AsJson = False) -> None:
     """List all keys without their secrets, revoked ones included."""
-    found = _api_keys(stack).all()
+    found = _api_keys(stack).all(ALL)
     if as_json:
-        output_json([{**key._asdict(), "limit": key.limit and key.limit._asdict()} for key in found])
+        output_json([_as_json(key) for key in found])
     else:
         output(show.api_keys(found))
 
@@ -53,7 +65,7 @@ def rotate(
     stack: StackName = None,
 ) -> None:
     """Give a key a new secret and print it; the present secret works for --grace-hours more."""
-    text = _api_keys(stack).rotate(key_id, timedelta(hours=grace_hours))
+    text = _api_keys(stack).rotate(key_id, ALL, timedelta(hours=grace_hours))
     say(f"the former secret works for {grace_hours:g} hours yet; the new one, shown this once:")
     tell(text)
 
@@ -61,8 +73,13 @@ def rotate(
 @app.command()
 def revoke(key_id: KeyId, stack: StackName = None) -> None:
     """Revoke a key; it is refused from now on."""
-    _api_keys(stack).revoke(key_id)
+    _api_keys(stack).revoke(key_id, ALL)
     say(f"key {key_id} is revoked")
+
+
+def _as_json(key: ApiKey) -> dict[str, Any]:
+    shown = {**key._asdict(), "limit": key.limit and key.limit._asdict(), "project": str(key.reach)}
+    return {name: value for name, value in shown.items() if name != "reach"}
 
 
 def _api_keys(stack: str | None) -> ApiKeys:

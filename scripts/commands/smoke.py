@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 from rollcall.access.api_keys import ApiKeys
+from rollcall.access.reach import ALL
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import KeyText, StackName, api, tell
@@ -29,4 +30,4 @@ def smoke(stack: StackName = None, key: KeyText = None) -> None:
     try:
         smoking.run(found, api(found, stack, text, PATIENCE_SECONDS), tell)
     finally:
-        keys.revoke(made.key_id)
+        keys.revoke(made.key_id, ALL)

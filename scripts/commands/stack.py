@@ -1,6 +1,7 @@
 """`rollcall up`, `down` and `status`."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,10 +82,13 @@ def _health(client: Api) -> str:
 
 
 def _events(client: Api) -> dict[str, int]:
-    """The number of counted events by source."""
+    """The number of counted events by source, of all projects that the key may see."""
     text = checked(client.request("GET", "/metrics")).text
     (family,) = (each for each in text_string_to_metric_families(text) if each.name == "events")
-    return {sample.labels["source"]: int(sample.value) for sample in family.samples}
+    counted: Counter[str] = Counter()
+    for sample in family.samples:
+        counted[sample.labels["source"]] += int(sample.value)
+    return dict(counted)
 
 
 def _depth(stack: stacks.Stack, output: str) -> tuple[int, int]:

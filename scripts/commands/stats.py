@@ -8,8 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from scripts import show
-from scripts.commands.common import AsJson, KeyText, Raw, StackName, api, output, output_json
+from scripts.commands.common import (
+    QUESTION_SECONDS,
+    AsJson,
+    KeyText,
+    ProjectName,
+    Raw,
+    StackName,
+    api,
+    output,
+    output_json,
+)
 from scripts.commands.events import day_option
+from scripts.commands.projects import calendar_of
 from scripts.operate import stacks
 from scripts.terminal import SafeTable, write_csv
 
@@ -57,6 +68,7 @@ def dau(
     raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
+    project: ProjectName = None,
 ) -> None:
     """Show the number of users who were active on each day."""
     _answer(
@@ -65,7 +77,7 @@ def dau(
         show.daily_actives,
         "data",
         (as_json, as_csv, raw),
-        (stack, key),
+        (stack, key, project),
     )
 
 
@@ -80,13 +92,14 @@ def top_events(
     raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
+    project: ProjectName = None,
 ) -> None:
     """Show the most frequent event types."""
 
     def asked(today: date) -> Asked:
         return _range(first, last or today) | {"limit": limit} | _of(segment)
 
-    _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key))
+    _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
 @app.command()
@@ -105,6 +118,7 @@ def retention(
     raw: Raw = False,
     stack: StackName = None,
     key: KeyText = None,
+    project: ProjectName = None,
 ) -> None:
     """Show how many users of a day came back later, and when."""
 
@@ -117,7 +131,7 @@ def retention(
             **_of(segment),
         }
 
-    _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv, raw), (stack, key))
+    _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv, raw), (stack, key, project))
 
 
 def _answer(
@@ -126,7 +140,7 @@ def _answer(
     table: Callable[[dict[str, Any]], SafeTable],
     rows: str,
     forms: tuple[bool, bool, bool],
-    where: tuple[str | None, str | None],
+    where: tuple[str | None, str | None, str | None],
 ) -> None:
     """Ask for what `asked` makes of the stack's today, and print the answer."""
     as_json, as_csv, raw = forms
@@ -134,10 +148,10 @@ def _answer(
         raise typer.BadParameter("--json and --csv exclude each other")
     if raw and not as_csv:
         raise typer.BadParameter("--raw is about --csv")
-    stack, key = where
+    stack, key, project = where
     found = stacks.find(stack)
-    today = date.fromisoformat(found.calendar.today(datetime.now(UTC)))
-    answer = api(found, stack, key).get(path, asked(today))
+    today = date.fromisoformat(calendar_of(found, project).today(datetime.now(UTC)))
+    answer = api(found, stack, key, QUESTION_SECONDS, project).get(path, asked(today))
     if as_json:
         output_json(answer)
     elif as_csv:
@@ -148,7 +162,8 @@ def _answer(
         shown = ({**row, "dau": ""} if row.get("no_day") else row for row in answer[rows])
         write_csv(columns, ([row[column] for column in columns] for row in shown), raw=raw)
     else:
-        output(table(answer))
+        # An answer about all projects is followed by that about each.
+        output(table(answer), *(table({**answer, **each}) for each in answer.get("projects", ())))
 
 
 def _of(segment: list[str] | None) -> Asked:

@@ -17,6 +17,7 @@ import httpx2
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rollcall.access.api_keys import SCOPES, ApiKeys, key_id_of
+from rollcall.access.reach import ALL
 from rollcall.core.days import Calendar
 from rollcall.core.events import InvalidEvent, parse_event
 from rollcall.core.projects import DEFAULT
@@ -240,21 +241,27 @@ class LocalStack:
         self._http = httpx2.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False)
 
     def unlock(self, note: Path) -> str:
-        """The text of a key with all scopes. Made at the first start, and kept in the folder of the data."""
+        """The text of a key for everything. Made at the first start, and kept in the folder of the data."""
         text = note.read_text() if note.exists() else ""
         self._http.headers["X-API-Key"] = text
         if not text or not self._opens_everything(text):
             keys = ApiKeys(Dynamo(self._stack.client("dynamodb")), self._outputs["AccessTableName"])
-            _, text = keys.create("local", SCOPES, "http")
+            _, text = keys.create("local", SCOPES, "http", reach=ALL)
             private.write(note, text)
             self._http.headers["X-API-Key"] = text
         return text
 
     def _opens_everything(self, text: str) -> bool:
-        """Whether this is a good key with all scopes. One of an earlier version may lack a scope that is new."""
+        """Whether this is a good key with all scopes, for all projects.
+
+        One of an earlier version may lack a scope that is new.
+        """
         answer = self._http.get("/keys")
         keys = answer.json()["keys"] if answer.status_code == 200 else []
-        return any(key["key_id"] == key_id_of(text) and set(key["scopes"]) == set(SCOPES) for key in keys)
+        return any(
+            key["key_id"] == key_id_of(text) and set(key["scopes"]) == set(SCOPES) and key["project"] == str(ALL)
+            for key in keys
+        )
 
     def fill(self, note: Path, seed: Path | None) -> "Filled":
         """Send the file `seed`, or the sample without one, unless the stack has events; returns the days to show.

@@ -14,11 +14,12 @@ from typing import IO, Any, NamedTuple
 import httpx2
 
 from rollcall.access.api_keys import ApiKeys, key_id_of
+from rollcall.access.reach import ALL
 from rollcall.core.batch import cut
 from rollcall.core.days import Calendar
 from rollcall.core.events import MAX_DEPTH, MAX_EVENT_BYTES, InvalidEvent, parse_event
 from rollcall.core.nesting import is_deeper
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.forms import COLUMNS
@@ -139,17 +140,23 @@ def _conflict(line: int, text: str) -> Reject:
 class Naming:
     """Predicts the batches that the API makes of events, to tell batches that were counted before from new ones."""
 
-    def __init__(self, source: str, calendar: Calendar) -> None:
+    def __init__(self, project: Project, source: str, calendar: Calendar) -> None:
+        self._project = project
         self._source = source
         self._calendar = calendar
 
     @classmethod
-    def of(cls, stack: Stack, key: str | None) -> "Naming | None":
-        """For events that are sent to a stack with a key; None if `key` is not an API key of the stack."""
-        keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all()
-        sources = {each.key_id: each.source for each in keys}
-        source = sources.get(key_id_of(key or "") or "")
-        return cls(source, stack.calendar) if source else None
+    def of(cls, stack: Stack, key: str | None, project: str | None = None) -> "Naming | None":
+        """For events that are sent to a stack with a key; None if `key` is not an API key of the stack.
+
+        They are of the `project`, or without it of the key's. Raises `BadProject` and `UnknownProject`.
+        """
+        keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all(ALL)
+        used = {each.key_id: each for each in keys}.get(key_id_of(key or "") or "")
+        if used is None:
+            return None
+        of = used.reach.project or DEFAULT if project is None else Project(project)
+        return cls(of, used.source, stack.projects.calendar(of))
 
     def day_of(self, raw: object) -> str | None:
         """The day of an event that the API accepts, else None."""
@@ -168,7 +175,7 @@ class Naming:
             except InvalidEvent:
                 continue  # the API reports it
         ordered = [event for _, event in contents.in_order()]
-        return {batch.batch_id for batch, _ in cut(DEFAULT, ordered, self._source, "")}
+        return {batch.batch_id for batch, _ in cut(self._project, ordered, self._source, "")}
 
 
 class _Window(NamedTuple):

@@ -11,6 +11,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rollcall.core.days import EVER, Calendar
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.projects import Projects
 from scripts.local import deploy
 from scripts.local.ministack import LOCAL_STACK, api_url, listens, local_api_url, local_client
 from scripts.paths import ROOT
@@ -47,6 +49,11 @@ class Stack:
     def calendar(self) -> Calendar:
         """The days of the stack, from the first one whose events it takes in."""
         return Calendar(self.parameters["ReportingTimezone"], self.parameters.get("FirstDay", EVER))
+
+    @property
+    def projects(self) -> Projects:
+        """The projects of the stack."""
+        return Projects(Dynamo(self.client("dynamodb")), self.output("StatsTableName"), self.calendar)
 
     @property
     def api_url(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from rollcall.access.reach import ALL
 from scripts.api import Api
 from scripts.operate import smoke, stacks
 from tests.e2e.conftest import DeployedStack, rollcall_process
@@ -24,7 +25,7 @@ def test_a_stack_that_works_passes_and_the_key_and_the_file_are_taken_back(stack
         "an event sent again",
         "upload",
     ]
-    keys = [key for key in stack.api_keys.all() if key.name == "smoke test"]
+    keys = [key for key in stack.api_keys.all(ALL) if key.name == "smoke test"]
     assert keys
     assert all(key.revoked_at for key in keys)
     listing = stack.client("s3").list_objects_v2(Bucket=stack.outputs["UploadBucketName"], Prefix="uploads/")

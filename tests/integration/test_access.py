@@ -23,17 +23,21 @@ from httpx2 import Response
 from moto import mock_aws
 
 from rollcall.access.accounts import Accounts, TokenPair
-from rollcall.access.api_keys import SCOPES, ApiKeys
+from rollcall.access.api_keys import SCOPES, ApiKeys, key_id_of
 from rollcall.access.gate import Gate
+from rollcall.access.reach import ALL, Reach
 from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
 from rollcall.core.batch import Batch
+from rollcall.core.days import Calendar
 from rollcall.core.limits import Limit
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipts
 from rollcall.http.document import describe
 from rollcall.http.services import provide, service
 from rollcall.operation.health import Health
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, account_key, session_key
+from rollcall.stack.projects import Projects
 from rollcall.stack.settings import StatsSettings
 from scripts.operate.anonymous import HEADER_BYTES, KINDS
 from scripts.paths import ROOT
@@ -65,6 +69,9 @@ PUBLIC = {
 UNDESCRIBED = {("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs/{asset}")}
 # The one route for which scopes do not suffice: it is about the account of who calls.
 FOR_ACCOUNTS = {("POST", "/auth/change-password")}
+# What is never about another project than the caller's: a test of its own says what they tell of others.
+ABOUT_ONESELF = {*FOR_ACCOUNTS, ("GET", "/keys"), ("GET", "/projects"), ("GET", "/metrics")}
+OURS, THEIRS, NOBODYS = Project("ours"), Project("theirs"), Project("nobodys")
 # What a bucket in an item moves on, whether or not anything else comes of a request.
 COUNTED = re.compile(r"full_at_\d+|generation|requests#.*")
 
@@ -102,6 +109,10 @@ OPEN = [operation for operation in OPERATIONS if (operation.method, operation.pa
 SECURED = [operation for operation in OPERATIONS if operation not in OPEN]
 
 
+def reach_for(project: Project | None) -> Reach | None:
+    return None if project is None else Reach(project)
+
+
 class Stack:
     """All functions behind one door, for all cases of this module."""
 
@@ -114,9 +125,12 @@ class Stack:
         self.apps = api.apps
         self.accounts = service(api.apps["auth"], Accounts)
         self.keys = ApiKeys(Dynamo(dynamodb), access_table)
+        self.projects = Projects(Dynamo(dynamodb), tables.stats, Calendar("UTC"))
 
-    def key(self, *scopes: str, source: str = "http", limit: Limit | None = None) -> str:
-        return self.keys.create("test", scopes or SCOPES, source, limit)[1]
+    def key(
+        self, *scopes: str, source: str = "http", limit: Limit | None = None, project: Project | None = None
+    ) -> str:
+        return self.keys.create("test", scopes or SCOPES, source, limit, reach=reach_for(project))[1]
 
     def expired_key(self) -> str:
         keys = ApiKeys(Dynamo(self.dynamodb), self._access_table, lambda: time.time() - 7_200)
@@ -124,21 +138,26 @@ class Stack:
 
     def revoked_key(self) -> str:
         key, text = self.keys.create("test", SCOPES, "http")
-        self.keys.revoke(key.key_id)
+        self.keys.revoke(key.key_id, ALL)
         return text
 
     def rotated_key(self, grace: timedelta = timedelta()) -> str:
         """The former secret."""
         key, text = self.keys.create("test", SCOPES, "http")
-        self.keys.rotate(key.key_id, grace)
+        self.keys.rotate(key.key_id, ALL, grace)
         return text
 
-    def login(self, *scopes: str) -> TokenPair:
+    def login(self, *scopes: str, project: Project | None = None) -> TokenPair:
         """A session of an account that nobody else has."""
-        email = f"{uuid.uuid4().hex}@example.com"
-        self.accounts.register(email, PASSWORD, scopes or SCOPES)
+        email = self.email(*scopes, project=project)
         pair: TokenPair = self.accounts.login(email, PASSWORD, ADDRESS)
         return pair
+
+    def email(self, *scopes: str, project: Project | None = None) -> str:
+        """Of an account that was made just now."""
+        email = f"{uuid.uuid4().hex}@example.com"
+        self.accounts.register(email, PASSWORD, scopes or SCOPES, reach_for(project))
+        return email
 
     def expired_token(self) -> str:
         claims = service(self.apps["auth"], Gate).tokens.read(self.login().access_token)
@@ -196,6 +215,16 @@ class Stack:
             for item in scan(self.dynamodb, table):
                 self.dynamodb.delete_item(TableName=table, Key={name: {"S": item[name]} for name in ("pk", "sk")})
 
+    def forget_projects(self) -> None:
+        """Have keys, accounts and sessions be as they were made before there were projects."""
+        for item in scan(self.dynamodb, self._access_table):
+            if "project" in item:
+                self.dynamodb.update_item(
+                    TableName=self._access_table,
+                    Key={name: {"S": item[name]} for name in ("pk", "sk")},
+                    UpdateExpression="REMOVE project",
+                )
+
     def delete_tables(self) -> None:
         delete_tables(self.dynamodb, self._tables)
         self.dynamodb.delete_table(TableName=self._access_table)
@@ -203,22 +232,52 @@ class Stack:
     def queued(self) -> list[Batch]:
         return self._queue.batches()
 
-    def victim(self, operation: Operation) -> dict[str, str]:
+    def victim(self, operation: Operation, project: Project | None = None) -> dict[str, str]:
         """The ids of what there is to do something to, if that is what the operation is for."""
         if "{key_id}" in operation.path:
-            return {"key_id": self.keys.create("victim", SCOPES, "http")[0].key_id}
+            reach = reach_for(project)
+            return {"key_id": self.keys.create("victim", SCOPES, "http", reach=reach)[0].key_id}
         if "{account_id}" in operation.path:
-            claims = service(self.apps["auth"], Gate).tokens.read(self.login().access_token)
+            claims = service(self.apps["auth"], Gate).tokens.read(self.login(project=project).access_token)
             return claims._asdict()
         return {}
 
-    def _send(self, operation: Operation, headers: dict[str, str], victim: dict[str, str]) -> Response:
-        body = operation.body
+    def about(self, operation: Operation, headers: dict[str, str], project: Project) -> Response:
+        """Send what is about a project, or about something of it if there is one. It is to change nothing."""
+        there = any(known.project == project for known in self.projects.all())
+        body, query, victim = None, {}, {}
+        if any(parameter["name"] == "project" for parameter in operation.described.get("parameters", [])):
+            query = {"project": project.name}
+        elif "{name}" in operation.path:
+            victim = {"name": project.name}
+        elif "{" in operation.path:
+            victim = self.victim(operation, project) if there else {}
+        elif operation == Operation("GET", "/accounts"):
+            query = {"email": self.email(project=project) if there else "nobody@example.com"}
+        elif operation == Operation("POST", "/projects"):
+            body = {"name": project.name}
+        else:
+            assert isinstance(operation.body, dict), f"{operation} is about no project"
+            body = {**operation.body, "project": project.name}
+        before = self._kept()
+        response = self._send(operation, headers, victim, body, query)
+        assert self._kept() == before
+        return response
+
+    def _send(
+        self,
+        operation: Operation,
+        headers: dict[str, str],
+        victim: dict[str, str],
+        body: Any = None,
+        query: dict[str, str] | None = None,
+    ) -> Response:
+        body = operation.body if body is None else body
         if isinstance(body, dict) and "email" in body:
             body = {**body, "email": f"{uuid.uuid4().hex}@example.com"}
         path = re.sub(r"\{(\w+)\}", lambda match: victim.get(match[1], "0" * 32), operation.path)
         client = TestClient(self.door, raise_server_exceptions=False)
-        return client.request(operation.method, path, headers=headers, json=body)
+        return client.request(operation.method, path, headers=headers, json=body, params=query)
 
     def _kept(self) -> list[str]:
         """All that is stored and queued, but the buckets."""
@@ -359,12 +418,19 @@ PUBLIC_CASES = [
     for operation in OPEN
     for name in (*UNAUTHENTICATED, *UNREADABLE_BASIC, "a key", "an access token")
 ]
+OTHER_PROJECT_CASES = [
+    (operation, name)
+    for operation in SECURED
+    if (operation.method, operation.path) not in ABOUT_ONESELF
+    for name in ("a key", "an access token")
+]
 EMPTY_BUCKET_CASES = [(operation, "an empty bucket") for operation in SECURED]
 CASES = [
     *UNAUTHENTICATED_CASES,
     *FORBIDDEN_CASES,
     *ADMITTED_CASES,
     *PUBLIC_CASES,
+    *OTHER_PROJECT_CASES,
     *EMPTY_BUCKET_CASES,
 ]
 
@@ -494,6 +560,95 @@ def test_who_has_just_what_a_route_needs_is_let_in(stack: Stack, operation: Oper
     assert response.status_code not in (401, 403, 429)
     assert str(response.status_code) in operation.described["responses"]
     assert_allowance(response, KEY_BURST, KEY_BURST, KEY_BURST - 1)
+
+
+@pytest.mark.parametrize(("operation", "name"), OTHER_PROJECT_CASES, ids=str)
+def test_who_has_the_right_scope_in_another_project_is_not_told_whether_there_is_such_a_thing(
+    stack: Stack, operation: Operation, name: str
+) -> None:
+    for project in (OURS, THEIRS):
+        stack.projects.create(project, "Shown", "UTC")
+    if name == "a key":
+        credential = api_key(stack.key(*operation.needed, project=OURS))
+    else:
+        credential = bearer(stack.login(*operation.needed, project=OURS).access_token)
+
+    theirs, nobodys = (stack.about(operation, credential, project) for project in (THEIRS, NOBODYS))
+
+    assert theirs.status_code in (403, 404)
+    assert str(theirs.status_code) in operation.described["responses"]
+    assert (theirs.status_code, theirs.content) == (nobodys.status_code, nobodys.content)
+    assert "theirs" not in theirs.text
+
+
+def test_what_lists_things_tells_a_caller_of_one_project_of_no_other(stack: Stack) -> None:
+    for project in (OURS, THEIRS):
+        stack.projects.create(project, "Shown", "UTC")
+    ours, theirs, everybodys = (stack.key("admin", "read", project=project) for project in (OURS, THEIRS, None))
+
+    def told(key: str) -> list[str]:
+        paths = ("/keys", "/projects", "/metrics")
+        answers = [stack.send(Operation("GET", path), api_key(key)) for path in paths]
+        assert [answer.status_code for answer in answers] == [200] * 3
+        return [answer.text for answer in answers]
+
+    id_of_theirs = theirs.split("_")[1]
+    told(theirs)
+    for text in told(ours):
+        assert "theirs" not in text
+        assert id_of_theirs not in text
+        assert everybodys.split("_")[1] not in text
+    assert "queue_depth" not in told(ours)[2]
+    for text in told(everybodys):
+        assert "theirs" in text
+    assert id_of_theirs in told(everybodys)[2]
+    assert "queue_depth" in told(everybodys)[2]
+
+
+def test_what_a_project_sent_is_unknown_to_others_though_they_sent_the_same(stack: Stack) -> None:
+    for project in (OURS, THEIRS):
+        stack.projects.create(project, "Shown", "UTC")
+    client = TestClient(stack.door)
+    callers = [api_key(stack.key(project=project)) for project in (OURS, THEIRS, DEFAULT)]
+    event = {"event_id": "e", "occurred_at": "2025-08-01T12:00:00Z", "user_id": "u", "event_type": "open"}
+
+    def ids(headers: dict[str, str], query: dict[str, str] | None = None) -> list[str]:
+        events = client.post("/events", json=[event], headers={**headers, "Idempotency-Key": "k"}, params=query)
+        begun = client.post("/imports", json={"name": "a.csv", "bytes": 1}, headers=headers, params=query)
+        assert (events.status_code, begun.status_code) == (202, 201)
+        return [f"/batches/{events.json()['batch_ids'][0]}", f"/imports/{begun.json()['import_id']}"]
+
+    sent = [ids(caller) for caller in callers]
+    assert len({path for paths in sent for path in paths}) == 6
+    for number, headers in enumerate(callers):
+        for other, paths in enumerate(sent):
+            for path in paths:
+                answer = client.get(path, headers=headers)
+                nothing = client.get(f"{path.rpartition('/')[0]}/{'0' * 32}", headers=headers)
+                assert nothing.status_code == 404
+                assert answer.status_code == 200 if other == number else answer.content == nothing.content
+    # Who is for all finds each where it says that it is.
+    of_all = api_key(stack.key())
+    for query, paths in zip(({"project": "ours"}, {"project": "theirs"}, {}), sent, strict=True):
+        assert [client.get(path, headers=of_all, params=query).status_code for path in paths] == [200, 200]
+        assert ids(of_all, query)[0] == paths[0]
+    assert {batch.project for batch in stack.queued()} == {OURS, THEIRS, DEFAULT}
+
+
+@pytest.mark.parametrize(("scopes", "project"), [(("admin", "read"), "*"), (("read", "ingest", "import"), "default")])
+def test_a_credential_of_before_there_were_projects_reaches_what_it_did(
+    stack: Stack, scopes: tuple[str, ...], project: str
+) -> None:
+    stack.projects.create(OURS, "Shown", "UTC")
+    key, pair = stack.key(*scopes, project=OURS), stack.login(*scopes, project=OURS)
+    stack.forget_projects()
+
+    for credential in (key, pair.access_token, stack.accounts.refresh(pair.refresh_token).access_token):
+        caller, _ = service(stack.apps["auth"], Gate).admit(credential, "GET", "/")
+        assert str(caller.reach) == project
+    (listed,) = (each for each in stack.keys.all(ALL) if each.key_id == key_id_of(key))
+    assert str(listed.reach) == project
+    assert (listed in stack.keys.all(Reach(DEFAULT))) == (project == "default")
 
 
 @pytest.mark.parametrize(("operation", "name"), PUBLIC_CASES, ids=str)

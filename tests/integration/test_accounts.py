@@ -23,6 +23,7 @@ from rollcall.access.accounts import (
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.access.directory import Directory
 from rollcall.access.passwords import Passwords
+from rollcall.access.reach import ALL
 from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
 from rollcall.core.limits import Limit, TooFast
 from rollcall.stack.dynamo import Dynamo
@@ -843,7 +844,7 @@ def test_who_is_disabled_while_they_log_in_or_refresh_has_no_session(store: Stor
     accounts, directory = store.accounts(), Directory(Dynamo(store.client), store.table, store.clock)
     account_id = accounts.register(EMAIL, PASSWORD, ["read"]).account_id
     token = accounts.login(EMAIL, PASSWORD, ADDRESS).refresh_token
-    late = store.accounts(dynamo=RacingDynamo(store.client, lambda: directory.disable(account_id)))
+    late = store.accounts(dynamo=RacingDynamo(store.client, lambda: directory.disable(account_id, ALL)))
 
     if began:
         with pytest.raises(InvalidRefreshToken):

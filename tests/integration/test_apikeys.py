@@ -13,8 +13,10 @@ import pytest
 
 from rollcall.access.api_keys import SCOPES, ApiKey, ApiKeys, BadKey, KeyChanged, KeyRevoked, UnknownKey
 from rollcall.access.gate import Gate, Principal, Unauthenticated
+from rollcall.access.reach import ALL, Reach
 from rollcall.access.tokens import AccessTokens, SigningKey
 from rollcall.core.limits import Allowance, Limit, TooFast
+from rollcall.core.projects import DEFAULT
 from rollcall.stack.dynamo import Dynamo, Item
 from tests.support import create_access_table, scan
 
@@ -97,7 +99,7 @@ class Stack:
         return json.dumps(list(scan(self.client, self.table)), default=str)
 
     def key(self, key_id: str) -> ApiKey:
-        return next(key for key in self.keys.all() if key.key_id == key_id)
+        return next(key for key in self.keys.all(ALL) if key.key_id == key_id)
 
     def delete(self, key_id: str) -> None:
         self.client.delete_item(TableName=self.table, Key={"pk": {"S": f"key#{key_id}"}, "sk": {"S": "-"}})
@@ -135,8 +137,8 @@ def real_stack(dynamodb: Any, ssm: Any) -> Iterator[Stack]:
 
 def test_the_text_of_a_key_is_kept_nowhere(stack: Stack) -> None:
     key, first = stack.keys.create("test", ["read"], "shop")
-    second = stack.keys.rotate(key.key_id, timedelta(days=1))
-    known = stack.items() + repr(key) + repr(stack.keys.all())
+    second = stack.keys.rotate(key.key_id, ALL, timedelta(days=1))
+    known = stack.items() + repr(key) + repr(stack.keys.all(ALL))
     assert key.key_id in known
     kept = [text.rpartition("_")[2] in known for text in (first, second)]
     assert kept == [False, False]
@@ -150,13 +152,14 @@ def test_a_key_is_shown_as_it_was_made(stack: Stack) -> None:
         name="Über shop",
         scopes=("ingest", "admin"),
         source="shop-1.eu_x",
+        reach=ALL,
         limit=limit,
         created_at="1970-01-12T13:46:40Z",
         expires_at="1970-02-11T13:46:40Z",
         revoked_at=None,
         requests={},
     )
-    assert stack.keys.all() == [made]
+    assert stack.keys.all(ALL) == [made]
 
 
 def test_keys_are_listed_oldest_first_and_stay_in_the_list_when_revoked(stack: Stack) -> None:
@@ -164,22 +167,22 @@ def test_keys_are_listed_oldest_first_and_stay_in_the_list_when_revoked(stack: S
     for number in range(6):
         ids.append(stack.create(f"key {number}")[0])
         stack.now += 1
-    stack.keys.revoke(ids[3])
-    listed = stack.keys.all()
+    stack.keys.revoke(ids[3], ALL)
+    listed = stack.keys.all(ALL)
     assert [key.key_id for key in listed] == ids
     assert [key.name for key in listed] == [f"key {number}" for number in range(6)]
     assert [key.revoked_at for key in listed] == [None] * 3 + ["1970-01-12T13:46:46Z"] + [None] * 2
 
 
 def test_a_table_without_keys_lists_none(stack: Stack) -> None:
-    assert stack.keys.all() == []
+    assert stack.keys.all(ALL) == []
 
 
 def test_a_key_opens_as_itself_with_its_scopes_and_source(stack: Stack) -> None:
     key, text = stack.keys.create("test", ["read", "ingest"], "shop")
     stack.create()
     principal, allowance = stack.gate.admit(text, "GET", "/events")
-    assert principal == Principal(f"key {key.key_id}", frozenset({"ingest", "read"}), "shop", None)
+    assert principal == Principal(f"key {key.key_id}", frozenset({"ingest", "read"}), "shop", Reach(DEFAULT), None)
     assert allowance == Allowance(OF_THE_STACK, 1, 1)
 
 
@@ -207,7 +210,7 @@ def test_what_is_not_exactly_the_text_of_a_key_is_refused_and_not_counted(
 def test_a_rotated_key_opens_with_its_new_text_alone(stack: Stack) -> None:
     key_id, old = stack.create()
     before = stack.key(key_id)
-    new = stack.keys.rotate(key_id)
+    new = stack.keys.rotate(key_id, ALL)
     assert stack.key(key_id) == before
     answers = stack.answers(old, new)
     assert answers == ["invalid_credential", LET_IN]
@@ -215,7 +218,7 @@ def test_a_rotated_key_opens_with_its_new_text_alone(stack: Stack) -> None:
 
 def test_the_former_text_of_a_rotated_key_opens_until_its_grace_is_over(stack: Stack) -> None:
     key_id, old = stack.create()
-    new = stack.keys.rotate(key_id, timedelta(hours=1))
+    new = stack.keys.rotate(key_id, ALL, timedelta(hours=1))
     answers = stack.answers(old, new)
     stack.now += 3_599
     answers += stack.answers(old, new)
@@ -226,8 +229,8 @@ def test_the_former_text_of_a_rotated_key_opens_until_its_grace_is_over(stack: S
 
 def test_of_a_key_that_is_rotated_twice_only_the_last_two_texts_open(stack: Stack) -> None:
     key_id, first = stack.create()
-    second = stack.keys.rotate(key_id, timedelta(hours=1))
-    third = stack.keys.rotate(key_id, timedelta(hours=1))
+    second = stack.keys.rotate(key_id, ALL, timedelta(hours=1))
+    third = stack.keys.rotate(key_id, ALL, timedelta(hours=1))
     answers = stack.answers(first, second, third)
     assert answers == ["invalid_credential", LET_IN, LET_IN]
 
@@ -235,9 +238,9 @@ def test_of_a_key_that_is_rotated_twice_only_the_last_two_texts_open(stack: Stac
 def test_a_rotation_that_another_one_overtakes_is_refused_and_leaves_its_grace(stack: Stack) -> None:
     key_id, old = stack.create()
     earlier: list[str] = []
-    stack.during_the_next_read(lambda: earlier.append(stack.keys.rotate(key_id, timedelta(hours=1))))
+    stack.during_the_next_read(lambda: earlier.append(stack.keys.rotate(key_id, ALL, timedelta(hours=1))))
     with pytest.raises(KeyChanged):
-        stack.keys.rotate(key_id, timedelta(hours=1))
+        stack.keys.rotate(key_id, ALL, timedelta(hours=1))
     answers = stack.answers(old, *earlier)
     assert answers == [LET_IN, LET_IN]
 
@@ -255,7 +258,7 @@ def test_of_many_rotations_at_the_same_moment_one_returns_a_text_that_opens(real
 
     def rotate(_: int) -> str | None:
         try:
-            return real_stack.keys.rotate(key_id)
+            return real_stack.keys.rotate(key_id, ALL)
         except KeyChanged:
             return None
 
@@ -279,7 +282,7 @@ def test_a_rotation_whose_answer_is_lost_and_that_is_sent_again_is_one_rotation(
         return update(**request)
 
     monkeypatch.setattr(stack.client, "update_item", sent_twice)
-    new = stack.keys.rotate(key_id, timedelta(hours=1))
+    new = stack.keys.rotate(key_id, ALL, timedelta(hours=1))
     monkeypatch.setattr(stack.client, "update_item", update)
     answers = stack.answers(old, new)
     assert answers == [LET_IN, LET_IN]
@@ -287,13 +290,13 @@ def test_a_rotation_whose_answer_is_lost_and_that_is_sent_again_is_one_rotation(
 
 def test_a_revoked_key_is_refused_from_the_next_request_on_and_for_ever(stack: Stack) -> None:
     key_id, old = stack.create()
-    new = stack.keys.rotate(key_id, timedelta(days=7))
+    new = stack.keys.rotate(key_id, ALL, timedelta(days=7))
     answers = stack.answers(old, new)
     assert answers == [LET_IN, LET_IN]
-    stack.keys.revoke(key_id)
+    stack.keys.revoke(key_id, ALL)
     answers = stack.answers(old, new)
     stack.now += 5 * DAY
-    stack.keys.revoke(key_id)
+    stack.keys.revoke(key_id, ALL)
     answers += stack.answers(old, new)
     assert answers == ["revoked"] * 4
     assert stack.key(key_id).revoked_at == "1970-01-12T13:46:40Z"
@@ -302,16 +305,16 @@ def test_a_revoked_key_is_refused_from_the_next_request_on_and_for_ever(stack: S
 
 def test_whoever_has_not_the_secret_of_a_revoked_key_is_not_told_that_it_is_revoked(stack: Stack) -> None:
     key_id, text = stack.create()
-    stack.keys.revoke(key_id)
+    stack.keys.revoke(key_id, ALL)
     answers = stack.answers(text[:-48] + "0" * 48)
     assert answers == ["invalid_credential"]
 
 
 def test_a_revoked_key_cannot_be_rotated(stack: Stack) -> None:
     key_id, text = stack.create()
-    stack.keys.revoke(key_id)
+    stack.keys.revoke(key_id, ALL)
     with pytest.raises(KeyRevoked):
-        stack.keys.rotate(key_id, timedelta(days=1))
+        stack.keys.rotate(key_id, ALL, timedelta(days=1))
     answers = stack.answers(text)
     assert answers == ["revoked"]
 
@@ -319,9 +322,9 @@ def test_a_revoked_key_cannot_be_rotated(stack: Stack) -> None:
 def test_a_key_that_is_revoked_during_its_rotation_stays_revoked(stack: Stack) -> None:
     key_id, text = stack.create()
     before = stack.items()
-    stack.during_the_next_read(lambda: stack.keys.revoke(key_id))
+    stack.during_the_next_read(lambda: stack.keys.revoke(key_id, ALL))
     with pytest.raises(KeyRevoked):
-        stack.keys.rotate(key_id)
+        stack.keys.rotate(key_id, ALL)
     assert stack.items() != before
     answers = stack.answers(text)
     assert answers == ["revoked"]
@@ -333,7 +336,7 @@ def test_a_key_that_is_revoked_during_its_rotation_stays_revoked(stack: Stack) -
 @pytest.mark.parametrize("verb", ["rotate", "revoke"])
 def test_an_unknown_id_is_refused_and_leaves_nothing_behind(stack: Stack, verb: str, key_id: str) -> None:
     with pytest.raises(UnknownKey):
-        getattr(stack.keys, verb)(key_id)
+        getattr(stack.keys, verb)(key_id, ALL)
     assert stack.items() == "[]"
 
 
@@ -342,14 +345,14 @@ def test_a_key_that_is_deleted_since_the_read_is_not_made_again(stack: Stack, ve
     key_id, _ = stack.create()
     stack.during_the_next_read(lambda: stack.delete(key_id))
     with suppress(UnknownKey):
-        getattr(stack.keys, verb)(key_id)
-    assert stack.keys.all() == []
+        getattr(stack.keys, verb)(key_id, ALL)
+    assert stack.keys.all(ALL) == []
 
 
 @pytest.mark.parametrize("verb", ["rotate", "revoke"])
 def test_an_id_that_is_longer_than_a_key_of_dynamodb_may_be_is_an_unknown_one(real_stack: Stack, verb: str) -> None:
     with pytest.raises(UnknownKey):
-        getattr(real_stack.keys, verb)("a" * 5_000)
+        getattr(real_stack.keys, verb)("a" * 5_000, ALL)
 
 
 def test_a_key_opens_until_its_lifetime_is_over(stack: Stack) -> None:
@@ -365,7 +368,7 @@ def test_a_key_opens_until_its_lifetime_is_over(stack: Stack) -> None:
 def test_a_rotation_does_not_lengthen_the_lifetime_of_a_key(stack: Stack) -> None:
     key_id, old = stack.create(days=30)
     stack.now += 29 * DAY
-    new = stack.keys.rotate(key_id, timedelta(days=7))
+    new = stack.keys.rotate(key_id, ALL, timedelta(days=7))
     answers = stack.answers(old, new)
     assert answers == [LET_IN, LET_IN]
     stack.now += DAY
@@ -415,7 +418,7 @@ def test_a_bad_field_is_refused_by_its_name_and_no_key_is_made(stack: Stack, fie
 @pytest.mark.parametrize("limit", [Limit(0.001, 1), Limit(500, 5_000)])
 def test_a_key_may_have_anything_up_to_the_bounds(stack: Stack, limit: Limit) -> None:
     made, text = stack.keys.create("x" * 100, SCOPES, "9" + "x" * 31, limit)
-    assert stack.keys.all() == [made]
+    assert stack.keys.all(ALL) == [made]
     assert made.limit == limit
     answers = stack.answers(text)
     assert answers == [LET_IN]
@@ -433,7 +436,7 @@ def test_a_limit_of_its_own_goes_before_the_one_of_the_stack(stack: Stack, limit
 def test_the_texts_of_a_key_share_its_bucket_and_two_keys_share_none(stack: Stack) -> None:
     one_id, former = stack.create(limit=Limit(1, 1))
     other = stack.create(limit=Limit(1, 1))[1]
-    present = stack.keys.rotate(one_id, timedelta(hours=1))
+    present = stack.keys.rotate(one_id, ALL, timedelta(hours=1))
     answers = stack.answers(former, present, other)
     assert answers == [LET_IN, "too fast", LET_IN]
 
@@ -455,7 +458,7 @@ def test_a_key_that_is_deleted_while_a_request_of_it_is_let_in_is_refused_and_no
     stack.during_the_next_read(lambda: stack.delete(key_id))
     answers = stack.answers(text)
     assert answers == ["revoked"]
-    assert stack.keys.all() == []
+    assert stack.keys.all(ALL) == []
 
 
 def test_of_many_requests_of_a_key_at_once_as_many_are_let_in_as_its_limit_says(real_stack: Stack) -> None:

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from rollcall.access import reach
 from rollcall.access.api_keys import ApiKeys
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
@@ -24,6 +25,7 @@ from rollcall.operation.monitor import Monitor
 from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import counts_key
+from rollcall.stack.projects import Projects
 from tests.integration.conftest import REGION, Queue, WholeApi
 from tests.support import KeptDeadLetters, OpenGate, create_tables, delete_tables
 
@@ -52,15 +54,17 @@ def read(client: TestClient, key: str = "key") -> dict[str, Metric]:
 
 
 def value(metric: Metric, name: str | None = None) -> float:
-    """The one figure of a metric without labels."""
+    """The one figure of the stack, or of its one project."""
     (found,) = [sample for sample in metric.samples if sample.name == (name or metric.name)]
-    assert found.labels == {}
+    assert found.labels in ({}, {"project": "default"})
     return float(found.value)
 
 
 def by(metric: Metric, label: str) -> dict[str, float]:
-    """The figures of a counter with one label."""
-    assert all(sample.name == f"{metric.name}_total" and sample.labels.keys() == {label} for sample in metric.samples)
+    """The figures of a counter of one project, by another label."""
+    assert {sample.name for sample in metric.samples} <= {f"{metric.name}_total"}
+    assert all(sample.labels.keys() == {"project", label} for sample in metric.samples)
+    assert {sample.labels["project"] for sample in metric.samples} <= {"default"}
     found = {sample.labels[label]: float(sample.value) for sample in metric.samples}
     assert len(found) == len(metric.samples)
     return found
@@ -73,6 +77,7 @@ class FilledStats:
     client: Any
     counters: Counters
     claims: Claims
+    projects: Projects
 
     def consume(self, source: str, seconds: float, *events: Event) -> None:
         """Have events delivered twice that came at the door so long ago."""
@@ -90,12 +95,14 @@ def filled(dynamodb: Any) -> Iterator[FilledStats]:
     tables, calendar = create_tables(dynamodb), Calendar("UTC")
     dynamo = Dynamo(dynamodb)
     claims = Claims(dynamo, tables, lambda _: calendar, KeptDeadLetters(), now=lambda: NOW)
-    yield FilledStats(dynamodb, Counters(dynamo, tables, DEFAULT, calendar), claims)
+    yield FilledStats(
+        dynamodb, Counters(dynamo, tables, DEFAULT, calendar), claims, Projects(dynamo, tables.stats, calendar)
+    )
     delete_tables(dynamodb, tables)
 
 
 class NoKeys:
-    def all(self) -> list[object]:
+    def all(self, _within: object) -> list[object]:
         return []
 
 
@@ -106,7 +113,13 @@ class EmptyQueues:
 
 def test_events_are_counted_by_their_source_over_all_days(filled: FilledStats, logger: Logger) -> None:
     monitor = Monitor(
-        filled.counters, cast(ApiKeys, NoKeys()), cast(Any, EmptyQueues()), cast(Any, None), "batches", "dead"
+        filled.counters,
+        filled.projects,
+        cast(ApiKeys, NoKeys()),
+        cast(Any, EmptyQueues()),
+        cast(Any, None),
+        "batches",
+        "dead",
     )
     app = create_app(metrics_routes.router, logger=logger, gate=OpenGate(), services=[monitor])
     client = TestClient(app)
@@ -222,20 +235,20 @@ def test_requests_are_counted_by_key_and_by_the_route_as_it_is_described(watched
     ]
 
     statuses = [watched.call(*call) for call in calls]
-    watched.keys.revoke(shop.key_id)
+    watched.keys.revoke(shop.key_id, reach.ALL)
     figures = watched.figures(reader_key)
 
     assert statuses == [400, 400, 404, 404, 422, 401, 401, 200]
     assert figures["http_requests"].type == "counter"
     found = {
-        tuple(sample.labels[name] for name in ("key_id", "source", "method", "route")): sample.value
+        tuple(sample.labels[name] for name in ("key_id", "project", "source", "method", "route")): sample.value
         for sample in figures["http_requests"].samples
     }
     assert found == {
-        (shop.key_id, "shop.eu-1", "POST", "/events"): 2,
-        (shop.key_id, "shop.eu-1", "GET", "/batches/{batch_id}"): 2,
-        (reader.key_id, "http", "GET", "/stats/dau"): 1,
-        (reader.key_id, "http", "GET", "/metrics"): 1,
+        (shop.key_id, "default", "shop.eu-1", "POST", "/events"): 2,
+        (shop.key_id, "default", "shop.eu-1", "GET", "/batches/{batch_id}"): 2,
+        (reader.key_id, "default", "http", "GET", "/stats/dau"): 1,
+        (reader.key_id, "default", "http", "GET", "/metrics"): 1,
     }
 
 

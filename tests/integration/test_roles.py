@@ -196,6 +196,21 @@ def test_no_way_around_the_conditions_is_allowed(function: str) -> None:
     assert all(one.condition for one in updates)
 
 
+def test_the_function_of_projects_may_do_nothing_else_in_the_table_of_what_is_counted() -> None:
+    (records,) = (one for one in statements("auth") if ("dynamodb:PutItem", "StatsTable") in one.permissions)
+    assert {resource for _, resource in records.permissions} == {"StatsTable"}
+    assert {resource for one in statements("auth") for _, resource in one.permissions} >= {"AccessTable", "StatsTable"}
+    assert sum(any(resource == "StatsTable" for _, resource in one.permissions) for one in statements("auth")) == 1
+    for partitions, allowed in (
+        (("projects",), True),
+        (("counts#0",), False),
+        (("projects", "layout"), False),
+        ((), False),
+    ):
+        context = {"dynamodb:LeadingKeys": partitions} if partitions else {}
+        assert records.allows("dynamodb:UpdateItem", "StatsTable", context) is allowed
+
+
 def test_what_is_asked_of_s3_is_named_as_iam_names_it(aws: None) -> None:
     watch, s3 = watching("compact", clients.s3)
     archive = SETTINGS["ARCHIVE_BUCKET"]

@@ -152,7 +152,7 @@ def test_a_dry_run_refuses_what_no_stack_takes_by_default(rollcall: Callable[...
 
 
 def test_requests_of_an_import_never_hold_more_days_or_values_than_the_api_takes() -> None:
-    naming = Naming("http", Calendar("UTC"))
+    naming = Naming(DEFAULT, "http", Calendar("UTC"))
     times = [f"{date(2020, 1, 1) + timedelta(days=day)}T00:00:00Z" for day in range(1_000)]
     fixed = {"user_id": "u", "event_type": "t"}
     rows = [Row(1, "", {"event_id": time, "occurred_at": time, **fixed}) for time in times]
@@ -689,7 +689,7 @@ def test_the_batches_of_other_content_are_predicted() -> None:
     events = [event, {**event, "event_id": "b"}, {**event, "occurred_at": "2024-04-01T00:00:00Z"}, event]
     door = Intake(cast(Any, MagicMock(send=lambda *_: {})), lambda _: Calendar("UTC"))
     taken = door.take(DEFAULT, events, "http", "-")
-    assert Naming("http", Calendar("UTC")).names(events) == {batch.batch_id for batch in taken.batches}
+    assert Naming(DEFAULT, "http", Calendar("UTC")).names(events) == {batch.batch_id for batch in taken.batches}
     assert taken.accepted == 3
 
 

@@ -37,7 +37,7 @@ def test_the_readme_has_at_most_200_lines() -> None:
 
 
 def test_the_table_of_routes_is_the_api() -> None:
-    named = set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[\w./{}-]*)`", _section("api.md", "Routes")))
+    named = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[\w./{}-]*)`", _section("api.md", "Routes")))
     assert named - {"GET /docs", "GET /openapi.json"} == set(_operations())
 
 

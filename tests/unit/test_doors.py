@@ -370,7 +370,7 @@ def _by_dry_run(path: Path, calendar: Calendar) -> Told:
 
 def _by_rows(path: Path, world: World, batch_size: int) -> Told:
     rejects = Rejects()
-    sender = HttpImport(world.api(), Naming("http", world.calendar), batch_size)
+    sender = HttpImport(world.api(), Naming(DEFAULT, "http", world.calendar), batch_size)
     report = sender.run(read_rows(_chunks(path), name=path.name), rejects.add)
     return _told(report, rejects.told(), world)
 

@@ -43,11 +43,17 @@ def test_a_note_that_cannot_be_read_is_passed_over(tmp_path: Path, text: str) ->
 
 
 @pytest.mark.parametrize(
-    ("scopes", "status", "kept"),
-    [(SCOPES, 200, True), (SCOPES[:-1], 200, False), ((), 200, False), (SCOPES, 401, False)],
+    ("scopes", "project", "status", "kept"),
+    [
+        (SCOPES, "*", 200, True),
+        (SCOPES, "default", 200, False),
+        (SCOPES[:-1], "*", 200, False),
+        ((), "*", 200, False),
+        (SCOPES, "*", 401, False),
+    ],
 )
-def test_a_key_that_lacks_a_scope_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scopes: tuple[str, ...], status: int, kept: bool
+def test_a_key_that_lacks_a_scope_or_a_project_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scopes: tuple[str, ...], project: str, status: int, kept: bool
 ) -> None:
     text, note = f"rc_{'1' * 16}_{'2' * 48}", tmp_path / "key"
     note.write_text(text)
@@ -57,7 +63,10 @@ def test_a_key_that_lacks_a_scope_is_made_anew(
     keys.return_value.create.return_value = (None, "another")
     monkeypatch.setattr(local, "ApiKeys", keys)
     stack = local.LocalStack(ministack, MagicMock(), SafeConsole(), Calendar("UTC"))
-    listed = [{"key_id": "0" * 16, "scopes": list(SCOPES)}, {"key_id": "1" * 16, "scopes": list(scopes)}]
+    listed = [
+        {"key_id": "0" * 16, "scopes": list(SCOPES), "project": "*"},
+        {"key_id": "1" * 16, "scopes": list(scopes), "project": project},
+    ]
     transport = httpx2.MockTransport(lambda _: httpx2.Response(status, json={"keys": listed}))
     stack._http = httpx2.Client(base_url="http://127.0.0.1:1", transport=transport)
 

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rollcall.access.api_keys import ApiKey
+from rollcall.access.reach import ALL
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
@@ -81,7 +82,7 @@ TABLES = {
             "retention": [{"day": EVIL, "date": EVIL, "retained_users": 1, "retention_rate": 1.0, "complete": True}],
         }
     ),
-    "keys": show.api_keys([ApiKey(EVIL, EVIL, (EVIL,), EVIL, None, EVIL, EVIL, EVIL, {EVIL: 1})]),
+    "keys": show.api_keys([ApiKey(EVIL, EVIL, (EVIL,), EVIL, ALL, None, EVIL, EVIL, EVIL, {EVIL: 1})]),
     "rejects": show.rejects([Reject(1, EVIL, EVIL, EVIL)], 0),
     "failures": show.failures([Summary(EVIL, EVIL, EVIL, EVIL, EVIL)]),
     "failure": show.failure(Failure(EVIL, EVIL, EVIL, EVIL, EVIL, None, (EVIL,), None, EVIL, EVIL)),

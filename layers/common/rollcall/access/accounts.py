@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.buckets import Buckets
 from rollcall.access.directory import DISABLED, Directory
+from rollcall.access.reach import Reach, reach_of, unnamed
 from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
 from rollcall.core.characters import holds_hidden
 from rollcall.core.limits import Limit, TooFast
@@ -71,6 +72,7 @@ class Account(NamedTuple):
     account_id: str
     email: str
     scopes: list[str]
+    reach: Reach
 
 
 class TokenPair(NamedTuple):
@@ -126,14 +128,19 @@ class Accounts:
         # A password for a missing account is compared with this, so that the answer takes as long.
         self._dummy = passwords.hash(secrets.token_hex(16))
 
-    def register(self, email: str, password: str, scopes: Iterable[str]) -> Account:
-        """Make an account; raises `BadAccount` or `AccountExists`."""
+    def register(self, email: str, password: str, scopes: Iterable[str], reach: Reach | None = None) -> Account:
+        """Make an account; raises `BadAccount` or `AccountExists`.
+
+        Without a `reach`, the account is for all projects if it is an admin's, else for the default one. The caller has
+        made sure that the project exists.
+        """
         email = _checked_email(email)
         _check_password("password", password)
         wanted = [scope for scope in SCOPES if scope in set(scopes)]
         if not wanted:
             raise BadAccount("scopes", f"has to name some of {', '.join(SCOPES)}")
         account_id = account_id_of(email)
+        reach = reach or unnamed(wanted)
         item: Item = {
             "pk": {"S": account_key(account_id)},
             "sk": {"S": "-"},
@@ -141,11 +148,12 @@ class Accounts:
             "scopes": {"SS": wanted},
             "password": {"S": self._passwords.hash(password)},
             "password_version": {"S": secrets.token_hex(8)},
+            **reach.attribute,
         }
         # boto3 retries a write whose answer was lost, and then finds the item of its own first try.
         if self._dynamo.put_if_absent(self._table, item)["password_version"] != item["password_version"]:
             raise AccountExists(email)
-        return Account(account_id, email, wanted)
+        return Account(account_id, email, wanted, reach)
 
     def login(self, email: str, password: str, address: str) -> TokenPair:
         """Begin a session. `address` is the network that the caller is seen to come from.
@@ -281,6 +289,7 @@ class Accounts:
             "pk": account["pk"],
             "sk": {"S": session_key(token.session_id)},
             "scopes": account["scopes"],
+            **reach_of(account).attribute,
             "password_version": account["password_version"],
             "family": {"S": _hash(token.family)},
             "own": {"S": _hash(token.own)},

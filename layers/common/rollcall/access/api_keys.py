@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
+from rollcall.access.reach import Reach, reach_of, unnamed
 from rollcall.core.characters import holds_hidden
 from rollcall.core.days import timestamp
 from rollcall.core.limits import Limit
@@ -59,6 +60,7 @@ class ApiKey(NamedTuple):
     scopes: tuple[str, ...]
     source: str
     """The label under which the key's events are counted."""
+    reach: Reach
     limit: Limit | None
     """None if the stack's default limit applies."""
     created_at: str
@@ -83,11 +85,14 @@ class ApiKeys:
         source: str,
         limit: Limit | None = None,
         lifetime: timedelta | None = None,
+        reach: Reach | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with the text that a caller authenticates with. Raises `BadKey`.
 
-        The text is stored nowhere. Each source is a counter in every day's item, so a stack should have tens of
-        sources, not thousands.
+        Without a `reach`, the key is for all projects if it is an admin's, else for the default one. The caller has
+        made sure that the project exists. The text is stored nowhere.
+
+        Each source is a counter in every day's item, so a stack should have tens of sources, not thousands.
         """
         wanted = tuple(scope for scope in SCOPES if scope in set(scopes))
         _check(name, wanted, set(scopes), source, limit)
@@ -103,6 +108,7 @@ class ApiKeys:
             "source": {"S": source},
             "hash": {"S": _hash(text)},
             "created_at": {"S": timestamp(self._clock())},
+            **(reach or unnamed(wanted)).attribute,
         }
         if limit is not None:
             item |= {"rate": {"N": repr(limit.rate)}, "burst": {"N": str(limit.burst)}}
@@ -112,8 +118,8 @@ class ApiKeys:
         self._dynamo.transact([{"Put": {"TableName": self._table, "Item": each}} for each in (item, listed)])
         return _shown(item), text
 
-    def all(self) -> list[ApiKey]:
-        """All keys, oldest first, revoked ones included."""
+    def all(self, within: Reach) -> list[ApiKey]:
+        """All keys within a reach, oldest first, revoked ones included. Reads the keys of all projects."""
         pages = self._dynamo.query(
             TableName=self._table,
             KeyConditionExpression="pk = :keys",
@@ -121,17 +127,18 @@ class ApiKeys:
             ConsistentRead=True,
         )
         wanted = [{"pk": {"S": api_key_key(item["sk"]["S"])}, "sk": {"S": "-"}} for page in pages for item in page]
-        keys = (_shown(item) for item in self._dynamo.get(self._table, wanted, consistent=True))
+        items = self._dynamo.get(self._table, wanted, consistent=True)
+        keys = (_shown(item) for item in items if within.covers(reach_of(item)))
         return sorted(keys, key=lambda key: (key.created_at, key.key_id))
 
-    def rotate(self, key_id: str, grace: timedelta = timedelta()) -> str:
+    def rotate(self, key_id: str, within: Reach, grace: timedelta = timedelta()) -> str:
         """Give a key a new secret; returns the new text. The present secret stays valid for `grace`.
 
         At most two secrets are valid: a second rotation within `grace` ends the oldest one. Raises `UnknownKey`,
-        `KeyRevoked` or `KeyChanged`.
+        `KeyRevoked` or `KeyChanged`. A key that is not within the reach of who asks is unknown to them.
         """
         text = _new_text(key_id)
-        found = self._find(key_id)
+        found = self._find(key_id, within)
         until = int(self._clock() + grace.total_seconds())
         updated, standing = self._dynamo.update(
             self._table,
@@ -155,9 +162,9 @@ class ApiKeys:
             raise KeyRevoked(key_id)
         raise KeyChanged(key_id)
 
-    def revoke(self, key_id: str) -> None:
-        """Refuse a key from now on; raises `UnknownKey`. A second call changes nothing."""
-        self._find(key_id)
+    def revoke(self, key_id: str, within: Reach) -> None:
+        """Refuse a key from now on; raises `UnknownKey`, as `rotate` does. A second call changes nothing."""
+        self._find(key_id, within)
         self._dynamo.update(
             self._table,
             api_key_key(key_id),
@@ -167,9 +174,9 @@ class ApiKeys:
             ExpressionAttributeValues={":now": {"S": timestamp(self._clock())}},
         )
 
-    def _find(self, key_id: str) -> Item:
+    def _find(self, key_id: str, within: Reach) -> Item:
         item = self._dynamo.find(self._table, api_key_key(key_id)) if _KEY_ID.fullmatch(key_id) else None
-        if not item:
+        if not item or not within.covers(reach_of(item)):
             raise UnknownKey(key_id)
         return item
 
@@ -231,6 +238,7 @@ def _shown(item: Item) -> ApiKey:
         name=item["name"]["S"],
         scopes=tuple(scope for scope in SCOPES if scope in item["scopes"]["SS"]),
         source=item["source"]["S"],
+        reach=reach_of(item),
         limit=limit_of(item),
         created_at=item["created_at"]["S"],
         expires_at=timestamp(int(item["valid_until"]["N"])) if "valid_until" in item else None,

@@ -1,4 +1,7 @@
-"""What an admin sees and does of accounts and their sessions. It needs no password and signs nothing."""
+"""What an admin sees and does of accounts and their sessions. It needs no password and signs nothing.
+
+An account that is not `within` the reach of the admin who asks is unknown to them.
+"""
 
 import re
 import time
@@ -6,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rollcall.access.api_keys import SCOPES
+from rollcall.access.reach import Reach, reach_of
 from rollcall.core.days import timestamp
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import account_key, session_key
@@ -30,6 +34,7 @@ class KnownAccount(NamedTuple):
     account_id: str
     email: str
     scopes: tuple[str, ...]
+    reach: Reach
     disabled_at: str | None
 
 
@@ -54,50 +59,51 @@ class Directory:
         self._table = table
         self._clock = clock
 
-    def find(self, account_id: str) -> KnownAccount:
+    def find(self, account_id: str, within: Reach) -> KnownAccount:
         """An account by its id; raises `UnknownAccount`."""
         item = self._dynamo.find(self._table, account_key(account_id)) if _ID.fullmatch(account_id) else None
-        if not item:
+        if not item or not within.covers(reach_of(item)):
             raise UnknownAccount(account_id)
         scopes = tuple(scope for scope in SCOPES if scope in item["scopes"]["SS"])
-        return KnownAccount(account_id, item["email"]["S"], scopes, item.get(DISABLED, {}).get("S"))
+        return KnownAccount(account_id, item["email"]["S"], scopes, reach_of(item), item.get(DISABLED, {}).get("S"))
 
-    def sessions(self, account_id: str) -> list[Session]:
+    def sessions(self, account_id: str, within: Reach) -> list[Session]:
         """The sessions of an account that can be used or refreshed yet, the newest last; raises `UnknownAccount`."""
-        self.find(account_id)
+        self.find(account_id, within)
         now = self._clock()
         found = [_shown(item) for item in self._stored(account_id) if now < int(item["expires_at"]["N"])]
         return sorted(found, key=lambda session: (session.began_at or "", session.session_id))
 
-    def end_session(self, account_id: str, session_id: str) -> None:
+    def end_session(self, account_id: str, session_id: str, within: Reach) -> None:
         """End a session, its access tokens included. Raises `UnknownAccount` or `UnknownSession`."""
-        self.find(account_id)
+        self.find(account_id, within)
         if not _ID.fullmatch(session_id) or not self._dynamo.find(
             self._table, account_key(account_id), session_key(session_id)
         ):
             raise UnknownSession(session_id)
         self.end(account_id, session_id)
 
-    def end_sessions(self, account_id: str) -> None:
+    def end_sessions(self, account_id: str, within: Reach) -> None:
         """End all sessions of an account, their access tokens included; raises `UnknownAccount`."""
-        self.find(account_id)
+        self.find(account_id, within)
         self.end_all(account_id)
 
-    def disable(self, account_id: str) -> None:
+    def disable(self, account_id: str, within: Reach) -> None:
         """Let nobody log in to an account, and end all its sessions; raises `UnknownAccount`.
 
         After a failure half-way nobody can log in or refresh. Another call ends the sessions that are left.
         """
         self._mark(
             account_id,
+            within,
             UpdateExpression=f"SET {DISABLED} = if_not_exists({DISABLED}, :now)",
             ExpressionAttributeValues={":now": {"S": timestamp(self._clock())}},
         )
         self.end_all(account_id)
 
-    def enable(self, account_id: str) -> None:
+    def enable(self, account_id: str, within: Reach) -> None:
         """Let an account be logged in to again; raises `UnknownAccount`. Its sessions stay ended."""
-        self._mark(account_id, UpdateExpression=f"REMOVE {DISABLED}")
+        self._mark(account_id, within, UpdateExpression=f"REMOVE {DISABLED}")
 
     def end(self, account_id: str, session_id: str) -> None:
         """End a session if there is such a one."""
@@ -117,8 +123,8 @@ class Directory:
         )
         return [item for page in pages for item in page]
 
-    def _mark(self, account_id: str, **expressions: object) -> None:
-        self.find(account_id)
+    def _mark(self, account_id: str, within: Reach, **expressions: object) -> None:
+        self.find(account_id, within)
         condition = "attribute_exists(pk)"
         written, _ = self._dynamo.update(
             self._table, account_key(account_id), "-", ConditionExpression=condition, **expressions

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rollcall.access import api_keys as apikeys
 from rollcall.access.buckets import Buckets, NoBucket
 from rollcall.access.places import Places
+from rollcall.access.reach import Reach, reach_of
 from rollcall.access.tokens import AccessTokens, ExpiredToken, InvalidToken, SigningKey
 from rollcall.core.limits import Allowance, Limit
 from rollcall.stack.dynamo import Dynamo, Item
@@ -30,6 +31,8 @@ class Principal(NamedTuple):
     scopes: frozenset[str]
     source: str
     """The label under which the caller's events are counted."""
+    reach: Reach
+    """The project whose data the caller may ask about and send, or all."""
     account_id: str | None
     """None for an API key."""
     session_id: str | None = None
@@ -99,7 +102,8 @@ class Gate:
             raise Unauthenticated("revoked", "the API key is revoked")
         if now >= int(item.get("valid_until", {"N": "99999999999"})["N"]):
             raise Unauthenticated("expired", "the API key has expired")
-        return Principal(f"key {key_id}", frozenset(item["scopes"]["SS"]), item["source"]["S"], None), item
+        scopes = frozenset(item["scopes"]["SS"])
+        return Principal(f"key {key_id}", scopes, item["source"]["S"], reach_of(item), None), item
 
     def _session(self, token: str, now: float) -> Principal:
         try:
@@ -113,7 +117,7 @@ class Gate:
             raise Unauthenticated("revoked", "the session has ended")
         scopes = frozenset(item["scopes"]["SS"])
         name = f"account {claims.account_id}"
-        return Principal(name, scopes, ACCOUNT_SOURCE, claims.account_id, claims.session_id)
+        return Principal(name, scopes, ACCOUNT_SOURCE, reach_of(item), claims.account_id, claims.session_id)
 
 
 def build(settings: AccessSettings, dynamo: Dynamo, ssm: "SSMClient") -> Gate:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 # Between a project's name and the rest of a key.
 SEPARATOR = "\x1f"
 
-_NAME = re.compile("[a-z][a-z0-9-]{0,31}")
+NAME = "[a-z][a-z0-9-]{0,31}"
 
 
 class BadProject(ValueError):
@@ -20,7 +20,7 @@ class Project:
     name: str
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(NAME, self.name):
             raise BadProject("a project's name has to be 1 to 32 of a-z, 0-9 and -, and to begin with a letter")
 
 

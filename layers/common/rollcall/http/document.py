@@ -9,7 +9,19 @@ from fastapi.routing import APIRoute
 
 from rollcall.http.parameters import takes_any
 from rollcall.http.problems import Problem, problem_responses
-from rollcall.http.routes import accounts, auth, batches, events, health, imports, keys, metrics, retention, stats
+from rollcall.http.routes import (
+    accounts,
+    auth,
+    batches,
+    events,
+    health,
+    imports,
+    keys,
+    metrics,
+    projects,
+    retention,
+    stats,
+)
 
 
 @cache
@@ -25,6 +37,7 @@ def describe() -> dict[str, Any]:
         auth.router,
         accounts.router,
         keys.router,
+        projects.router,
         health.router,
         metrics.router,
     )

@@ -72,7 +72,7 @@ def with_headers(app: ASGIApp, cors_origins: Sequence[str]) -> ASGIApp:
         app = CORSMiddleware(
             app,
             allow_origins=cors_origins,
-            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key"],
             expose_headers=["Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"],
             max_age=3600,

@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollcall.access.api_keys import ApiKey, ApiKeys
+from rollcall.access.reach import Reach
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.from_counters import Counters
+from rollcall.stack.projects import Projects
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
@@ -25,7 +28,7 @@ _DEPTH: "tuple[QueueAttributeNameType, ...]" = (
 
 
 class Totals(NamedTuple):
-    """Sums over all events that were ever counted."""
+    """Sums over all events of a project that were ever counted."""
 
     events: Counter[str]
     """The number of events by source."""
@@ -33,16 +36,23 @@ class Totals(NamedTuple):
     """The sum of the events' times from a door to their counters."""
 
 
-class Figures(NamedTuple):
-    """The figures of a stack at one moment."""
+class Queues(NamedTuple):
+    """The queues of a stack, which all its projects share."""
 
-    totals: Totals
-    keys: list[ApiKey]
-    queue_depth: int
+    depth: int
     """The number of batches that wait or are being counted."""
     oldest_message_seconds: float | None
     """The age of the message that waits longest. None if the queue is not empty but CloudWatch has no age yet."""
     dead_letters: int
+
+
+class Figures(NamedTuple):
+    """The figures of a stack at one moment, as far as who asks may see them."""
+
+    totals: dict[Project, Totals]
+    keys: list[ApiKey]
+    queues: Queues | None
+    """None for who may see another project than the default one alone: the queues tell how much others send."""
 
 
 class Monitor:
@@ -51,6 +61,7 @@ class Monitor:
     def __init__(
         self,
         counters: Counters,
+        projects: Projects,
         api_keys: ApiKeys,
         sqs: "SQSClient",
         cloudwatch: "CloudWatchClient",
@@ -59,6 +70,7 @@ class Monitor:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._counters = counters
+        self._projects = projects
         self._api_keys = api_keys
         self._sqs = sqs
         self._cloudwatch = cloudwatch
@@ -66,16 +78,25 @@ class Monitor:
         self._dead_letter_queue_url = dead_letter_queue_url
         self._clock = clock
 
-    def read(self) -> Figures:
-        """All figures. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
+    def read(self, within: Reach) -> Figures:
+        """All figures within a reach. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
 
-        Half a read unit for each 4 KB of all days' counters, and one read unit for each key.
+        Half a read unit for each 4 KB of all days' counters of each project, and one read unit for each key.
         """
-        depth = queue_depth(self._sqs, self._queue_url)
+        own = within.project
         return Figures(
-            totals=Totals(*self._counters.totals()),
-            keys=self._api_keys.all(),
-            queue_depth=depth,
+            {each: self._totals(each) for each in ([own] if own else [one.project for one in self._projects.all()])},
+            self._api_keys.all(within),
+            self._queues() if within.covers(Reach(DEFAULT)) else None,
+        )
+
+    def _totals(self, project: Project) -> Totals:
+        return Totals(*self._counters.of(project, self._projects.calendar(project)).totals())
+
+    def _queues(self) -> Queues:
+        depth = queue_depth(self._sqs, self._queue_url)
+        return Queues(
+            depth=depth,
             oldest_message_seconds=self._oldest_message() if depth else 0.0,
             dead_letters=queue_depth(self._sqs, self._dead_letter_queue_url),
         )

@@ -1,6 +1,7 @@
 """How many users were active on each day?"""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +52,13 @@ class DailyActives(Question[list[ActiveUsers]]):
     def decode(answer: Any) -> list[ActiveUsers]:
         """The answer from its JSON."""
         return [ActiveUsers(*day) for day in answer]
+
+    def in_sum(self, answers: Iterable[list[ActiveUsers]]) -> list[ActiveUsers]:
+        """What several projects answered, added up: who is active in two of them is two users."""
+        actives: Counter[str] = Counter()
+        for answer in answers:
+            actives.update(dict(answer))
+        return self._of_each_day(actives)
 
     def _of_each_day(self, actives: Counter[str]) -> list[ActiveUsers]:
         return [ActiveUsers(day, actives[day]) for day in days_between(self.first, self.last)]

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,8 +61,7 @@ class TopEvents(Question[list[EventCount]]):
             if not all(one.whole for one in found):
                 # Consumers may have counted some events since the days' items were read.
                 others = max(0, events - counts.total())
-        ranked = heapq.nsmallest(self.limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
-        return [EventCount(*entry) for entry in ranked] + ([EventCount(OTHER_TYPES, others)] if others else [])
+        return self._ranked(counts, others)
 
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[list[EventCount]]:
         """Reads the files of the days."""
@@ -74,6 +73,22 @@ class TopEvents(Question[list[EventCount]]):
             limit=self.limit,
         )
         return AsOf(as_of, self.decode(rows))
+
+    def in_sum(self, answers: Iterable[list[EventCount]]) -> list[EventCount]:
+        """What several projects answered to a question with a limit that no answer reaches, added up.
+
+        Events of a type that one project names and another does not are in `OTHER_TYPES` as far as the latter counted
+        them.
+        """
+        counts: Counter[str] = Counter()
+        for answer in answers:
+            counts.update(dict(answer))
+        others = counts.pop(OTHER_TYPES, 0)
+        return self._ranked(counts, others)
+
+    def _ranked(self, counts: Counter[str], others: int) -> list[EventCount]:
+        ranked = heapq.nsmallest(self.limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        return [EventCount(*entry) for entry in ranked] + ([EventCount(OTHER_TYPES, others)] if others else [])
 
     @staticmethod
     def decode(answer: Any) -> list[EventCount]:

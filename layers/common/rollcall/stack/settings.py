@@ -277,6 +277,20 @@ class AccountSettings:
 
 
 @dataclass(frozen=True)
+class ProjectSettings:
+    """Settings of the function that makes and changes projects."""
+
+    stats_table: str
+    calendar: Calendar
+    """The days of the default project."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "ProjectSettings":
+        """Raises `BadSetting`."""
+        return cls(stats_table=_text(environment, "STATS_TABLE"), calendar=_calendar(environment))
+
+
+@dataclass(frozen=True)
 class DocsSettings:
     """Settings of the API's description of itself."""
 

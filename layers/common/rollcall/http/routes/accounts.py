@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from rollcall.access.accounts import MAX_EMAIL_CHARACTERS, account_id_of
 from rollcall.access.directory import Directory, UnknownAccount, UnknownSession
+from rollcall.access.gate import Principal
 from rollcall.http.json_bodies import Scope
 from rollcall.http.problems import Refused, problem_responses
 from rollcall.http.security import REFUSALS, admitted
@@ -21,6 +22,7 @@ router = APIRouter(
     responses={**REFUSALS, **problem_responses(404)},
 )
 
+Admin = Annotated[Principal, Security(admitted, scopes=["admin"])]
 AccountId = Annotated[str, Path(description="`account_id` of the account")]
 SessionId = Annotated[str, Path(description="`session_id` of the session")]
 
@@ -31,6 +33,8 @@ class KnownAccount(BaseModel):
     account_id: str
     email: str
     scopes: list[Scope]
+    project: str
+    """The project that it is for; `*` for all."""
     disabled_at: str | None
 
 
@@ -56,51 +60,54 @@ class Sessions(BaseModel):
 @router.get("", summary="The account of an email", responses=problem_responses(422))
 def found(
     request: Request,
+    admin: Admin,
     email: Annotated[str, Query(max_length=MAX_EMAIL_CHARACTERS, description="Email of the account")],
 ) -> KnownAccount:
     """Whether there is an account of this email, with which scopes, and whether it is disabled."""
     with _of_known("email"):
-        account = service(request, Directory).find(account_id_of(email))
-    return KnownAccount.model_validate(account._asdict() | {"scopes": list(account.scopes)})
+        account = service(request, Directory).find(account_id_of(email), admin.reach)
+    return KnownAccount.model_validate(
+        account._asdict() | {"scopes": list(account.scopes), "project": str(account.reach)}
+    )
 
 
 @router.get("/{account_id}/sessions", summary="The sessions of an account")
-def sessions(request: Request, account_id: AccountId) -> Sessions:
+def sessions(request: Request, admin: Admin, account_id: AccountId) -> Sessions:
     """The sessions that have not ended, the newest last."""
     with _of_known():
-        listed = service(request, Directory).sessions(account_id)
+        listed = service(request, Directory).sessions(account_id, admin.reach)
     return Sessions(sessions=[Session.model_validate(each._asdict()) for each in listed])
 
 
 @router.delete("/{account_id}/sessions", status_code=204, summary="End all sessions of an account")
-def end_sessions(request: Request, account_id: AccountId) -> Response:
+def end_sessions(request: Request, admin: Admin, account_id: AccountId) -> Response:
     """Their refresh and access tokens are refused from now on."""
     with _of_known():
-        service(request, Directory).end_sessions(account_id)
+        service(request, Directory).end_sessions(account_id, admin.reach)
     return Response(status_code=204)
 
 
 @router.delete("/{account_id}/sessions/{session_id}", status_code=204, summary="End a session of an account")
-def end_session(request: Request, account_id: AccountId, session_id: SessionId) -> Response:
+def end_session(request: Request, admin: Admin, account_id: AccountId, session_id: SessionId) -> Response:
     """The session's refresh and access tokens are refused from now on."""
     with _of_known():
-        service(request, Directory).end_session(account_id, session_id)
+        service(request, Directory).end_session(account_id, session_id, admin.reach)
     return Response(status_code=204)
 
 
 @router.post("/{account_id}/disable", status_code=204, summary="Disable an account")
-def disable(request: Request, account_id: AccountId) -> Response:
+def disable(request: Request, admin: Admin, account_id: AccountId) -> Response:
     """Nobody can log in to the account from now on, and all its sessions end. API keys are not touched."""
     with _of_known():
-        service(request, Directory).disable(account_id)
+        service(request, Directory).disable(account_id, admin.reach)
     return Response(status_code=204)
 
 
 @router.post("/{account_id}/enable", status_code=204, summary="Enable a disabled account")
-def enable(request: Request, account_id: AccountId) -> Response:
+def enable(request: Request, admin: Admin, account_id: AccountId) -> Response:
     """The account can be logged in to again, with the password it had."""
     with _of_known():
-        service(request, Directory).enable(account_id)
+        service(request, Directory).enable(account_id, admin.reach)
     return Response(status_code=204)
 
 

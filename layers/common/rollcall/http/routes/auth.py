@@ -23,10 +23,13 @@ from rollcall.access.accounts import (
 )
 from rollcall.access.buckets import Buckets
 from rollcall.access.gate import Principal
+from rollcall.access.reach import Reach
 from rollcall.access.tokens import ACCESS_SECONDS
 from rollcall.core.limits import TooFast
+from rollcall.core.projects import DEFAULT
 from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.projects import reach_of_new
 from rollcall.http.security import REFUSALS, admitted, credential_of, show_allowance, too_fast, unauthenticated
 from rollcall.http.services import service
 from rollcall.stack.keys import bucket_key
@@ -66,11 +69,18 @@ class Login(Body):
 
 
 class Registration(Login):
-    """An account to make. Only an admin may give `scopes`."""
+    """An account to make. Only an admin may give `scopes` and `project`."""
 
     email: Annotated[Email, Field(json_schema_extra={"format": "email"})]
     password: NewPassword
     scopes: list[Scope] | None = None
+    project: Annotated[
+        str | None,
+        Field(
+            description="The project that it is for, or `*` for all. Unless given, that of the caller; of a caller for "
+            "all, `*` with the scope `admin` and `default` without"
+        ),
+    ] = None
 
 
 class RefreshToken(Body):
@@ -92,6 +102,8 @@ class Account(BaseModel):
     account_id: str
     email: str
     scopes: list[Scope]
+    project: str
+    """The project that it is for; `*` for all."""
 
 
 class Tokens(BaseModel):
@@ -155,7 +167,7 @@ async def registrar(
     "/register",
     status_code=201,
     summary="Make an account",
-    responses={**REFUSALS, **_BODY, **problem_responses(409)},
+    responses={**REFUSALS, **_BODY, **problem_responses(404, 409)},
     openapi_extra=described(Registration, {**_EXAMPLE, "scopes": ["read"]}),
 )
 def register(
@@ -167,15 +179,18 @@ def register(
     scope `read`."""
     if admin is None and wanted.scopes is not None and wanted.scopes != OPEN_SCOPES:
         raise Refused(403, "missing_scope", "only an admin gives scopes", parameter="scopes")
+    if admin is None and wanted.project not in (None, DEFAULT.name):
+        raise Refused(403, "missing_scope", "only an admin gives a project", parameter="project")
     accounts = service(request, Accounts)
     scopes = OPEN_SCOPES if wanted.scopes is None else wanted.scopes
+    reach = reach_of_new(request, admin.reach if admin else Reach(DEFAULT), wanted.project, scopes)
     try:
-        made = accounts.register(wanted.email, wanted.password.get_secret_value(), scopes)
+        made = accounts.register(wanted.email, wanted.password.get_secret_value(), scopes, reach)
     except BadAccount as error:
         raise Refused(422, "invalid_field", str(error), parameter=error.field) from None
     except AccountExists:
         raise Refused(409, "account_exists", "there is an account of this email", parameter="email") from None
-    return Account.model_validate(made._asdict())
+    return Account.model_validate(made._asdict() | {"project": str(made.reach)})
 
 
 @router.post(

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Path, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipts, UnknownBatch
 from rollcall.http.problems import Refused, problem_responses
-from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.projects import project_of
+from rollcall.http.security import REFUSALS
 from rollcall.http.services import service
 
 router = APIRouter(tags=["events"])
@@ -38,15 +39,16 @@ class DoneBatch(BaseModel):
     "/batches/{batch_id}",
     summary="What became of a batch",
     response_model=PendingBatch | DoneBatch,
-    dependencies=[Security(admitted, scopes=["ingest"])],
     responses={**REFUSALS, **problem_responses(404)},
 )
 def batch(
-    request: Request, batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")]
+    request: Request,
+    project: Annotated[Project, Security(project_of, scopes=["ingest"])],
+    batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")],
 ) -> JSONResponse:
     """The status is `pending` until the consumer has stored and counted the batch, then `done`."""
     try:
-        receipt = service(request, Receipts).find(DEFAULT, batch_id)
+        receipt = service(request, Receipts).find(project, batch_id)
     except UnknownBatch:
         raise Refused(404, "unknown_batch", "There is no such batch.", parameter="batch_id") from None
     if receipt is None:

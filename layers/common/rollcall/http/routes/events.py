@@ -12,12 +12,13 @@ from pydantic import BaseModel, Field
 
 from rollcall.access.gate import Gate, Principal
 from rollcall.core.events import MAX_EVENT_BYTES
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import Project
 from rollcall.core.strict_json import MAX_VALUES
 from rollcall.counting.receipts import Outcome, Receipts
 from rollcall.http.json_bodies import body_bytes
 from rollcall.http.preferences import preferences
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
+from rollcall.http.projects import taking_project
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
 from rollcall.intake.bodies import (
@@ -118,7 +119,7 @@ async def _waiting(
     responses={
         200: {"model": EventsStored, "description": "Every event is counted, and the request waited for it"},
         **REFUSALS,
-        **problem_responses(400, 415),
+        **problem_responses(400, 404, 409, 415),
         # Where all that is wrong is the events, they are listed one by one.
         **{status: {**problem, "model": EventsTaken} for status, problem in problem_responses(413, 422).items()},
     },
@@ -156,6 +157,7 @@ async def _waiting(
 async def post_events(
     request: Request,
     principal: Annotated[Principal, Security(admitted, scopes=["ingest"])],
+    project: Annotated[Project, Security(taking_project, scopes=["ingest"])],
     body: Annotated[bytes, Depends(body_bytes)],
     waiting: Annotated[Waiting, Depends(_waiting)],
     idempotency_key: Annotated[
@@ -170,7 +172,7 @@ async def post_events(
         raws = parse_events(expanded)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            service(request, IdempotencyKeys).hold(DEFAULT, principal.name, idempotency_key, expanded)
+            service(request, IdempotencyKeys).hold(project, principal.name, idempotency_key, expanded)
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
@@ -178,7 +180,7 @@ async def post_events(
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
-    taken = service(request, Intake).take(DEFAULT, raws, principal.source, _request_id(request))
+    taken = service(request, Intake).take(project, raws, principal.source, _request_id(request))
     metrics = service(request, Metrics)
     add_count(metrics, "EventsAccepted", taken.accepted)
     add_count(metrics, "EventsRejected", len(taken.rejected))
@@ -196,7 +198,7 @@ async def post_events(
         **({"dedupe_days": hot_days} if hot_days else {}),
     ).model_dump(exclude_unset=True)
     try:
-        outcome = _outcome(request, principal, taken, waiting.seconds)
+        outcome = _outcome(request, principal, project, taken, waiting.seconds)
     except (BotoCoreError, ClientError, Unavailable):
         # The events are queued and will be counted, whether or not this can be told now.
         service(request, Logger).exception("the receipts cannot be reached")
@@ -207,19 +209,21 @@ async def post_events(
     return JSONResponse({**answer, **outcome._asdict()}, headers=applied)
 
 
-def _outcome(request: Request, principal: Principal, taken: Taken, wait_seconds: int) -> Outcome | None:
+def _outcome(
+    request: Request, principal: Principal, project: Project, taken: Taken, wait_seconds: int
+) -> Outcome | None:
     """Mark the batches as pending. Returns the outcome of their events, or None where it is not known in time.
 
     Who has as many requests that wait as a caller may have does not wait: its function is free for others.
     """
     receipts = service(request, Receipts)
     batch_ids = [batch.batch_id for batch in taken.batches]
-    receipts.announce(DEFAULT, batch_ids)
+    receipts.announce(project, batch_ids)
     if not wait_seconds or not batch_ids:
         return None
     with service(request, Gate).hold(principal, wait_seconds) as held:
-        if held and receipts.wait(DEFAULT, batch_ids, wait_seconds):
-            return receipts.outcome(DEFAULT, taken.batches)
+        if held and receipts.wait(project, batch_ids, wait_seconds):
+            return receipts.outcome(project, taken.batches)
     return None
 
 

@@ -8,13 +8,14 @@ from pydantic import BaseModel, Field
 from rollcall.access.buckets import Buckets
 from rollcall.access.gate import Principal
 from rollcall.core.limits import TooFast
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import Project
 from rollcall.files.numbering import WARNING
 from rollcall.files.progress import ImportLog, Progress, UnknownImport
 from rollcall.files.task import REJECTS_PREFIX
 from rollcall.files.uploads import Uploads
 from rollcall.http.json_bodies import Body, described, json_body
 from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.projects import project_of, taking_project
 from rollcall.http.security import REFUSALS, admitted, too_fast
 from rollcall.http.services import service
 from rollcall.stack.keys import bucket_key, is_invited_key
@@ -101,11 +102,14 @@ class ImportState(BaseModel):
     "",
     status_code=201,
     summary="Begin an import",
-    responses=problem_responses(400, 413, 415, 422),
+    responses=problem_responses(400, 404, 409, 413, 415, 422),
     openapi_extra=described(NewImport, {"name": "august.csv", "bytes": 1_204_331}),
 )
 def create(
-    request: Request, principal: Importing, wanted: Annotated[NewImport, Depends(json_body(NewImport))]
+    request: Request,
+    principal: Importing,
+    project: Annotated[Project, Security(taking_project, scopes=["import"])],
+    wanted: Annotated[NewImport, Depends(json_body(NewImport))],
 ) -> Invitation:
     """The answer has a URL to upload a CSV or JSONL file to, plain or gzip. The file is imported when it lands. Each
     key and each account has a rate of imports of its own."""
@@ -117,13 +121,20 @@ def create(
         service(request, Buckets).take_for(bucket_key("imports", principal.name), settings.import_limit)
     except TooFast as error:
         raise too_fast(request, error) from None
-    upload = service(request, Uploads).invite(DEFAULT, wanted.name, wanted.bytes, INVITATION_SECONDS)
+    upload = service(request, Uploads).invite(project, wanted.name, wanted.bytes, INVITATION_SECONDS)
     return Invitation(**upload._asdict(), expires_in=INVITATION_SECONDS)
 
 
-@router.get("/{import_id}", summary="How far an import has come", responses=problem_responses(404))
+@router.get(
+    "/{import_id}",
+    summary="How far an import has come",
+    responses=problem_responses(404),
+)
 def state(
-    request: Request, principal: Importing, import_id: Annotated[str, Path(description="`import_id` of POST /imports")]
+    request: Request,
+    principal: Importing,
+    project: Annotated[Project, Security(project_of, scopes=["import"])],
+    import_id: Annotated[str, Path(description="`import_id` of POST /imports")],
 ) -> ImportState:
     """A row is `accepted` when it is queued, and in `counted` once its batch is counted. `counted` is null for an
     import of more than 5,000 batches. The status is `gone` where the file was deleted or replaced before it was
@@ -131,7 +142,7 @@ def state(
     `admin` is needed for it too."""
     log = service(request, ImportLog)
     try:
-        progress = log.read(DEFAULT, import_id)
+        progress = log.read(project, import_id)
         if not (is_invited_key(progress.key) or "admin" in principal.scopes):
             raise UnknownImport(import_id)
     except UnknownImport:

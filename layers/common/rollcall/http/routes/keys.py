@@ -19,9 +19,11 @@ from rollcall.access.api_keys import (
     KeyRevoked,
     UnknownKey,
 )
+from rollcall.access.gate import Principal
 from rollcall.core.limits import Limit
 from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
+from rollcall.http.projects import reach_of_new
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
 
@@ -30,6 +32,7 @@ router = APIRouter(
 )
 
 _BODY = problem_responses(400, 413, 415, 422)
+Admin = Annotated[Principal, Security(admitted, scopes=["admin"])]
 KeyId = Annotated[str, Path(description="`key_id` of the key")]
 
 
@@ -59,6 +62,13 @@ class NewKey(Body):
         ),
     ] = None
     expires_in_days: Annotated[int | None, Field(ge=1, le=3_650)] = None
+    project: Annotated[
+        str | None,
+        Field(
+            description="The project that it is for, or `*` for all. Unless given, that of the caller; of a caller for "
+            "all, `*` with the scope `admin` and `default` without"
+        ),
+    ] = None
 
 
 class Rotation(Body):
@@ -76,6 +86,8 @@ class Key(BaseModel):
     name: str
     scopes: list[Scope]
     source: str
+    project: str
+    """The project that it is for; `*` for all."""
     rate: float | None
     burst: int | None
     created_at: str
@@ -88,6 +100,7 @@ class Key(BaseModel):
         """As an answer."""
         rate, burst = key.limit or (None, None)
         shown = key._asdict() | {"rate": rate, "burst": burst, "requests": sum(key.requests.values())}
+        shown["project"] = str(key.reach)
         return cls.model_validate({name: value for name, value in shown.items() if name in cls.model_fields})
 
 
@@ -98,7 +111,7 @@ class CreatedKey(Key):
 
 
 class Keys(BaseModel):
-    """All keys."""
+    """The keys that the caller may manage."""
 
     keys: list[Key]
 
@@ -114,10 +127,10 @@ class RotatedKey(BaseModel):
     "",
     status_code=201,
     summary="Make an API key",
-    responses=_BODY,
+    responses={**_BODY, **problem_responses(404)},
     openapi_extra=described(NewKey, {"name": "shop backend", "scopes": ["ingest"], "source": "shop"}),
 )
-def create(request: Request, wanted: Annotated[NewKey, Depends(json_body(NewKey))]) -> CreatedKey:
+def create(request: Request, admin: Admin, wanted: Annotated[NewKey, Depends(json_body(NewKey))]) -> CreatedKey:
     """The answer has the key's text. It is kept nowhere and shown only once."""
     keys = service(request, ApiKeys)
     if (wanted.rate is None) != (wanted.burst is None):
@@ -125,17 +138,19 @@ def create(request: Request, wanted: Annotated[NewKey, Depends(json_body(NewKey)
         raise Refused(422, "invalid_field", "rate and burst go together", parameter=missing)
     limit = None if wanted.rate is None or wanted.burst is None else Limit(wanted.rate, wanted.burst)
     lifetime = timedelta(days=wanted.expires_in_days) if wanted.expires_in_days else None
+    reach = reach_of_new(request, admin.reach, wanted.project, wanted.scopes)
     try:
-        key, text = keys.create(wanted.name, wanted.scopes, wanted.source, limit, lifetime)
+        key, text = keys.create(wanted.name, wanted.scopes, wanted.source, limit, lifetime, reach)
     except BadKey as error:
         raise Refused(422, "invalid_field", str(error), parameter=error.field) from None
     return CreatedKey(**Key.of(key).model_dump(), key=text)
 
 
 @router.get("", summary="All API keys")
-def listed(request: Request) -> Keys:
-    """All keys, revoked ones too, oldest first. `requests` counts the requests of the key that were let through."""
-    return Keys(keys=[Key.of(key) for key in service(request, ApiKeys).all()])
+def listed(request: Request, admin: Admin) -> Keys:
+    """All keys of the caller's project or of all projects, revoked ones too, oldest first. `requests` counts the
+    requests of the key that were let through."""
+    return Keys(keys=[Key.of(key) for key in service(request, ApiKeys).all(admin.reach)])
 
 
 @router.post(
@@ -144,10 +159,12 @@ def listed(request: Request) -> Keys:
     responses={**_BODY, **problem_responses(404, 409)},
     openapi_extra=described(Rotation, {"grace_seconds": 3600}),
 )
-def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depends(json_body(Rotation))]) -> RotatedKey:
+def rotate(
+    request: Request, admin: Admin, key_id: KeyId, rotation: Annotated[Rotation, Depends(json_body(Rotation))]
+) -> RotatedKey:
     """The key gets a new secret. Everything else about it stays."""
     try:
-        text = service(request, ApiKeys).rotate(key_id, timedelta(seconds=rotation.grace_seconds))
+        text = service(request, ApiKeys).rotate(key_id, admin.reach, timedelta(seconds=rotation.grace_seconds))
     except UnknownKey:
         raise _unknown() from None
     except KeyRevoked:
@@ -158,10 +175,10 @@ def rotate(request: Request, key_id: KeyId, rotation: Annotated[Rotation, Depend
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke an API key", responses=problem_responses(404))
-def revoke(request: Request, key_id: KeyId) -> Response:
+def revoke(request: Request, admin: Admin, key_id: KeyId) -> Response:
     """The key is refused from the next request on. It stays in the list."""
     try:
-        service(request, ApiKeys).revoke(key_id)
+        service(request, ApiKeys).revoke(key_id, admin.reach)
     except UnknownKey:
         raise _unknown() from None
     return Response(status_code=204)

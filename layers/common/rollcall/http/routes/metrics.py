@@ -1,6 +1,7 @@
 """GET /metrics."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Security
 from fastapi.responses import PlainTextResponse, Response
@@ -9,9 +10,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from rollcall.access.gate import Principal
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
-from rollcall.operation.monitor import Figures, Monitor
+from rollcall.operation.monitor import Figures, Monitor, Queues
 
 router = APIRouter(tags=["operation"])
 
@@ -25,42 +27,47 @@ class _FiguresCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Each metric with its help."""
         figures = self._figures
-        events = CounterMetricFamily("events_total", "Events stored and counted.", labels=["source"])
-        for source, count in sorted(figures.totals.events.items()):
-            events.add_metric([source], count)
+        events = CounterMetricFamily("events_total", "Events stored and counted.", labels=["project", "source"])
+        processing = SummaryMetricFamily(
+            "event_processing_seconds", "From the arrival of an event at a door to its counters.", labels=["project"]
+        )
+        for project, totals in figures.totals.items():
+            for source, count in sorted(totals.events.items()):
+                events.add_metric([project.name, source], count)
+            processing.add_metric([project.name], totals.events.total(), totals.processing_seconds)
         yield events
         requests = CounterMetricFamily(
             "http_requests_total",
             "Requests with a good API key, within its rate.",
-            labels=["key_id", "source", "method", "route"],
+            labels=["key_id", "project", "source", "method", "route"],
         )
         for key in figures.keys:
             for place, count in sorted(key.requests.items()):
-                requests.add_metric([key.key_id, key.source, *place.split(" ", 1)], count)
+                requests.add_metric([key.key_id, str(key.reach), key.source, *place.split(" ", 1)], count)
         yield requests
-        yield SummaryMetricFamily(
-            "event_processing_seconds",
-            "From the arrival of an event at a door to its counters.",
-            count_value=figures.totals.events.total(),
-            sum_value=figures.totals.processing_seconds,
+        yield processing
+        if figures.queues is not None:
+            yield from _of_queues(figures.queues)
+
+
+def _of_queues(queues: Queues) -> Iterator[Metric]:
+    yield GaugeMetricFamily("queue_depth", "Batches that wait or are being counted.", value=queues.depth)
+    if queues.oldest_message_seconds is not None:
+        yield GaugeMetricFamily(
+            "oldest_message_age_seconds", "Of the batch that waits longest.", value=queues.oldest_message_seconds
         )
-        yield GaugeMetricFamily("queue_depth", "Batches that wait or are being counted.", value=figures.queue_depth)
-        if figures.oldest_message_seconds is not None:
-            yield GaugeMetricFamily(
-                "oldest_message_age_seconds", "Of the batch that waits longest.", value=figures.oldest_message_seconds
-            )
-        yield GaugeMetricFamily("dead_letters", "Messages in the dead-letter queue.", value=figures.dead_letters)
+    yield GaugeMetricFamily("dead_letters", "Messages in the dead-letter queue.", value=queues.dead_letters)
 
 
 @router.get(
     "/metrics",
     summary="Figures for Prometheus",
-    dependencies=[Security(admitted, scopes=["read"])],
     response_class=PlainTextResponse,
     responses=REFUSALS,
 )
-def metrics(request: Request) -> Response:
-    """Events by source, requests by key, time from door to counter, and the depth of the queues."""
+def metrics(request: Request, caller: Annotated[Principal, Security(admitted, scopes=["read"])]) -> Response:
+    """Events by source, requests by key, time from door to counter, and the depth of the queues. A caller of one
+    project is told of that one alone; the queues are told to callers of `default` and of all projects."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_FiguresCollector(service(request, Monitor).read()))
+    registry.register(_FiguresCollector(service(request, Monitor).read(caller.reach)))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -8,8 +8,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from rollcall.access.gate import Principal
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import Project
 from rollcall.http.problems import problem_responses
+from rollcall.http.projects import project_of
 from rollcall.http.ranges import DAY, read_day, refuse
 from rollcall.http.security import REFUSALS, admitted, one_of_few
 from rollcall.http.segment import STATUSES, Segment
@@ -27,7 +28,7 @@ Cohort = Literal["active", "new"]
 router = APIRouter(
     prefix="/stats",
     tags=["stats"],
-    responses={**REFUSALS, **problem_responses(422, *STATUSES)},
+    responses={**REFUSALS, **problem_responses(404, 422, *STATUSES)},
 )
 
 
@@ -67,6 +68,7 @@ class RetentionAnswer(BaseModel):
 
 
 _Caller = Annotated[Principal, Security(admitted, scopes=["read"])]
+_Project = Annotated[Project, Security(project_of, scopes=["read"])]
 _StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
 
 
@@ -74,6 +76,7 @@ _StartDate = Annotated[str, Query(description="The cohort's day", examples=["202
 def retention(
     request: Request,
     caller: _Caller,
+    project: _Project,
     start_date: _StartDate,
     segment: Segment,
     windows: Annotated[
@@ -89,7 +92,7 @@ def retention(
     ] = "active",
 ) -> JSONResponse:
     """How many users of a day came back, in each window after it."""
-    return _answer(request, caller, start_date, "windows", windows, period, cohort, segment)
+    return _answer(request, caller, project, start_date, "windows", windows, period, cohort, segment)
 
 
 @router.get(
@@ -100,6 +103,7 @@ def retention(
 def cohort(
     request: Request,
     caller: _Caller,
+    project: _Project,
     start_date: _StartDate,
     segment: Segment,
     window: Annotated[
@@ -111,12 +115,13 @@ def cohort(
     ] = 8,
 ) -> JSONResponse:
     """How many of the users first seen on a day came back in each of the weeks after it."""
-    return _answer(request, caller, start_date, "window", window, "week", "new", segment)
+    return _answer(request, caller, project, start_date, "window", window, "week", "new", segment)
 
 
 def _answer(
     request: Request,
     caller: Principal,
+    project: Project,
     start_date: str,
     parameter: str,
     windows: int,
@@ -124,7 +129,7 @@ def _answer(
     cohort: Cohort,
     segment: list[str],
 ) -> JSONResponse:
-    calendar = service(request, Projects).calendar(DEFAULT)
+    calendar = service(request, Projects).calendar(project)
     start = read_day("start_date", start_date)
     if not calendar.is_day(start):
         raise refuse("start_date", f"is {start}, which the clocks of {calendar.name} skipped")
@@ -137,7 +142,7 @@ def _answer(
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
     # The function that answers from the archive is busy as well.
     with one_of_few(request, caller, functions=2 if segment else 1):
-        as_of, found = service(request, Asking).ask(DEFAULT, question, segment)
+        as_of, found = service(request, Asking).ask(project, question, segment)
     return JSONResponse(
         {
             "cohort_date": start,
