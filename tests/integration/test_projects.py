@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -28,6 +29,7 @@ from rollcall.stack.projects import (
     UnknownProject,
 )
 from rollcall.stack.settings import BadSetting
+from tests.integration.test_lost_answers import sent_twice
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables, scan
 
 SHOP, SHOP_2 = Project("shop"), Project("shop-2")
@@ -89,6 +91,11 @@ def test_a_project_is_made_once(stack: Stack) -> None:
         with pytest.raises(ProjectExists, match=taken.name):
             stack.process().create(taken, "Another", "Europe/Kyiv")
     assert stack.projects.find(SHOP).display_name == "The shop"
+
+
+def test_a_project_whose_first_answer_is_lost_is_made_once_and_told(stack: Stack) -> None:
+    with mock.patch.object(stack.client, "put_item", sent_twice(stack.client.put_item)):
+        assert stack.projects.create(SHOP, "The shop", "UTC") == stack.projects.find(SHOP)
 
 
 @pytest.mark.parametrize(

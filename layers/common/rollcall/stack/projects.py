@@ -123,7 +123,8 @@ class Projects:
             "timezone": {"S": _timezone(timezone)},
             "created_at": {"S": timestamp(self._clock())},
         }
-        if project == DEFAULT or self._dynamo.put_if_absent(self._table, item) is not item:
+        # boto3 retries a write whose answer was lost, and then finds the item of its own first try.
+        if project == DEFAULT or self._dynamo.put_if_absent(self._table, item) != item:
             raise ProjectExists(f"there is a project {project.name}")
         return self._record(project, item)
 
