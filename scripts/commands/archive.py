@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import duckdb
 import typer
 
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from scripts import show
-from scripts.commands.common import AsJson, Failed, Raw, StackName, output, output_json, say, tell
+from scripts.commands.common import AsJson, Failed, OneProject, Raw, StackName, output, output_json, say, tell
 from scripts.operate import stacks
 from scripts.operate.archive import StackArchive, consumer_of
 from scripts.terminal import write_csv
@@ -23,16 +23,18 @@ def compact(
         bool,
         typer.Option("--backfill", help="Add what was counted before there was an archive, too. Scans the table."),
     ] = False,
+    project: OneProject = DEFAULT.name,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compact the archive now, without waiting for the schedule."""
-    where = stacks.find(stack)
-    archive = StackArchive.of(where, DEFAULT)
+    """Compact the archive of a project now, without waiting for the schedule."""
+    where, meant = stacks.find(stack), Project(project)
+    calendar = where.projects.calendar(meant)
+    archive = StackArchive.of(where, meant)
     done = archive.compact()
     if backfill:
         settings, _ = consumer_of(where)
-        archive.backfill(settings.tables.events, settings.calendar, done)
+        archive.backfill(settings.tables.events, calendar, done)
     if as_json:
         output_json(vars(done))
         return
@@ -47,10 +49,11 @@ def query(
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where fetched files are kept; the user's cache without it.")
     ] = None,
+    project: OneProject = DEFAULT.name,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Query all counted events in the archive with SQL.
+    """Query all counted events of a project in the archive with SQL.
 
     The view `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day.
     The view `user_days` has day and user_id. Files of the archive are fetched once and kept.
@@ -59,7 +62,9 @@ def query(
         raise typer.BadParameter("--csv, --json and --parquet exclude each other")
     if raw and not as_csv:
         raise typer.BadParameter("--raw is about --csv")
-    archive = StackArchive.of(stacks.find(stack), DEFAULT, cache)
+    where, meant = stacks.find(stack), Project(project)
+    where.projects.find(meant)
+    archive = StackArchive.of(where, meant, cache)
     with archive.opened() as connection:
         try:
             if parquet:

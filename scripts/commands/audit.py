@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from rollcall.core.days import parse_day
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from scripts import show
-from scripts.commands.common import AsJson, StackName, output, output_json, say, tell
+from scripts.commands.common import AsJson, OneProject, StackName, output, output_json, say, tell
 from scripts.operate import audit as auditing
 from scripts.operate import stacks
 
@@ -17,10 +17,11 @@ def audit(
     repair: Annotated[
         bool, typer.Option("--repair", help="Count what is stored of batches that will not be delivered again.")
     ] = False,
+    project: OneProject = DEFAULT.name,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recount the stored events and compare with the counters; exits with 1 if they differ.
+    """Recount the stored events of a project and compare with the counters; exits with 1 if they differ.
 
     Scans both tables, and needs the rights to do so.
     """
@@ -30,7 +31,7 @@ def audit(
         except ValueError as error:
             raise typer.BadParameter(f"--day {error}") from None
     where = stacks.find(stack)
-    auditor = auditing.of_stack(where, DEFAULT)
+    auditor = auditing.of_stack(where, Project(project))
     found = auditor.audit(day)
     if repair and found.unfinished:
         auditing.refuse_deliverable(where)

@@ -57,6 +57,9 @@ ProjectName = Annotated[
         help="The project that is meant; without it the key's, or default for a key of all projects.",
     ),
 ]
+OneProject = Annotated[
+    str, typer.Option("--project", envvar=PROJECT_VARIABLE, help="The project that is meant.", show_default=True)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Raw = Annotated[
     bool, typer.Option("--raw", help="In CSV, put no ' before a text that a spreadsheet would take for a formula.")

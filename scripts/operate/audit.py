@@ -29,6 +29,7 @@ from rollcall.stack.keys import (
     event_key,
     split_key,
 )
+from rollcall.stack.projects import Projects
 from scripts.operate.archive import Recount, StackArchive, consumer_of
 from scripts.operate.stacks import Stack
 
@@ -217,9 +218,9 @@ def of_stack(stack: Stack, project: Project) -> Auditor:
     """The auditor of a project in a deployed stack, with the settings of the stack's functions."""
     settings, seconds = consumer_of(stack)
     archive = StackArchive.of(stack, project) if settings.archive_bucket else None
-    return Auditor(
-        stack.client("dynamodb"), settings.tables, project, settings.calendar, seconds, archive, settings.hot_days
-    )
+    client = stack.client("dynamodb")
+    calendar = Projects(Dynamo(client), settings.tables.stats, settings.calendar).calendar(project)
+    return Auditor(client, settings.tables, project, calendar, seconds, archive, settings.hot_days)
 
 
 def refuse_deliverable(stack: Stack) -> None:

@@ -18,6 +18,7 @@ from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import counts_key, shard_of
 from rollcall.stack.layout import laid_out_timezone
 from rollcall.stack.projects import (
     REMEMBERED_SECONDS,
@@ -29,6 +30,7 @@ from rollcall.stack.projects import (
     UnknownProject,
 )
 from rollcall.stack.settings import BadSetting
+from scripts.operate.audit import Audit, Auditor, Drift
 from tests.integration.test_lost_answers import sent_twice
 from tests.support import RECEIVED_AT, KeptDeadLetters, create_tables, delete_tables, scan
 
@@ -211,6 +213,30 @@ def test_the_same_event_is_counted_in_each_project_by_its_own_days(stack: Stack)
     for project, day in ((DEFAULT, "2025-08-01"), (SHOP, "2025-08-02"), (SHOP_2, "2025-07-31")):
         _, actives = asking.ask(project, DailyActives("2025-07-30", "2025-08-03"))
         assert [each.date for each in actives if each.dau] == [day]
+
+
+def test_an_audit_recounts_one_project_by_its_own_days(stack: Stack) -> None:
+    stack.projects.create(SHOP, "The shop", "Pacific/Kiritimati")
+    stack.projects.create(SHOP_2, "The other shop", "Pacific/Pago_Pago")
+    for project in (DEFAULT, SHOP, SHOP_2):
+        stack.consumer().apply(batch(project, "2025-08-01T10:30:00Z"))
+
+    def audit(project: Project) -> Audit:
+        return Auditor(stack.client, stack.tables, project, stack.projects.calendar(project), 60).audit()
+
+    assert [audit(project) for project in (DEFAULT, SHOP, SHOP_2)] == [Audit(1, 1, [], {})] * 3
+    shard = shard_of(batch(SHOP, "2025-08-01T10:30:00Z").batch_id, stack.tables.counter_shards)
+    stack.client.update_item(
+        TableName=stack.tables.stats,
+        Key={"pk": {"S": counts_key(SHOP, shard)}, "sk": {"S": "2025-08-02"}},
+        UpdateExpression="ADD dau :one",
+        ExpressionAttributeValues={":one": {"N": "1"}},
+    )
+    assert [audit(project).drifts for project in (DEFAULT, SHOP, SHOP_2)] == [
+        [],
+        [Drift("daily actives", "2025-08-02", 2, 1)],
+        [],
+    ]
 
 
 def test_a_shard_count_that_changed_is_refused_for_a_project_that_is_laid_out(stack: Stack) -> None:

@@ -20,16 +20,18 @@ from botocore.exceptions import ClientError, WaiterError
 from rich.console import Console
 from typer.testing import CliRunner
 
+from rollcall.archive.compaction import Compacted
 from rollcall.core.batch import Batch, encode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import Row, read_rows
 from rollcall.http.routes.imports import NewImport
 from rollcall.intake.bodies import read_events
 from rollcall.intake.intake import Intake
 from rollcall.stack.dynamo import Unavailable
+from rollcall.stack.projects import Projects
 from scripts import show
 from scripts.api import Api, ApiError, on_this_machine
 from scripts.cli import app
@@ -37,8 +39,9 @@ from scripts.commands import archive as archive_commands
 from scripts.commands import events, stats
 from scripts.local import deploy, sample
 from scripts.local.ministack import free_port
+from scripts.operate import audit as auditing
 from scripts.operate import dlq, send_file, stacks
-from scripts.operate.audit import CannotRepair
+from scripts.operate.audit import Audit, CannotRepair
 from scripts.operate.send_file import HttpImport, Naming, Reject, Report, UploadImport
 from tests.support import RECEIVED_AT, pass_over
 
@@ -445,7 +448,7 @@ SQL = """SELECT '-1' AS "=id", -5 AS whole, -5.50 AS decimals, -1e3::double AS f
 def test_the_texts_of_a_query_start_no_formula_unless_raw_and_its_numbers_are_numbers(
     rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], printed: str
 ) -> None:
-    monkeypatch.setattr(stacks, "find", lambda _name: None)
+    monkeypatch.setattr(stacks, "find", lambda _name: MagicMock())
     archive = MagicMock()
     archive.opened.return_value.__enter__.return_value = duckdb.connect()
     monkeypatch.setattr(archive_commands, "StackArchive", MagicMock(of=MagicMock(return_value=archive)))
@@ -454,6 +457,40 @@ def test_the_texts_of_a_query_start_no_formula_unless_raw_and_its_numbers_are_nu
     assert done.stdout.startswith(printed)
     quoted, nothing = next(csv.reader([done.stdout.splitlines()[1]]))[-2:]
     assert (quoted, nothing) == ('"-5"' if options else '\'"-5"', "")
+
+
+@pytest.mark.parametrize("command", [("compact",), ("compact", "--backfill"), ("query", "SELECT 1"), ("audit",)])
+def test_a_command_about_an_archive_or_the_counters_is_about_one_project(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    projects = Projects(cast(Any, MagicMock(find=lambda *_: None)), "stats", Calendar("UTC"))
+    where = MagicMock(projects=projects)
+    monkeypatch.setattr(stacks, "find", lambda _name: where)
+    asked: list[Project] = []
+
+    def of(_stack: object, project: Project, *_: object) -> Any:
+        asked.append(project)
+        made = MagicMock()
+        made.compact.return_value = Compacted()
+        made.opened.return_value.__enter__.return_value = duckdb.connect()
+        made.audit.return_value = Audit(0, 0, [], {})
+        return made
+
+    monkeypatch.setattr(archive_commands, "StackArchive", MagicMock(of=of))
+    monkeypatch.setattr(archive_commands, "consumer_of", lambda _stack: (MagicMock(), 60))
+    monkeypatch.setattr(auditing, "of_stack", of)
+    assert rollcall(*command).exit_code == 0
+    assert asked == [DEFAULT]
+    refused = rollcall(*command, "--project", "Shop")
+    assert (refused.exit_code, asked) == (1, [DEFAULT])
+    assert "a project's name has to be" in refused.stderr
+    if command != ("audit",):
+        monkeypatch.setattr(
+            projects, "_dynamo", MagicMock(find=lambda *_: None, client=MagicMock(get_item=lambda **_: {}))
+        )
+        unknown = rollcall(*command, "--project", "nobody")
+        assert (unknown.exit_code, asked) == (1, [DEFAULT])
+        assert "there is no project nobody" in unknown.stderr
 
 
 IDS = ["=x", "-1", "+380501234567", "@me", "'=x", '"""=x"""', "plain"]
