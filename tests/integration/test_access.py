@@ -222,7 +222,8 @@ class Stack:
                 self.dynamodb.update_item(
                     TableName=self._access_table,
                     Key={name: {"S": item[name]} for name in ("pk", "sk")},
-                    UpdateExpression="REMOVE project",
+                    UpdateExpression="REMOVE #project",
+                    ExpressionAttributeNames={"#project": "project"},
                 )
 
     def delete_tables(self) -> None:

@@ -241,7 +241,7 @@ def test_an_admin_makes_an_account_and_gives_it_scopes(api: Api) -> None:
     response = api.send("/auth/register", body, api.admin)
 
     assert response.status_code == 201
-    assert response.json().keys() == {"account_id", "email", "scopes"}
+    assert response.json().keys() == {"account_id", "email", "scopes", "project"}
     assert response.json()["email"] == EMAIL
     assert set(response.json()["scopes"]) == {"admin", "ingest"}
     api.assert_alive(api.login())
@@ -776,7 +776,13 @@ def test_an_admin_sees_the_sessions_of_an_account_and_ends_one_or_all(api: Api) 
     api.refresh(sessions[0]["refresh_token"])
 
     found = api.admin_asks("GET", "/accounts?email=ADA%40example.com").json()
-    assert found == {"account_id": account_id, "email": EMAIL, "scopes": list(SCOPES), "disabled_at": None}
+    assert found == {
+        "account_id": account_id,
+        "email": EMAIL,
+        "scopes": list(SCOPES),
+        "project": "*",
+        "disabled_at": None,
+    }
     listed = api.admin_asks("GET", f"/accounts/{account_id}/sessions").json()["sessions"]
 
     ids = [token["refresh_token"].split("_")[2] for token in sessions]

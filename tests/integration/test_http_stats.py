@@ -496,10 +496,10 @@ def test_every_reference_of_the_description_leads_somewhere(client: TestClient) 
 @pytest.mark.parametrize(
     ("path", "names"),
     [
-        ("/stats/dau", {"from", "to", "from_date", "to_date", "segment"}),
-        ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit", "segment"}),
-        ("/stats/retention", {"start_date", "windows", "period", "cohort", "segment"}),
-        ("/stats/cohort", {"start_date", "window", "segment"}),
+        ("/stats/dau", {"from", "to", "from_date", "to_date", "segment", "project"}),
+        ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit", "segment", "project"}),
+        ("/stats/retention", {"start_date", "windows", "period", "cohort", "segment", "project"}),
+        ("/stats/cohort", {"start_date", "window", "segment", "project"}),
     ],
 )
 def test_the_description_lists_every_parameter(client: TestClient, path: str, names: set[str]) -> None:

@@ -70,6 +70,8 @@ OPERATIONS = {
     for method, operation in operations.items()
 }
 BODIES = {path: operation["requestBody"] for (_, path), operation in OPERATIONS.items() if "requestBody" in operation}
+# Each of these routes takes a body by one method.
+METHODS = {path: method for (method, path), operation in OPERATIONS.items() if "requestBody" in operation}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
@@ -135,6 +137,11 @@ class OneTimeIdempotencyKeys(IdempotencyKeys):
         super().hold(project, f"{caller}-{next(self.numbers)}", key, body)
 
 
+def sent(client: TestClient, path: str, key_id: str = "0", **arguments: Any) -> Any:
+    """The answer to a body, by the method that the path takes one by."""
+    return client.request(METHODS[path], path.format(key_id=key_id, name="default"), **arguments)
+
+
 @dataclass
 class Api:
     """The whole API, and who may call it."""
@@ -196,6 +203,8 @@ EXISTING: dict[str, Callable[[Api], str]] = {
     "batch_id": Api.batch_id,
     "import_id": Api.import_id,
     "key_id": lambda api: api.key_id,
+    "name": lambda _: "default",
+    "project": lambda _: "default",
     "refresh_token": lambda api: api.session().refresh_token,
     "email": Api.email,
     "password": lambda _: PASSWORD,
@@ -286,7 +295,7 @@ class Refusal(NamedTuple):
     @classmethod
     def of(cls, path: str, response: Any) -> "Refusal":
         """Of an answer, which has to be in the document."""
-        document[path]["POST"].validate_response(response)
+        document[path][METHODS[path]].validate_response(response)
         answer = response.json()
         return cls(response.status_code, answer["code"] if "code" in answer else answer["rejected"][0]["code"])
 
@@ -350,7 +359,12 @@ def test_every_hostile_body_is_refused(api: Api, path: str) -> None:
     client = api.client()
 
     refusals = {
-        name: Refusal.of(path, client.post(path.format(key_id="0"), content=body, headers=api.credential(path)))
+        name: Refusal.of(
+            path,
+            client.request(
+                METHODS[path], path.format(key_id="0", name="default"), content=body, headers=api.credential(path)
+            ),
+        )
         for name, (body, *_) in HOSTILE.items()
     }
 
@@ -365,7 +379,9 @@ def test_depth_that_a_small_body_has_room_for_is_refused(api: Api, opening: str)
     body = (opening * depth + "0" + closing * depth).encode()
 
     statuses = {
-        path: client.post(path.format(key_id="0"), content=body, headers=api.credential(path)).status_code
+        path: client.request(
+            METHODS[path], path.format(key_id="0", name="default"), content=body, headers=api.credential(path)
+        ).status_code
         for path in BODIES
     }
 
@@ -378,11 +394,11 @@ def test_a_bomb_of_1_gb_is_not_expanded(api: Api) -> None:
     bomb, *_ = HOSTILE["gzip of 1 GB"]
     credentials = {path: api.credential(path) for path in BODIES}
     for path, credential in credentials.items():
-        client.post(path.format(key_id="0"), content=b"", headers=credential)
+        sent(client, path, content=b"", headers=credential)
 
     tracemalloc.start()
     for path, credential in credentials.items():
-        client.post(path.format(key_id="0"), content=bomb, headers=credential)
+        sent(client, path, content=bomb, headers=credential)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -458,7 +474,9 @@ def test_a_coding_that_no_route_reads_is_a_415_that_names_what_is_taken(
 ) -> None:
     credential = list(api.credential(path).items())
 
-    answer = api.client().post(path.format(key_id="0"), content=body, headers=headers + credential)
+    answer = api.client().request(
+        METHODS[path], path.format(key_id="0", name="default"), content=body, headers=headers + credential
+    )
 
     problem = assert_problem(answer, 415, "invalid_encoding")
     assert "plain or gzip" in problem["message"]
@@ -470,14 +488,18 @@ def test_a_coding_that_no_route_reads_is_a_415_that_names_what_is_taken(
 def test_a_body_that_a_gateway_expanded_is_read_although_the_header_is_left(api: Api, path: str) -> None:
     for coding in ("gzip", "x-gzip", "deflate", "identity"):
         headers = {**api.credential(path), "Content-Encoding": coding}
-        answer = api.client().post(path.format(key_id="0"), content=b'{"a": 1}', headers=headers)
+        answer = api.client().request(
+            METHODS[path], path.format(key_id="0", name="default"), content=b'{"a": 1}', headers=headers
+        )
         assert answer.status_code == 422, coding
 
 
 @pytest.mark.parametrize("path", sorted(BODIES.keys() - {"/events"}))
 def test_gzip_that_is_named_is_a_415_where_a_plain_object_is_taken(api: Api, path: str) -> None:
     headers = {**api.credential(path), "Content-Encoding": "gzip"}
-    answer = api.client().post(path.format(key_id="0"), content=gzip.compress(b"{}"), headers=headers)
+    answer = api.client().request(
+        METHODS[path], path.format(key_id="0", name="default"), content=gzip.compress(b"{}"), headers=headers
+    )
     assert "has to be plain" in assert_problem(answer, 415, "invalid_encoding")["message"]
 
 
@@ -494,7 +516,12 @@ def test_a_hostile_value_of_any_field_is_refused(api: Api, path: str) -> None:
         whole = json.dumps({**COMPLETE.get(path, {}), **example, name: "@"})
         for value, status in HOSTILE_VALUES.items():
             body = whole.replace('"@"', value).encode()
-            answer = client.post(path.format(key_id=api.key_id), content=body, headers=api.credential(path))
+            answer = client.request(
+                METHODS[path],
+                path.format(key_id=api.key_id, name="default"),
+                content=body,
+                headers=api.credential(path),
+            )
             Refusal.of(path, answer)
             if answer.status_code != status:
                 statuses[name, value[:50]] = answer.status_code
