@@ -14,6 +14,7 @@ from scripts.operate.audit import Drift
 from scripts.operate.cost import Estimate, Part
 from scripts.operate.dlq import Failure, Summary
 from scripts.operate.send_file import Reject, Report, Survey
+from scripts.operate.stored_events import Stored
 from scripts.terminal import SafeTable
 
 BAR_WIDTH = 30
@@ -147,7 +148,10 @@ def survey(found: Survey) -> SafeTable:
             ("rows", found.rows),
             ("good", found.good),
             ("  duplicate in the file", found.duplicates),
+            *([("  stored already", found.stored[Stored.SAME])] if found.asked else []),
+            ("conflict", found.all_conflicts),
             ("  conflict in the file", found.conflicts),
+            *([("  id taken by a stored event", found.stored[Stored.OTHER])] if found.asked else []),
             ("bad", found.bad.total()),
             *((f"  {code}", count) for code, count in sorted(found.bad.items())),
             ("users", found.users),

@@ -9,16 +9,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NamedTuple
 
 import typer
 from botocore.exceptions import ClientError
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from rollcall.core.days import Calendar, parse_day
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.files.numbering import WARNING, Numbering
-from rollcall.files.rows import MOST_BYTES, read_rows
+from rollcall.files.rows import MOST_BYTES, Row, read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
+from rollcall.intake.intake import CONFLICT
 from scripts import private, show
 from scripts.api import PATIENCE_SECONDS
 from scripts.commands.common import Failed, KeyText, ProjectName, Raw, StackName, api, output, say
@@ -26,6 +28,7 @@ from scripts.commands.projects import calendar_of
 from scripts.local import sample
 from scripts.local.deploy import template
 from scripts.operate import send_file, stacks
+from scripts.operate.stored_events import StoredEvents
 from scripts.terminal import SafeConsole
 
 SHOWN_REJECTS = 20
@@ -87,27 +90,53 @@ def import_file(
 ) -> None:
     """Send a file of events, wait until they are counted, and report the outcome.
 
-    Importing a file again counts nothing twice. Exits with 1 if no row is accepted.
+    Importing a file again counts nothing twice. Exits with 1 if no row is accepted, or a row is in conflict.
     """
     if via is Way.s3 and file == STANDARD and not dry_run:
         raise typer.BadParameter("standard input goes via http only")
     if raw and rejects is None:
         raise typer.BadParameter("--raw is about --rejects")
     with ExitStack() as opened:
-        source, size = opened.enter_context(_opened(file))
-        if rejects is not None and _same_file(source, rejects):
+        source = opened.enter_context(_opened(file))
+        if rejects is not None and _same_file(source.file, rejects):
             raise typer.BadParameter(f"--rejects {rejects} is the file to import")
-        if via is Way.s3 and not dry_run and size is not None and size > send_file.MAX_UPLOAD_BYTES:
+        if via is Way.s3 and not dry_run and source.size is not None and source.size > send_file.MAX_UPLOAD_BYTES:
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
         rejected = _Rejected(opened.enter_context(_rejects_file(rejects, raw=raw)) if rejects is not None else None)
         if dry_run:
-            taken = _survey(source, file, size, rejected, stack, project)
+            outcome = _survey(source, rejected, stack, project)
         elif via is Way.s3:
-            taken = _upload(Path(file), rejected, stack, key, project)
+            outcome = _upload(source, rejected, stack, key, project)
         else:
-            taken = _send(source, file, size, rejected, batch_size, stack, key, project)
-    if rejected.count and not taken:
+            outcome = _send(source, rejected, batch_size, stack, key, project)
+    if outcome.conflicts:
+        rows = "1 row is" if outcome.conflicts == 1 else f"{outcome.conflicts:,} rows are"
+        raise Failed(f"{rows} in conflict: other content has the event_id, and stays")
+    if rejected.count and not outcome.taken:
         raise Failed("no row is accepted")
+
+
+class _Source(NamedTuple):
+    """The file to import."""
+
+    file: IO[bytes]
+    name: str
+    size: int | None
+    """None for standard input."""
+    start: int | None
+    """Where it begins in `file`; None if it can be read only once."""
+
+    def rows(self, progress: Progress, task: TaskID, most_bytes: int | None = None) -> Iterator[Row]:
+        """The rows from where the file stands now; advances the task."""
+        chunks = send_file.read_chunks(self.file, lambda count: progress.advance(task, count))
+        return read_rows(chunks, most_bytes, self.name)
+
+
+class _Outcome(NamedTuple):
+    """What the exit status depends on, in numbers of rows."""
+
+    taken: int
+    conflicts: int
 
 
 class _Rejected:
@@ -179,41 +208,36 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
     return False
 
 
-def _survey(
-    file: IO[bytes], name: str, size: int | None, rejected: _Rejected, stack: str | None, project: str | None
-) -> int:
+def _survey(source: _Source, rejected: _Rejected, stack: str | None, project: str | None) -> _Outcome:
+    stored_events = None
     try:
-        calendar = calendar_of(stacks.find(stack), project)
+        found = stacks.find(stack)
     except stacks.NoStack:
         if stack:
             raise
         # Without a stack, the file is checked against a stack with the template's defaults.
         defaults = template()["Parameters"]
         calendar = Calendar(defaults["ReportingTimezone"]["Default"], defaults["FirstDay"]["Default"])
+        say("No stack was asked: which ids are taken already is not known.")
+    else:
+        of = Project(project) if project else DEFAULT
+        calendar = calendar_of(found, of.name)
+        stored_events = _stored_events(found, of, "which ids are taken already")
     numbering = Numbering()
     with _progress() as progress:
-        task = progress.add_task("Reading", total=size)
-        chunks = send_file.read_chunks(file, lambda count: progress.advance(task, count))
-        rows = numbering.watch(read_rows(chunks, MOST_BYTES, name))
-        found = send_file.survey(rows, datetime.now(UTC), rejected.add, calendar)
+        rows = numbering.watch(source.rows(progress, progress.add_task("Reading", total=source.size), MOST_BYTES))
+        surveyed = send_file.survey(rows, datetime.now(UTC), rejected.add, calendar, stored_events)
     rejected.show()
-    output(show.survey(found))
+    output(show.survey(surveyed))
     if numbering.found:
         _warn(WARNING)
     say("Nothing was sent.")
-    return found.good
+    return _Outcome(surveyed.good, surveyed.all_conflicts)
 
 
 def _send(
-    file: IO[bytes],
-    name: str,
-    size: int | None,
-    rejected: _Rejected,
-    batch_size: int,
-    stack: str | None,
-    key: str | None,
-    project: str | None,
-) -> int:
+    source: _Source, rejected: _Rejected, batch_size: int, stack: str | None, key: str | None, project: str | None
+) -> _Outcome:
     found = stacks.find(stack)
     sender = send_file.HttpImport(
         api(found, stack, key, PATIENCE_SECONDS, project), _naming(found, stack, key, project), batch_size
@@ -221,9 +245,8 @@ def _send(
     numbering = Numbering()
     started = datetime.now(UTC)
     with _progress() as progress:
-        reading = progress.add_task("Sending", total=size)
+        reading = progress.add_task("Sending", total=source.size)
         counting = progress.add_task("Counting", total=None, visible=False)
-        chunks = send_file.read_chunks(file, lambda count: progress.advance(reading, count))
 
         def sent(rows: int) -> None:
             progress.update(reading, rate=_rate(rows, started))
@@ -231,13 +254,59 @@ def _send(
         def counted(done: int, batches: int) -> None:
             progress.update(counting, visible=True, total=batches, completed=done)
 
-        report = sender.run(numbering.watch(read_rows(chunks, name=name)), rejected.add, sent, counted)
+        rows = numbering.watch(source.rows(progress, reading))
+        report = sender.run(rows, rejected.add, sent, counted)
+    seconds, rate = (datetime.now(UTC) - started).total_seconds(), _rate(report.rows, started)
+    conflicts = _conflicts(source, found, stack, key, project) if report.conflicts else None
+    for conflict in conflicts or ():
+        rejected.add(conflict)
     rejected.show()
     output(show.import_report(report))
     if numbering.found:
         _warn(WARNING)
-    say(f"{(datetime.now(UTC) - started).total_seconds():.1f} s, {_rate(report.rows, started)}")
-    return report.accepted
+    say(f"{seconds:.1f} s, {rate}")
+    return _Outcome(report.accepted, report.conflicts)
+
+
+def _stored_events(stack: stacks.Stack, project: Project, what: str) -> StoredEvents | None:
+    """A project's stored events; None if they may not be read, which is said with `what` is not known therefore."""
+    try:
+        return StoredEvents.of(stack, project)
+    except (ClientError, stacks.NoStack) as error:
+        say(f"rollcall: {what} is not known: {error}")
+        return None
+
+
+def _conflicts(
+    source: _Source,
+    found: stacks.Stack,
+    stack: str | None,
+    key: str | None,
+    project: str | None,
+    most_bytes: int | None = None,
+) -> Iterator[send_file.Reject] | None:
+    """The rows of an imported file that are in conflict; None if they cannot be found, and then a line says why."""
+    what = "which rows are in conflict"
+    if source.start is None:
+        say(f"rollcall: {what} is not known: the input can be read only once")
+        return None
+    try:
+        of = send_file.project_of(found, stacks.key_for(stack, key, os.environ), project)
+    except ClientError as error:
+        say(f"rollcall: {what} is not known: {error}")
+        return None
+    stored_events = _stored_events(found, of, what)
+    if stored_events is None:
+        return None
+    source.file.seek(source.start)
+
+    def compared() -> Iterator[send_file.Reject]:
+        with _progress() as progress:
+            rows = source.rows(progress, progress.add_task("Comparing", total=source.size), most_bytes)
+            calendar = calendar_of(found, of.name)
+            yield from send_file.stored_conflicts(rows, datetime.now(UTC), calendar, stored_events)
+
+    return compared()
 
 
 def _warn(warning: str) -> None:
@@ -252,11 +321,10 @@ def _naming(found: stacks.Stack, stack: str | None, key: str | None, project: st
         return None
 
 
-def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None, project: str | None) -> int:
-    size = path.stat().st_size
+def _upload(source: _Source, rejected: _Rejected, stack: str | None, key: str | None, project: str | None) -> _Outcome:
     found = stacks.find(stack)
     with _progress() as progress:
-        uploading = progress.add_task("Uploading", total=size)
+        uploading = progress.add_task("Uploading", total=source.size)
         importing_task = progress.add_task("Importing", total=None, visible=False)
 
         def told(status: dict[str, Any]) -> None:
@@ -264,29 +332,38 @@ def _upload(path: Path, rejected: _Rejected, stack: str | None, key: str | None,
             progress.update(importing_task, visible=True, total=parts["planned"], completed=parts["done"])
 
         status = send_file.UploadImport(api(found, stack, key, PATIENCE_SECONDS, project)).run(
-            path, lambda count: progress.advance(uploading, count), told
+            Path(source.name), lambda count: progress.advance(uploading, count), told
         )
-    for reject in send_file.bucket_rejects(found, [status["rejects"]] if status["rejects"] else []):
-        rejected.add(reject)
-    rejected.show()
     report = send_file.report_of(status)
+    conflicts = _conflicts(source, found, stack, key, project, MOST_BYTES) if report.conflicts else None
+    for reject in send_file.bucket_rejects(found, [status["rejects"]] if status["rejects"] else []):
+        # The bucket's file has the conflicts of rows that are near each other alone.
+        if conflicts is None or reject.code != CONFLICT:
+            rejected.add(reject)
+    for conflict in conflicts or ():
+        rejected.add(conflict)
+    rejected.show()
     output(show.import_report(report))
     # The API of an older stack does not warn.
     for warning in status.get("warnings", ()):
         _warn(warning["message"])
     if not report.added_up:
-        say("The batches are many; what became of the accepted rows is not added up.")
-    return report.accepted
+        say("The batches are many; what became of the accepted rows is not added up. --dry-run tells the conflicts.")
+    return _Outcome(report.accepted, report.conflicts)
 
 
 @contextmanager
-def _opened(name: str) -> "Iterator[tuple[IO[bytes], int | None]]":
-    """The opened file and its size, or standard input and None."""
+def _opened(name: str) -> "Iterator[_Source]":
+    """The opened file, or standard input."""
     if name == STANDARD:
-        yield sys.stdin.buffer, None
+        yield _Source(sys.stdin.buffer, name, None, _place(sys.stdin.buffer))
         return
     with Path(name).open("rb") as file:
-        yield file, os.fstat(file.fileno()).st_size
+        yield _Source(file, name, os.fstat(file.fileno()).st_size, _place(file))
+
+
+def _place(file: IO[bytes]) -> int | None:
+    return file.tell() if file.seekable() else None
 
 
 class _Rate(TextColumn):

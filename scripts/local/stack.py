@@ -307,12 +307,13 @@ class LocalStack:
             report = HttpImport(api, None, EVENTS_PER_REQUEST).run(watched(rows), lambda _reject: None)
         if not days:
             raise CannotStart(f"{seed} holds no good event; rollcall import --dry-run {seed} says why")
-        if report.rejected:
-            hint = f"rollcall import --dry-run {seed} lists them"
-            self._console.print(f"{report.rejected:,} of {report.rows:,} rows are rejected; {hint}.", soft_wrap=True)
+        for count, what in ((report.rejected, "rejected"), (report.conflicts, "in conflict")):
+            if count:
+                hint = f"rollcall import --dry-run {seed} lists them"
+                self._console.print(f"{count:,} of {report.rows:,} rows are {what}; {hint}.", soft_wrap=True)
         first_day, last_day = (date.fromisoformat(day) for day in (min(days), max(days)))
         first_day = max(first_day, last_day - timedelta(days=SAMPLE_DAYS - 1))
-        return report.accepted, Filled(seed.name, first_day, last_day, complete=True)
+        return report.accepted - report.conflicts, Filled(seed.name, first_day, last_day, complete=True)
 
     def show_answers(self, filled: "Filled") -> None:
         """Print the three answers about the events in the stack."""

@@ -3,9 +3,9 @@
 import csv
 import json
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import IO, Any, NamedTuple
 
 import httpx2
 
-from rollcall.access.api_keys import ApiKeys, key_id_of
+from rollcall.access.api_keys import ApiKey, ApiKeys, key_id_of
 from rollcall.access.reach import ALL
 from rollcall.core.batch import cut
 from rollcall.core.days import Calendar
-from rollcall.core.events import MAX_DEPTH, MAX_EVENT_BYTES, InvalidEvent, parse_event
+from rollcall.core.events import MAX_DEPTH, MAX_EVENT_BYTES, Event, InvalidEvent, parse_event
 from rollcall.core.nesting import is_deeper
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.core.spreadsheets import escape_formula, unescape_formula
@@ -30,7 +30,8 @@ from scripts.api import Api, ApiError, checked, on_this_machine, reason
 from scripts.csv_lines import csv_writer
 from scripts.operate.distinct import Distinct, Repeats
 from scripts.operate.stacks import Stack
-from scripts.waiting import poll
+from scripts.operate.stored_events import Check, Stored, StoredEvents
+from scripts.waiting import in_order, poll
 
 READ_BYTES = 256 * 1024
 # Less than the API's limit of 4 MB.
@@ -82,11 +83,14 @@ class Survey:
     """The content of a file, found without sending it."""
 
     rows: int = 0
-    good: int = 0
     duplicates: int = 0
     """Rows that repeat the first row with their id."""
     conflicts: int = 0
     """Rows with other content than the first row with their id."""
+    asked: bool = False
+    """Whether a stack was asked which ids are taken."""
+    stored: Counter[Stored] = field(default_factory=Counter)
+    """The number of rows whose id is taken, by what is stored. `duplicates` and `conflicts` do not count these."""
     users: int = 0
     """The number of different users."""
     days: set[str] = field(default_factory=set)
@@ -94,6 +98,16 @@ class Survey:
     timezone: str = "UTC"
     bad: Counter[str] = field(default_factory=Counter)
     """The number of bad rows by error code."""
+
+    @property
+    def all_conflicts(self) -> int:
+        """The number of rows with other content than an earlier row or a stored event."""
+        return self.conflicts + self.stored[Stored.OTHER]
+
+    @property
+    def good(self) -> int:
+        """The number of rows that are neither bad nor a conflict."""
+        return self.rows - self.bad.total() - self.all_conflicts
 
 
 def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
@@ -103,24 +117,36 @@ def read_chunks(file: IO[bytes], advance: Callable[[int], None]) -> Iterator[byt
         advance(len(chunk))
 
 
-def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], None], calendar: Calendar) -> Survey:
-    """Check every row as the API of a stack with this calendar would. Reports bad rows and conflicts within the file.
+def survey(
+    rows: Iterable[Row],
+    now: datetime,
+    on_reject: Callable[[Reject], None],
+    calendar: Calendar,
+    stored_events: StoredEvents | None = None,
+) -> Survey:
+    """Check every row as the API of a stack with this calendar would. Reports bad rows and conflicts.
 
-    Beyond 100,000 ids, conflicts are reported last, and without their text. Memory does not grow with the number of
-    events and users: what is beyond it goes to temporary files.
+    Without `stored_events`, these are the conflicts within the file. Beyond 100,000 ids, those are reported last, and
+    without their text. Memory does not grow with the number of events and users: what is beyond it goes to temporary
+    files.
     """
-    found = Survey(timezone=calendar.name)
+    found = Survey(timezone=calendar.name, asked=stored_events is not None)
+    check = _checking(now, calendar)
     with Repeats() as repeats, Distinct() as users:
-        for row in rows:
+        for row, event, stored in (
+            stored_events.compare(rows, check) if stored_events else ((row, check(row), Stored.NOTHING) for row in rows)
+        ):
             found.rows += 1
-            try:
-                event = parse_event(row.event, now, calendar)
-            except InvalidEvent as error:
-                found.bad[error.code] += 1
-                on_reject(Reject(row.line, error.code, error.message, row.text))
+            if isinstance(event, InvalidEvent):
+                found.bad[event.code] += 1
+                on_reject(Reject(row.line, event.code, event.message, row.text))
                 continue
-            found.good += 1
-            if repeats.add(event.event_id, event.fingerprint(), row.line):
+            if stored is not Stored.NOTHING:
+                # What is stored decides about each row of its id, so that the rows are not compared with each other.
+                found.stored[stored] += 1
+                if stored is Stored.OTHER:
+                    on_reject(_conflict_with_stored(row))
+            elif repeats.add(event.event_id, event.fingerprint(), row.line):
                 found.conflicts += 1
                 on_reject(_conflict(row.line, row.text))
             users.add(event.user_id)
@@ -133,8 +159,47 @@ def survey(rows: Iterable[Row], now: datetime, on_reject: Callable[[Reject], Non
     return found
 
 
+def stored_conflicts(
+    rows: Iterable[Row], now: datetime, calendar: Calendar, stored_events: StoredEvents
+) -> Iterator[Reject]:
+    """The rows of a file that was imported whose id has other content in the stack."""
+    for row, _, stored in stored_events.compare(rows, _checking(now, calendar)):
+        if stored is Stored.OTHER:
+            yield _conflict_with_stored(row)
+
+
+def _checking(now: datetime, calendar: Calendar) -> Check:
+    def check(row: Row) -> Event | InvalidEvent:
+        try:
+            return parse_event(row.event, now, calendar)
+        except InvalidEvent as error:
+            return error
+
+    return check
+
+
 def _conflict(line: int, text: str) -> Reject:
     return Reject(line, CONFLICT, "an earlier one has this event_id and other content", text)
+
+
+def _conflict_with_stored(row: Row) -> Reject:
+    return Reject(row.line, CONFLICT, "a stored event has this event_id and other content, and stays", row.text)
+
+
+def project_of(stack: Stack, key: str | None, project: str | None) -> Project:
+    """The project of events that are sent to a stack with a key: `project`, or without it the key's.
+
+    Raises `BadProject`.
+    """
+    if project is not None:
+        return Project(project)
+    used = _api_key(stack, key)
+    return (used.reach.project if used else None) or DEFAULT
+
+
+def _api_key(stack: Stack, key: str | None) -> ApiKey | None:
+    keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all(ALL)
+    return {each.key_id: each for each in keys}.get(key_id_of(key or "") or "")
 
 
 class Naming:
@@ -151,11 +216,10 @@ class Naming:
 
         They are of the `project`, or without it of the key's. Raises `BadProject` and `UnknownProject`.
         """
-        keys = ApiKeys(Dynamo(stack.client("dynamodb")), stack.output("AccessTableName")).all(ALL)
-        used = {each.key_id: each for each in keys}.get(key_id_of(key or "") or "")
+        used = _api_key(stack, key)
         if used is None:
             return None
-        of = used.reach.project or DEFAULT if project is None else Project(project)
+        of = (used.reach.project or DEFAULT) if project is None else Project(project)
         return cls(of, used.source, stack.projects.calendar(of))
 
     def day_of(self, raw: object) -> str | None:
@@ -226,7 +290,7 @@ class HttpImport:
         again: list[str] = []
         pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
         try:
-            for sent in self._in_order(pool, self._windows(rows)):
+            for sent in in_order(pool, REQUESTS_AT_ONCE, self._send, self._windows(rows)):
                 report.rows += sent.rows
                 report.accepted += sent.accepted
                 report.duplicates += sent.duplicates
@@ -248,16 +312,6 @@ class HttpImport:
         finally:
             pool.shutdown(cancel_futures=True)
         return report
-
-    def _in_order(self, pool: ThreadPoolExecutor, windows: Iterable[_Window]) -> Iterator[_Sent]:
-        """Send windows, a few at a time; memory holds only those. Yields the answers in the order of the windows."""
-        flying: deque[Future[_Sent]] = deque()
-        for window in windows:
-            flying.append(pool.submit(self._send, window))
-            if len(flying) > REQUESTS_AT_ONCE:
-                yield flying.popleft().result()
-        while flying:
-            yield flying.popleft().result()
 
     def _windows(self, rows: Iterable[Row]) -> Iterator[_Window]:
         window, size, values = _Window([], [], []), 0, 0

@@ -1,5 +1,6 @@
 """The command line against a whole stack, as an operator uses it."""
 
+import csv
 import json
 import os
 import subprocess
@@ -177,6 +178,23 @@ def test_an_uploaded_file_is_told_and_counted_as_one_that_is_sent(
     ]
     assert '"up-2,yesterday,up,open,"' in rejects.read_text()
     assert dau(stack, "2010-11-01", "2010-11-01") == [1]
+
+
+@pytest.mark.parametrize("way", ["http", "s3"])
+def test_a_file_whose_ids_are_taken_fails_and_its_rows_are_listed(
+    stack: DeployedStack, rollcall: Rollcall, tmp_path: Path, way: str
+) -> None:
+    file, rejects = tmp_path / "taken.csv", tmp_path / "rejects.csv"
+    event = {"event_id": f"taken-{way}", "occurred_at": "2010-12-02T00:00:00Z", "user_id": "taken"}
+    stack.count([{**event, "event_type": "open"}])
+    row = f"taken-{way},2010-12-01T00:00:00Z,taken,open,"
+    file.write_text(f"{HEADER}{row}\n")
+    for options in (("--dry-run",), ("--via", way)):
+        done = rollcall("import", file, *options, "--rejects", rejects)
+        assert (done.returncode, "1 row is in conflict" in done.stderr) == (1, True)
+        (listed,) = csv.DictReader(rejects.read_text().splitlines())
+        assert (listed["line"], listed["code"], listed["row"]) == ("2", "conflict", row)
+    assert dau(stack, "2010-12-01", "2010-12-01") == [0]
 
 
 def test_a_dry_run_sends_nothing(stack: DeployedStack, rollcall: Rollcall, tmp_path: Path) -> None:

@@ -170,6 +170,8 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
     file = tmp_path / "own.csv"
     header = "event_id,occurred_at,user_id,event_type,properties_json\n"
     file.write_text(header + "own-1,2010-10-01T00:00:00Z,own,open,\n" + "own-2,2010-10-02,own,open,\n")
+    with file.open("a") as more:
+        more.write("own-1,2010-10-01T00:00:00Z,own,shut,\n")
     state, port, seed = tmp_path / "state", str(free_port()), {"ROLLCALL_SEED": str(file)}
     # In Apia, it was still the day before.
     first = seed | {"ROLLCALL_PORT": port, "ROLLCALL_TIMEZONE": "Pacific/Apia"}
@@ -181,7 +183,8 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
             text = wait_for(process, said, HINTS)
             assert api(text) == f"http://127.0.0.1:{port}/v1"
             assert ("1 own.csv events sent and counted" in text) == (start == "first")
-            assert ("1 of 2 rows are rejected" in text) == (start == "first")
+            assert ("1 of 3 rows are rejected" in text) == (start == "first")
+            assert ("1 of 3 rows are in conflict" in text) == (start == "first")
             assert ("own.csv data is there from an earlier start" in text) == (start == "second")
             assert "Retention of the 1 active users of 2010-09-30" in text
             answer = rollcall_here(("stats", "dau", "--from", "2010-09-30", "--to", "2010-09-30", "--csv"), environment)

@@ -706,8 +706,11 @@ def test_a_dry_run_lists_other_content_under_one_id_and_warns_of_ids_that_are_ro
     done = rollcall("import", file, "--dry-run", "--rejects", tmp_path / "rejects.csv")
 
     said = [line.split() for line in done.stdout.splitlines()]
-    assert done.exit_code == 0
-    assert ["good", "5"] in said
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+        1,
+        "rollcall: 1 row is in conflict: other content has the event_id, and stays",
+    )
+    assert ["good", "4"] in said
     assert ["duplicate", "in", "the", "file", "1"] in said
     assert ["conflict", "in", "the", "file", "1"] in said
     assert "Rows that do not count" in done.stdout

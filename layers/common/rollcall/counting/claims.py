@@ -192,7 +192,7 @@ class Claims:
             ],
         )
         standing = read_standing(
-            self._dynamo, self._tables, batch.project, (events[position].event_id for position in unmet)
+            self._dynamo, self._tables.events, batch.project, (events[position].event_id for position in unmet)
         )
         owned: list[Event] = []
         present = []
@@ -217,7 +217,7 @@ class Claims:
                 duplicates += 1
             else:
                 others.append(event)
-        same = told_otherwise(self._dynamo, self._tables, batch.project, others)
+        same = told_otherwise(self._dynamo, self._tables.events, batch.project, others)
         conflicts = sum(event not in same for event in others)
         return owned, duplicates + len(others) - conflicts, conflicts, flawed
 

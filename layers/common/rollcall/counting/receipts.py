@@ -52,10 +52,10 @@ class Standing(NamedTuple):
     received_at: str
 
 
-def read_standing(dynamo: Dynamo, tables: Tables, project: Project, event_ids: Iterable[str]) -> dict[str, Standing]:
+def read_standing(dynamo: Dynamo, events_table: str, project: Project, event_ids: Iterable[str]) -> dict[str, Standing]:
     """What is stored of each event of a project that is, by id; one read unit for each 4 KB of an event."""
     items = dynamo.get(
-        tables.events,
+        events_table,
         [{"event_id": {"S": event_key(project, event_id)}} for event_id in event_ids],
         ["event_id", *Standing._fields],
         consistent=True,
@@ -66,7 +66,7 @@ def read_standing(dynamo: Dynamo, tables: Tables, project: Project, event_ids: I
     }
 
 
-def told_otherwise(dynamo: Dynamo, tables: Tables, project: Project, events: Iterable[Event]) -> set[Event]:
+def told_otherwise(dynamo: Dynamo, events_table: str, project: Project, events: Iterable[Event]) -> set[Event]:
     """Those of some events that are stored with equal numbers in another form, and else the same content.
 
     Events that were stored before equal numbers were one text may have 100.0 where an event has 100 now. One read unit
@@ -75,7 +75,7 @@ def told_otherwise(dynamo: Dynamo, tables: Tables, project: Project, events: Ite
     suspects = [event for event in events if _DIGIT.search(event.properties)]
     event_ids = dict.fromkeys(event.event_id for event in suspects)
     keys = [{"event_id": {"S": event_key(project, event_id)}} for event_id in event_ids]
-    items = dynamo.get(tables.events, keys, Event._fields, consistent=True)
+    items = dynamo.get(events_table, keys, Event._fields, consistent=True)
     stored = {_in_one_form(stored_event(project, item)) for item in items}
     return {event for event in suspects if _in_one_form(event) in stored}
 
@@ -172,7 +172,7 @@ class Receipts:
         An event that an earlier request had stored is a duplicate, also where that request made the same batch.
         """
         event_ids = dict.fromkeys(event.event_id for batch in batches for event in batch.events)
-        standing = read_standing(self._dynamo, self._tables, project, event_ids)
+        standing = read_standing(self._dynamo, self._tables.events, project, event_ids)
         found = Outcome([], [], [])
         new: dict[str, None] = {}
         others: list[Event] = []
@@ -190,7 +190,7 @@ class Receipts:
                 else:
                     new[event.event_id] = None
         found.inserted.extend(new)
-        same = told_otherwise(self._dynamo, self._tables, project, others)
+        same = told_otherwise(self._dynamo, self._tables.events, project, others)
         for event in others:
             (found.duplicates if event in same else found.conflicts).append(event.event_id)
         return found
