@@ -3,13 +3,16 @@ import string
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollcall.core.days import Calendar
 from rollcall.core.events import Event, InvalidEvent, flaw, parse_event
+from rollcall.core.numbers import with_canonical_numbers
 
 NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)
 UUID = "7b5ed1eb-83df-4255-a283-87fd4140b95e"
@@ -683,3 +686,92 @@ def test_an_event_that_would_break_a_key_or_a_day_has_a_flaw_that_names_the_fiel
 @pytest.mark.parametrize("field", ["event_id", "user_id", "event_type"])
 def test_the_flaws_of_text_that_is_no_unicode_are_told_without_an_error(field: str) -> None:
     assert flaw(STORED._replace(**{field: "\ud800" * 600})) is not None
+
+
+# Fields of the form that is read quickly, and others, which differ from it in little.
+QUICK: dict[str, list[object]] = {
+    "event_id": ["e1", UUID, "0" * 64, "x" * 128, "A b", "X" * 35],
+    "occurred_at": [
+        "2025-08-01T00:00:00Z",
+        "2025-08-01T23:59:59+00:00",
+        "2024-02-29T10:20:30Z",
+        "2025-08-03T12:05:00Z",
+    ],
+    "user_id": ["42", "u", "noname", "x" * 256, "1 null", " u "],
+    "event_type": ["open", "a" * 128, "other", " "],
+    "properties": [{}, None, {"a": 1}, {"b": 9.5, "a": "x"}, {"a": [1, {"b": 2}], "c": True}, {"\u00e9": "\u044f"}],
+}
+OTHERS: dict[str, list[object]] = {
+    "event_id": [
+        *("", "x" * 129, "\u00e9", "a\tb", "\ud800", "\u200b", "\x7f", None, 7, True, [], b"e1"),
+        *(UUID.upper(), UUID.replace("-", ""), f"{{{UUID}}}", f"urn:uuid:{UUID}", f"URN:UUID:{{{UUID}}}"),
+        *("x" * 32, "0" * 32, "X" * 36, f"{UUID[:-1]}G", f"urn:uuid:{UUID.replace('-', '')}"),
+    ],
+    "occurred_at": [
+        *("", None, 7, [], b"2025-08-01T00:00:00Z", "2025-08-01", "2025-08-01T00:00:00", "20250801T000000Z"),
+        *("2025-08-01t00:00:00z", "2025-08-01 00:00:00Z", "2025-08-01T00:00:00Z\n", " 2025-08-01T00:00:00Z"),
+        *("2025-02-29T00:00:00Z", "2025-13-01T00:00:00Z", "2025-08-00T00:00:00Z", "2025-W31-5T00:00:00Z"),
+        *("2025-08-01T24:00:00Z", "2025-08-01T00:60:00Z", "2025-08-01T00:00:60Z", "2016-12-31T23:59:60Z"),
+        *("2025-08-01T00:00:00.5Z", "2025-08-01T00:00:00.000Z", "2025-08-01T00:00:00,5Z"),
+        *("2025-08-01T00:00:00+01:00", "2025-08-01T00:00:00-00:00", "2025-08-01T00:00:00+00:00Z"),
+        *("0000-01-01T00:00:00Z", "0001-01-02T23:59:59Z", "0001-01-03T00:00:00Z", "9999-12-31T00:00:00Z"),
+        *("2025-08-03T12:05:01Z", "2025-08-03T12:05:01+00:00", "2025-08-04T00:00:00Z"),
+        *("2025-08-01T00:00:0\u0660Z", "202\u0665-08-01T00:00:00Z", "2025-08-01\ud800T00:00:00Z"),
+    ],
+    "user_id": [
+        *("", " ", "\t", "NULL", " none ", "nil", "[object Object]", "x" * 257, "\u00e9" * 129, "\u0663", "a\nb"),
+        *("\udcff", 42, -1, 10**5_000, True, None, [], 1.5),
+    ],
+    "event_type": ["", "$other", "a" * 129, "\u00e9", "\n", "\ud83d", None, 1, {}],
+    "properties": [
+        *([], "x", 1, {"a": 1.0}, {"a": [100.0]}, {"a": {"b": 1e22}}, {"a": -0.0}, {"a": (1, 2.0)}, {1: 2}),
+        *({"a": 10**21}, {"a": -(10**21)}, {"a": 10**21 - 1}, {"a": float("nan")}, {"a": [float("inf")]}),
+        *({"a": b"x"}, {"a": "\ud800"}, {"a": InvalidEvent("repeated_field", "x")}, nested(127), nested(128)),
+        *({"a": "x" * 33_000}, {"a": "x" * 32_732}, {"a": "x" * 32_733}, {"a": "\u00e9" * 16_366}),
+        *({"a": "\u00e9" * 16_367}, InvalidEvent("repeated_field", "x")),
+    ],
+}
+CALENDARS = [None, Calendar("UTC", "2024-03-01"), Calendar("Asia/Tokyo", "2025-08-02")]
+
+
+def assert_read_alike(raw: dict[str, object], calendar: Calendar | None) -> None:
+    def read(sent: object) -> object:
+        try:
+            return parse_event(sent, NOW, calendar)
+        except InvalidEvent as error:
+            return error.code, error.message
+
+    # What is no dict is looked at thoroughly.
+    assert read(raw) == read(MappingProxyType(raw))
+
+
+@pytest.mark.parametrize("field", QUICK)
+def test_an_event_of_the_most_common_form_is_read_quickly(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollcall.core.events._event", None)
+    for value in QUICK[field]:
+        parse_event({name: values[0] for name, values in QUICK.items()} | {field: value}, NOW)
+
+
+@pytest.mark.parametrize("calendar", CALENDARS, ids=["every day", "UTC", "Tokyo"])
+@pytest.mark.parametrize("field", QUICK)
+def test_an_event_is_read_quickly_as_it_is_thoroughly(field: str, calendar: Calendar | None) -> None:
+    usual = {name: values[0] for name, values in QUICK.items()}
+    for value in QUICK[field] + OTHERS[field]:
+        assert_read_alike(usual | {field: value}, calendar)
+    del usual[field]
+    assert_read_alike(usual, calendar)
+
+
+@settings(max_examples=80)
+@given(st.fixed_dictionaries({}, optional={name: st.sampled_from(QUICK[name] + OTHERS[name]) for name in QUICK}))
+def test_an_event_with_several_faults_is_refused_quickly_as_it_is_thoroughly(raw: dict[str, object]) -> None:
+    for calendar in CALENDARS:
+        assert_read_alike(raw, calendar)
+
+
+@settings(max_examples=80)
+@given(properties)
+def test_properties_are_kept_as_python_s_json_writes_them_but_for_numbers(sent: dict[str, Any]) -> None:
+    sent = {**sent, "x": [{"y": [1.0, 1e22, 0.5, -0.0]}]}
+    written = json.dumps(sent, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    assert parse(properties=sent).properties == with_canonical_numbers(written)

@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rollcall.core.characters import holds_hidden
@@ -28,12 +29,22 @@ LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 # What clients send when they do not know the user.
 PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undefined", "[object object]"})
 
+_EARLIEST_SECOND = "0001-01-03T00:00:00Z"
+# The parts of most times, which are looked up sooner than a time is parsed.
+_MINUTES = frozenset(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
+_SECONDS = frozenset(f":{second:02}" for second in range(60))
+_ENDS_OF_UTC = frozenset(("Z", "+00:00"))
+# With dashes, braces and `urn:uuid:`, or without.
+_UUID_LENGTHS = frozenset((32, 34, 36, 38, 41, 43, 45, 47))
+
 # `isinstance` is much faster for a dict than for an abstract Mapping, so the dict comes first.
 _OBJECT = (dict, Mapping)
-# Decoded JSON and MessagePack hold no circular references.
-_canonical_json = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-).encode
+# `JSONEncoder.encode` makes one of these for each value, which takes as long as to write the properties of an event.
+# It looks for no circular references, since decoded JSON and MessagePack hold none; it sorts names, skips none, and
+# refuses numbers that are not finite.
+_canonical_parts = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, json.JSONEncoder().default, json.encoder.encode_basestring, None, ":", ",", True, False, False
+)
 
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
@@ -87,6 +98,52 @@ def parse_event(raw: object, now: datetime, calendar: Calendar | None = None) ->
     """
     if isinstance(raw, InvalidEvent):
         raise raw
+    event = _plain_event(raw, now) if type(raw) is dict else None
+    if event is None:
+        event = _event(raw, now)
+    if calendar is not None and not calendar.has(event.occurred_at):
+        raise InvalidEvent("too_old", f"occurred_at is before {calendar.first_day}, the first day that is taken in")
+    return event
+
+
+def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
+    """What `_event` makes of an event of the most common form, in a third of the time; None for all others."""
+    try:
+        event_id, occurred_at, user_id = raw["event_id"], raw["occurred_at"], raw["user_id"]
+        event_type = raw["event_type"]
+        names = "".join((event_id, user_id, event_type))
+        second = occurred_at[:19] + "Z"
+    except (KeyError, TypeError):
+        return None
+    if not (
+        names.isascii()
+        and names.isprintable()
+        and 0 < len(event_id) <= MAX_EVENT_ID_CHARACTERS
+        # Of the spellings of UUIDs, those in 36 small letters are as they stay.
+        and (len(event_id) not in _UUID_LENGTHS or (len(event_id) == 36 and event_id == event_id.lower()))
+        and 0 < len(user_id) <= MAX_USER_ID_BYTES
+        # No placeholder begins with a digit.
+        and (user_id[0].isdigit() or not (user_id.isspace() or user_id.strip().lower() in PLACEHOLDER_USER_IDS))
+        and 0 < len(event_type) <= MAX_EVENT_TYPE_CHARACTERS
+        and event_type != OTHER_TYPES
+        and occurred_at[11:16] in _MINUTES
+        and occurred_at[16:19] in _SECONDS
+        and occurred_at[19:] in _ENDS_OF_UTC
+        and _begins_with_day(occurred_at[:11])
+        and _EARLIEST_SECOND <= second <= _latest_second(now)
+    ):
+        return None
+    properties = _properties(raw.get("properties"))
+    try:
+        if len(f"{names}{second}{properties}".encode()) > MAX_EVENT_BYTES:
+            return None
+    except UnicodeEncodeError:
+        return None
+    # `Event(...)` is a call of Python code, which does this.
+    return tuple.__new__(Event, (event_id, second, user_id, event_type, properties))
+
+
+def _event(raw: object, now: datetime) -> Event:
     if not isinstance(raw, _OBJECT):
         raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
     event = Event(
@@ -104,8 +161,6 @@ def parse_event(raw: object, now: datetime, calendar: Calendar | None = None) ->
         raise InvalidEvent("invalid_user_id", f"user_id is longer than {MAX_USER_ID_BYTES} bytes")
     if size > MAX_EVENT_BYTES:
         raise InvalidEvent("event_too_large", f"the event has {size} bytes, {MAX_EVENT_BYTES} are allowed")
-    if calendar is not None and not calendar.has(event.occurred_at):
-        raise InvalidEvent("too_old", f"occurred_at is before {calendar.first_day}, the first day that is taken in")
     return event
 
 
@@ -180,6 +235,22 @@ def _occurred_at(value: str, now: datetime) -> str:
     return value if canonical else moment.isoformat().removesuffix("+00:00") + "Z"
 
 
+@lru_cache(20_000)
+def _begins_with_day(start: str) -> bool:
+    """Whether the start of a time is a day that exists, and a T."""
+    midnight = f"{start}00:00:00Z"
+    try:
+        datetime.fromisoformat(midnight)
+    except ValueError:
+        return False
+    return _CANONICAL_SECOND.fullmatch(midnight) is not None
+
+
+@lru_cache(1)
+def _latest_second(now: datetime) -> str:
+    return (now + CLOCK_SKEW).astimezone(UTC).isoformat()[:19] + "Z"
+
+
 def _moment(parts: re.Match[str]) -> datetime:
     """The time of an `_RFC_3339` match, in UTC; raises `ValueError` or `OverflowError` if it does not exist."""
     date, minute, second, fraction, offset = parts.groups()
@@ -227,7 +298,7 @@ def _properties(value: object) -> str:
     if not isinstance(value, dict):
         raise InvalidEvent("invalid_properties", f"properties has to be an object, not {_kind(value)}")
     try:
-        text = _canonical_json(value)
+        text = "".join(_canonical_parts(value, 0))
     except (TypeError, ValueError, RecursionError):
         # MessagePack may hold bytes and names that are not text, JSON may hold 1e400.
         # Both may nest too deep and name a field twice.
@@ -236,7 +307,7 @@ def _properties(value: object) -> str:
             "properties holds what JSON cannot: a number that is not finite, bytes, a name twice, or too deep",
         ) from None
     # Text that is too long is refused for its length.
-    if len(text) <= MAX_EVENT_BYTES and is_deeper(text, MAX_DEPTH):
+    if MAX_DEPTH < len(text) <= MAX_EVENT_BYTES and is_deeper(text, MAX_DEPTH):
         raise InvalidEvent("invalid_properties", f"properties nests deeper than {MAX_DEPTH} levels")
     return with_canonical_numbers(text) if may_differ(value) else text
 

@@ -1,7 +1,7 @@
 """Numbers in canonical JSON: equal numbers are one text, however they were sent."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Below it, a whole number is written with all its digits, as most JSON writers do. 2^53 + 1 stays what it is.
@@ -14,15 +14,24 @@ _STRING_OR_NUMBER = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:e[+-
 def may_differ(value: Mapping[str, Any]) -> bool:
     """Whether an object may hold a number that its JSON does not have in canonical form; false for most objects."""
     # To look at the values takes less time than to look through the text, which may be long.
-    for each in value.values():
-        kind = type(each)
-        if (
-            kind is not str
-            and kind is not bool
-            and each is not None
-            and (kind is not int or abs(each) >= FIRST_EXPONENT)
-        ):
-            return True
+    waiting: list[Iterable[Any]] = [value.values()]
+    for values in waiting:
+        for each in values:
+            kind = type(each)
+            if kind is str or kind is bool or each is None:
+                continue
+            if kind is int:
+                if not -FIRST_EXPONENT < each < FIRST_EXPONENT:
+                    return True
+            elif kind is float:
+                if each.is_integer():
+                    return True
+            elif kind is dict:
+                waiting.append(each.values())
+            elif kind is list:
+                waiting.append(each)
+            else:
+                return True
     return False
 
 

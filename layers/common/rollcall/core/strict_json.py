@@ -42,6 +42,15 @@ def parse_part(text: str, code: str, what: str) -> object:
 
     Its code is `code`, or `event_too_large` for more than `MAX_EVENT_VALUES` values.
     """
+    if len(text) <= MAX_DEPTH:
+        # It is too short for any bound. Each name has a colon: an object with as many names as the text has colons
+        # names no field twice, and holds no other object.
+        try:
+            found, end = _scan(text, 0)
+        except (ValueError, StopIteration, RecursionError):
+            found, end = None, -1
+        if end == len(text) and type(found) is dict and text.count(":") == len(found):
+            return found
     try:
         return parse_json(text, MAX_EVENT_VALUES)
     except TooManyValues as error:
@@ -97,3 +106,5 @@ def _refuse_constant(name: str) -> None:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unrepeated, parse_int=_parse_integer)
+# For text in which neither a long integer nor a repeated name has to be looked for. It takes half the time.
+_scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -156,6 +157,7 @@ class _File:
                 self._damage = [found]
             else:
                 self.is_json = found
+        self.lines.source = ahead.rest()
 
     def damage(self) -> Iterator[Row]:
         """The damage as rows. Complete once all lines have been read."""
@@ -204,17 +206,19 @@ def _unreadable(error: csv.Error) -> InvalidEvent:
 
 
 def _csv_rows(lines: "_Lines", header: Sequence[str] | None) -> Iterator[Row]:
+    event_of = None if header is None else _reader_of(header)
     for fields in _records(lines):
         if isinstance(fields, InvalidEvent):
             yield lines.row(fields)
-        elif fields and header is not None:
-            yield lines.row(_from_fields(header, fields))
+        elif fields and event_of is not None:
+            yield lines.row(event_of(fields))
         elif fields:
             header = _header(fields)
             problem = _fault(header)
             if problem:
                 yield lines.row(problem)
                 return
+            event_of = _reader_of(header)
 
 
 def _header(fields: list[str]) -> list[str]:
@@ -237,18 +241,32 @@ def _fault(header: Sequence[str]) -> InvalidEvent | None:
     return lacking(header, missing) if missing else None
 
 
-def _from_fields(header: Sequence[str], fields: list[str]) -> object:
-    if len(fields) > len(header):
-        return InvalidEvent("invalid_csv", f"the row has {len(fields)} columns, the header {len(header)}")
-    # An empty field counts as missing.
-    values = {name: value for name, value in zip(header, fields, strict=False) if value}
-    event: dict[str, object] = {name: values.get(name) for name in COLUMNS}
-    properties = next((values[name] for name in PROPERTIES_COLUMNS if name in values), None)
-    if properties is not None:
-        event["properties"] = parse_part(properties, "invalid_properties", "properties")
-        if isinstance(event["properties"], InvalidEvent):
-            return event["properties"]
-    return event
+def _reader_of(header: Sequence[str]) -> Callable[[list[str]], object]:
+    """What makes raw events of the fields of rows, for a header without faults."""
+    columns = len(header)
+    event_id, occurred_at, user_id, event_type = map(header.index, COLUMNS)
+    properties = next((header.index(name) for name in PROPERTIES_COLUMNS if name in header), None)
+
+    def event_of(fields: list[str]) -> object:
+        if len(fields) != columns:
+            if len(fields) > columns:
+                return InvalidEvent("invalid_csv", f"the row has {len(fields)} columns, the header {columns}")
+            fields += [""] * (columns - len(fields))
+        # An empty field counts as missing.
+        event: dict[str, object] = {
+            "event_id": fields[event_id] or None,
+            "occurred_at": fields[occurred_at] or None,
+            "user_id": fields[user_id] or None,
+            "event_type": fields[event_type] or None,
+        }
+        if properties is not None and fields[properties]:
+            found = parse_part(fields[properties], "invalid_properties", "properties")
+            if isinstance(found, InvalidEvent):
+                return found
+            event["properties"] = found
+        return event
+
+    return event_of
 
 
 def _json_lines(lines: "_Lines") -> Iterator[list[str] | InvalidEvent]:
@@ -284,8 +302,9 @@ class _Lines(Iterator[str]):
     With `keep`, also remembers the bytes until `take` is called.
     """
 
-    def __init__(self, lines: Iterator[bytes], number: int = 0, *, keep: bool = False) -> None:
-        self._lines = lines
+    def __init__(self, source: Iterator[bytes], number: int = 0, *, keep: bool = False) -> None:
+        self.source = source
+        """The lines to come."""
         self.number = number
         """The number of the last line that was read, from 1, in the whole file."""
         self.offset = 0
@@ -318,11 +337,12 @@ class _Lines(Iterator[str]):
         return line
 
     def _read(self) -> bytes:
-        raw = next(self._lines)
-        self.offset += len(raw)
+        raw = next(self.source)
+        size = len(raw)
+        self.offset += size
         self.number += not self._within_line
         # A part of a line as long as the limit was cut by `_split`.
-        self._within_line = len(raw) >= MAX_LINE_BYTES and not raw.endswith(b"\n")
+        self._within_line = size >= MAX_LINE_BYTES and not raw.endswith(b"\n")
         return raw
 
     def take(self, *, before_record: bool = False) -> bytes:
@@ -337,7 +357,8 @@ class _Lines(Iterator[str]):
         """Note that the next line begins a record."""
         self._first_line = self.number + 1
         self.record_offset = self.offset
-        self._kept_before = len(self._kept or ())
+        if self._kept is not None:
+            self._kept_before = len(self._kept)
         self.skipped = False
         self._text.clear()
         self._size = 0
@@ -360,7 +381,9 @@ class _Lines(Iterator[str]):
 
     def row(self, event: object) -> Row:
         """The record that has been read as a row with this event."""
-        return Row(self._first_line, "".join(self._text).rstrip("\r\n"), event)
+        text = self._text[0] if len(self._text) == 1 else "".join(self._text)
+        # `Row(...)` is a call of Python code, which does this.
+        return tuple.__new__(Row, (self._first_line, text.rstrip("\r\n"), event))
 
 
 class _RecordEnd:
@@ -439,6 +462,10 @@ class _Ahead(Iterator[bytes]):
             self._seen.extend(islice(self._lines, 1))
         return bool(self._seen) and _is_empty(self._seen[0])
 
+    def rest(self) -> Iterator[bytes]:
+        """All lines to come."""
+        return chain(self._seen, self._lines)
+
     def look(self) -> tuple[list[bytes], bool]:
         """The next lines, as many as tell the format, and whether there are no more."""
         while len(self._seen) < 2 or (len(self._seen) < LINES_AHEAD and sum(map(len, self._seen)) < BYTES_AHEAD):
@@ -460,15 +487,16 @@ def _split(chunks: Iterator[bytes], damage: list[InvalidEvent]) -> Iterator[byte
     """
     pending = bytearray()
     for chunk in chunks:
-        pieces = chunk.split(b"\n")
-        for piece in pieces[:-1]:
-            pending += piece
-            pending += b"\n"
+        for line in BytesIO(chunk):
+            ends = line.endswith(b"\n")
+            if ends and not pending and len(line) <= MAX_LINE_BYTES:
+                yield line
+                continue
+            pending += line
             yield from _parts(pending)
-            yield bytes(pending)
-            pending.clear()
-        pending += pieces[-1]
-        yield from _parts(pending)
+            if ends:
+                yield bytes(pending)
+                pending.clear()
     if pending and not damage:
         yield bytes(pending)
 
