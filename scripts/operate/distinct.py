@@ -2,57 +2,70 @@
 
 import hashlib
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from itertools import chain
+from struct import Struct
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 # As many texts as that are told apart in memory alone: some 10 MB.
 REMEMBERED = 100_000
 DIGEST_BYTES = 16
-FINGERPRINT_BYTES = 8
 # A digest's first byte says which part of the file it is in.
 PARTS = 256
 
+_DIGEST = Struct(f"{DIGEST_BYTES}s")
+# The digest of an id, the hash of a row's content, and the line of the row.
+_ROW = Struct(f">{DIGEST_BYTES}sqQ")
+
 
 class _Spilled:
-    """Records in a temporary file, each of which begins with the digest of a text."""
+    """Records of one form in a temporary file, each of which begins with the digest of a text."""
 
-    def __init__(self, record_bytes: int) -> None:
-        self._record_bytes = record_bytes
+    def __init__(self, form: Struct) -> None:
+        self._form = form
         self._file = TemporaryFile()  # noqa: SIM115 - closed by close
         self._written = [array("Q") for _ in range(PARTS)]
         """Where in the file the records of each part are: each time an offset and a length."""
+        self._waiting = [bytearray() for _ in range(PARTS)]
+        self._count = 0
 
     def close(self) -> None:
         """Delete the file."""
         self._file.close()
 
-    def append(self, ordered: list[bytes]) -> None:
-        """Append records that are sorted by their digests."""
-        place = self._file.seek(0, 2)
-        self._file.writelines(ordered)
-        start = 0
-        for part, written in enumerate(self._written, 1):
-            end = bisect_left(ordered, bytes([part])) if part < PARTS else len(ordered)
-            if end > start:
-                written.extend((place + start * self._record_bytes, (end - start) * self._record_bytes))
-            start = end
+    def append(self, digest: bytes, *more: int) -> None:
+        """Append a record. Up to `REMEMBERED` of them wait in memory."""
+        self._waiting[digest[0]] += self._form.pack(digest, *more)
+        self._count += 1
+        if self._count >= REMEMBERED:
+            self._write()
 
-    def groups(self) -> Iterator[Iterator[bytes]]:
+    def _write(self) -> None:
+        place = self._file.seek(0, 2)
+        for written, waiting in zip(self._written, self._waiting, strict=True):
+            if waiting:
+                self._file.write(waiting)
+                written.extend((place, len(waiting)))
+                place += len(waiting)
+                waiting.clear()
+        self._count = 0
+
+    def groups(self) -> Iterator[Iterator[tuple[Any, ...]]]:
         """The records in groups of about `REMEMBERED`. All records of a digest are in one, in the order of `append`."""
+        self._write()
         for written in self._written:
             # A part is read several times if it is large.
-            passes = sum(written[1::2]) // (self._record_bytes * REMEMBERED) + 1
+            passes = sum(written[1::2]) // (self._form.size * REMEMBERED) + 1
             for number in range(passes):
-                yield (record for record in self._read(written) if record[1] % passes == number)
+                records = chain.from_iterable(map(self._form.iter_unpack, self._read(written)))
+                yield records if passes == 1 else (each for each in records if each[0][1] % passes == number)
 
     def _read(self, written: "array[int]") -> Iterator[bytes]:
         for offset, length in zip(written[::2], written[1::2], strict=True):
             self._file.seek(offset)
-            records = self._file.read(length)
-            yield from (records[at : at + self._record_bytes] for at in range(0, length, self._record_bytes))
+            yield self._file.read(length)
 
 
 class _Spilling:
@@ -96,8 +109,9 @@ class Distinct(_Spilling):
         return sum(len(set(group)) for group in self._spilled.groups())
 
     def _spill(self) -> None:
-        self._spilled = self._spilled or _Spilled(DIGEST_BYTES)
-        self._spilled.append(sorted(map(_digest, self._recent)))
+        self._spilled = self._spilled or _Spilled(_DIGEST)
+        for text in self._recent:
+            self._spilled.append(_digest(text))
         self._recent.clear()
 
 
@@ -109,52 +123,46 @@ class Repeats(_Spilling):
 
     def __init__(self) -> None:
         super().__init__()
-        self._firsts: dict[str, bytes] = {}
-        self._records: list[bytes] = []
+        self._firsts: dict[str, int] = {}
         self.same = 0
         """The number of repeats with the content of the first; complete once `late_conflicts` is exhausted."""
 
-    def add(self, text: str, fingerprint: str, line: int) -> bool:
-        """Add the id of a row and the fingerprint of its content, in hex; returns whether it is known to be a conflict.
+    def add(self, text: str, content: Hashable, line: int) -> bool:
+        """Add the id of a row and its content, of which only Python's hash is kept; returns whether it is known to be a
+        conflict.
 
         Once there are more ids than fit in memory, `late_conflicts` tells.
         """
-        content = bytes.fromhex(fingerprint)
+        found = hash(content)
         if self._spilled is not None:
-            self._records.append(_digest(text) + content + line.to_bytes(8, "big"))
-            if len(self._records) >= REMEMBERED:
-                self._spill()
+            self._spilled.append(_digest(text), found, line)
             return False
-        first = self._firsts.setdefault(text, content)
-        if first is not content:
-            self.same += first == content
-            return first != content
+        first = self._firsts.get(text)
+        if first is not None:
+            self.same += first == found
+            return first != found
+        self._firsts[text] = found
         if len(self._firsts) == REMEMBERED:
-            self._records = [_digest(text) + content + bytes(8) for text, content in self._firsts.items()]
+            self._spilled = _Spilled(_ROW)
+            for each, first in self._firsts.items():
+                self._spilled.append(_digest(each), first, 0)
             self._firsts.clear()
-            self._spill()
         return False
 
     def late_conflicts(self) -> Iterator[int]:
         """The lines of the conflicts that `add` did not know, in any order. To be called once, after all rows."""
         if self._spilled is None:
             return
-        self._spill()
         for group in self._spilled.groups():
-            firsts: dict[bytes, bytes] = {}
-            for record in group:
-                digest, content = record[:DIGEST_BYTES], record[DIGEST_BYTES:-8]
-                first = firsts.setdefault(digest, content)
-                if first != content:
-                    yield int.from_bytes(record[-8:], "big")
-                elif first is not content:
+            firsts: dict[bytes, int] = {}
+            for digest, found, line in group:
+                first = firsts.get(digest)
+                if first is None:
+                    firsts[digest] = found
+                elif first == found:
                     self.same += 1
-
-    def _spill(self) -> None:
-        self._spilled = self._spilled or _Spilled(DIGEST_BYTES + FINGERPRINT_BYTES + 8)
-        # Sorted by the digest alone, so that the rows of an id stay in the order of the file.
-        self._spilled.append(sorted(self._records, key=lambda record: record[:DIGEST_BYTES]))
-        self._records.clear()
+                else:
+                    yield line
 
 
 def _digest(text: str) -> bytes:

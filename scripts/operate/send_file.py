@@ -146,7 +146,7 @@ def survey(
                 found.stored[stored] += 1
                 if stored is Stored.OTHER:
                     on_reject(_conflict_with_stored(row))
-            elif repeats.add(event.event_id, event.fingerprint(), row.line):
+            elif repeats.add(event.event_id, event, row.line):
                 found.conflicts += 1
                 on_reject(_conflict(row.line, row.text))
             users.add(event.user_id)
