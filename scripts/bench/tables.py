@@ -125,9 +125,10 @@ def cold(found: ColdStarts) -> Table:
 
 def import_memory(found: Sequence[ImportMemory]) -> Table:
     """The table of `rollcall bench import`."""
-    title = "Imports: peak resident set of the functions' processes"
+    title = "Imports: peak resident set of the processes, and the CPU of a dry run"
     table = _table(title)
-    for name in ("file", "rows", "parts", "plan", "import", "plan time", "import time, one by one"):
+    names = ("file", "rows", "parts", "plan", "import", "plan time", "import time, one by one")
+    for name in (*names, "dry run", "dry run time", "÷ plain csv + json"):
         table.add_column(name, justify="right")
     for one in found:
         table.add_row(
@@ -138,6 +139,9 @@ def import_memory(found: Sequence[ImportMemory]) -> Table:
             f"{one.import_peak_mb:.0f} MB",
             f"{one.plan_seconds:.1f} s",
             f"{one.import_seconds:.1f} s",
+            f"{one.dry_run_peak_mb:.0f} MB",
+            f"{one.dry_run_seconds:.1f} s",
+            f"{one.dry_run_over_plain:.2f}",
         )
     return table
 

@@ -15,7 +15,7 @@ from scripts.bench.aws_like import Proxy
 from scripts.bench.calling import settings_of
 from scripts.bench.cold import cold, environment, functions
 from scripts.bench.cpu import cpu
-from scripts.bench.imports import ImportMemory, import_memory, write_csv
+from scripts.bench.imports import ImportMemory, dry_run_targets, import_memory, write_csv
 from scripts.bench.pipeline import pipeline
 from scripts.bench.reads import reads, tables_of
 from scripts.bench.report import Report, Target
@@ -127,7 +127,7 @@ def imports(
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure the memory of an import, by the size of the file."""
+    """Measure the memory of an import and of a dry run, and the CPU of a dry run, by the size of the file."""
     _tell(_imports(megabytes or [2, 20, 200]), as_json=as_json, into=into)
 
 
@@ -262,7 +262,9 @@ def _imports(megabytes: list[int]) -> Report:
             found.append(import_memory(file))
             file.unlink()
     figures = [asdict(one) for one in found]
-    return Report.of("import", "rollcall bench import", figures, [], tables.import_memory(found))
+    targets = dry_run_targets(found)
+    shown = tables.import_memory(found), tables.targets(targets)
+    return Report.of("import", "rollcall bench import", figures, targets, *shown)
 
 
 def _archive(events: int, users: int) -> Report:

@@ -239,6 +239,10 @@ def test_a_command_writes_its_report(bench: Callable[..., str], tmp_path: Path) 
     report = Report.read(tmp_path / "import.json")
     assert printed == f"{report.text}\n"
     assert report.command == "rollcall bench import"
+    (figures,) = report.figures
+    assert [target.figure for target in report.targets] == [figures["dry_run_over_plain"]]
+    assert figures["dry_run_over_plain"] > 0
+    assert figures["dry_run_peak_mb"] > 0
 
 
 def test_a_document_s_blocks_are_written_from_the_reports() -> None:
