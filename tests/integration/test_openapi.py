@@ -346,7 +346,8 @@ HOSTILE_VALUES: dict[str, int] = {
     # Long enough for a password, and an email but for the half of a character.
     r'"\ud800@green.bottles"': 422,
     '{"a": 0, "a": 1}': 422,
-    "[" * 900 + "]" * 900: 422,
+    "[" * 400 + "]" * 400: 422,
+    "[" * 900 + "]" * 900: 400,
     "NaN": 400,
     '"\0"': 400,
 }

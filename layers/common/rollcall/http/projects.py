@@ -81,7 +81,13 @@ def reach_of_new(request: Request, creator: Reach, wanted: str | None, scopes: C
         return creator
     if wanted is None:
         return unnamed(scopes)
-    return ALL if wanted == str(ALL) else Reach(_known_project(request, wanted))
+    if wanted == str(ALL):
+        return ALL
+    try:
+        Project(wanted)
+    except BadProject as error:
+        raise Refused(422, "invalid_field", f"project: {error}, or *", parameter="project") from None
+    return Reach(_known_project(request, wanted))
 
 
 def unknown_project(parameter: str = "project") -> Refused:
