@@ -388,8 +388,8 @@ def _by_dry_run(path: Path, calendar: Calendar) -> Told:
     found = send_file.survey(read_rows(_chunks(path), MOST_BYTES, path.name), datetime.now(UTC), rejects.add, calendar)
     told = rejects.told()
     assert found.bad == Counter(reject.code for reject in told)
-    inserted = found.good - found.duplicates - found.conflicts
-    return Told(found.rows, found.good, inserted, found.duplicates, found.conflicts, told, None)
+    accepted = found.good + found.conflicts
+    return Told(found.rows, accepted, found.good - found.duplicates, found.duplicates, found.conflicts, told, None)
 
 
 def _by_rows(path: Path, world: World, batch_size: int) -> Told:
