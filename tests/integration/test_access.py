@@ -691,6 +691,21 @@ def test_an_admin_alone_is_told_which_dependency_is_down_and_why(stack: Stack, n
     )
 
 
+def test_an_admin_of_another_project_is_told_of_the_stack_s_dependencies_what_anybody_is(stack: Stack) -> None:
+    health = service(stack.apps["stats"], Health)
+    provide(stack.apps["stats"], StubHealth({"queue": "AccessDenied"}))
+    try:
+        anybody = stack.send(HEALTHZ, {})
+        answer = stack.send(HEALTHZ, api_key(stack.key("admin", project=Project("shop"))))
+        of_default = stack.send(HEALTHZ, api_key(stack.key("admin", project=DEFAULT)))
+    finally:
+        provide(stack.apps["stats"], health)
+
+    assert (answer.status_code, answer.content) == (503, anybody.content)
+    assert answer.headers.keys() == anybody.headers.keys()
+    assert of_default.json()["dependencies"] == {"queue": "AccessDenied"}
+
+
 @pytest.mark.parametrize("by", ["key", "access token"])
 def test_the_health_check_answers_an_admin_as_anybody_while_it_cannot_be_known_who_they_are(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, by: str

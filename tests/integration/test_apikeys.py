@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -16,8 +16,9 @@ from rollcall.access.gate import Gate, Principal, Unauthenticated
 from rollcall.access.reach import ALL, Reach
 from rollcall.access.tokens import AccessTokens, SigningKey
 from rollcall.core.limits import Allowance, Limit, TooFast
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import API_KEYS_KEY, api_key_key
 from tests.support import create_access_table, scan
 
 REGION = "us-east-1"
@@ -172,6 +173,26 @@ def test_keys_are_listed_oldest_first_and_stay_in_the_list_when_revoked(stack: S
     assert [key.key_id for key in listed] == ids
     assert [key.name for key in listed] == [f"key {number}" for number in range(6)]
     assert [key.revoked_at for key in listed] == [None] * 3 + ["1970-01-12T13:46:46Z"] + [None] * 2
+
+
+def test_who_lists_the_keys_of_a_project_reads_no_key_of_another(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Reach(Project("shop"))
+    of_shop = stack.keys.create("page", ["ingest"], "http", reach=shop)[0]
+    of_before = stack.create("of a version before projects")[0]
+    stack.client.put_item(TableName=stack.table, Item={"pk": {"S": API_KEYS_KEY}, "sk": {"S": of_before}})
+    for number in range(3):
+        stack.keys.create(f"another {number}", ["ingest"], "http", reach=Reach(Project("blog")))
+    read: list[str] = []
+    get = Dynamo.get
+
+    def noted(self: Dynamo, table: str, keys: Iterable[Item], *more: Any, **named: Any) -> Iterator[Item]:
+        keys = list(keys)
+        read.extend(key["pk"]["S"] for key in keys)
+        return get(self, table, keys, *more, **named)
+
+    monkeypatch.setattr(Dynamo, "get", noted)
+    assert stack.keys.all(shop) == [of_shop]
+    assert sorted(read) == sorted(map(api_key_key, (of_shop.key_id, of_before)))
 
 
 def test_a_table_without_keys_lists_none(stack: Stack) -> None:

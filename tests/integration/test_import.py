@@ -1058,7 +1058,12 @@ def test_a_file_in_a_projects_folder_is_imported_into_the_project(
 
 @pytest.mark.parametrize(
     ("folder", "error"),
-    [("project=nobody", UnknownProject), ("project=closed", ProjectArchived), ("project=Shop", BadProject)],
+    [
+        ("project=nobody", UnknownProject),
+        ("project=closed", ProjectArchived),
+        ("project=Shop", BadProject),
+        ("project=default", BadProject),
+    ],
 )
 def test_a_file_of_no_project_that_takes_events_is_left_to_be_sent_back(
     importer: WholeImport, bucket: Bucket, projects: Projects, folder: str, error: type[Exception]

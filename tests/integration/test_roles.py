@@ -335,8 +335,8 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
         receipt = {name: {"N": str(value)} for name, value in numbers.items()}
         key = {"pk": {"S": receipt_key(project, batch.batch_id)}, "sk": {"S": "0"}}
         aws_clients["dynamodb"].put_item(TableName=compact.settings.stats_table, Item=key | receipt)
-        asked = {"first": "2025-08-01", "last": "2025-08-01"}
-        question = {"project": project.name, "question": "daily_actives", "asked": asked, "segment": []}
+        asked = {"first": "2025-08-01", "last": "2025-08-01", "project": project.name}
+        question = {"question": "daily_actives", "asked": asked, "segment": []}
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]
         compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000}))
     found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]

@@ -1,19 +1,23 @@
 """The function that answers questions about segments says what the functions that ask can read."""
 
 import importlib
+import io
 import json
 import pkgutil
 from dataclasses import asdict
 from datetime import date
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 
 from rollcall import questions
 from rollcall.archive.snapshots import Snapshots
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.question import AsOf, Question
+from rollcall.questions.remote import SegmentClient
 from rollcall.questions.remote_handler import QUESTIONS, SegmentFunction
 from rollcall.questions.retention import Retained, Retention, Window
 from rollcall.questions.top_events import EventCount, TopEvents
@@ -68,6 +72,20 @@ def test_an_answer_is_lists_which_every_encoder_of_json_takes_for_lists(
     # Lambda's runtime makes objects of named tuples.
     assert kinds(said) <= {dict, list, str, int, bool}
     assert question.decode(said["answer"]) == answer
+
+
+def test_a_function_of_before_there_were_projects_answers_about_none_but_the_default_one() -> None:
+    client = MagicMock()
+    client.invoke.return_value = {"Payload": io.BytesIO(json.dumps({"as_of": AS_OF, "answer": []}).encode())}
+    asked = []
+    for project in (DEFAULT, Project("shop")):
+        client.invoke.return_value["Payload"].seek(0)
+        SegmentClient(client, "segments").ask(project, DailyActives(DAY, DAY), SEGMENT)
+        asked.append(json.loads(client.invoke.call_args.kwargs["Payload"])["asked"])
+
+    assert DailyActives(**asked[0]) == DailyActives(DAY, DAY)
+    with pytest.raises(TypeError, match="project"):
+        DailyActives(**asked[1])
 
 
 def test_a_question_that_nobody_knows_is_an_error(function: SegmentFunction) -> None:

@@ -46,6 +46,11 @@ def unnamed(scopes: Collection[str]) -> Reach:
     return ALL if "admin" in scopes else Reach(DEFAULT)
 
 
+def may_reach(item: Item, within: Reach) -> bool:
+    """Whether what an entry of a list stands for may be within a reach. Entries of earlier versions do not tell."""
+    return _ATTRIBUTE not in item or within.covers(Reach.read(item[_ATTRIBUTE]["S"]))
+
+
 def reach_of(item: Item) -> Reach:
     """The reach of a stored key, account or session."""
     return Reach.read(item[_ATTRIBUTE]["S"]) if _ATTRIBUTE in item else unnamed(item["scopes"]["SS"])

@@ -34,9 +34,10 @@ class SegmentFunction:
 
     def handle(self, event: dict[str, Any]) -> dict[str, Any]:
         """Returns `as_of` and `answer`. Raises `KeyError` for an unknown question."""
-        question = QUESTIONS[event["question"]](**event["asked"])
+        asked = dict(event["asked"])
+        project = Project(asked.pop("project", DEFAULT.name))
+        question = QUESTIONS[event["question"]](**asked)
         conditions = [parse_segment(text) for text in event["segment"]]
-        project = Project(event.get("project", DEFAULT.name))
         archived = ArchivedEvents(self._snapshots(project), self._megabytes, conditions)
         as_of, answer = question.from_archive(archived)
         # Lambda's own encoder makes objects of named tuples, where `json` makes lists.

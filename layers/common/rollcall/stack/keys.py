@@ -15,7 +15,7 @@ import re
 import zlib
 from typing import NamedTuple
 
-from rollcall.core.projects import DEFAULT, SEPARATOR, Project
+from rollcall.core.projects import DEFAULT, SEPARATOR, BadProject, Project
 
 DAILY_ACTIVES = "dau"
 OVERFLOW = "overflow"
@@ -67,7 +67,7 @@ _ESCAPED = re.compile("~(?!d[89a-f]..;)(0|[1-9a-f][0-9a-f]{0,4}|10[0-9a-f]{4});"
 # Of the escape characters, those alone that would be read as the beginning of an escaped character.
 _TO_ESCAPE = re.compile(f"[^{_PRINTABLE}]|(?={_ESCAPED.pattern})~")
 # Random in 64 bits by earlier versions, in 128 now.
-_INVITED_KEY = re.compile(r"uploads/(project=[a-z][a-z0-9-]{0,31}/)?([0-9a-f]{16}){1,2}/[^/]+")
+_INVITED_KEY = re.compile(r"uploads/(project=(?!default/)[a-z][a-z0-9-]{0,31}/)?([0-9a-f]{16}){1,2}/[^/]+")
 
 
 class Tables(NamedTuple):
@@ -181,9 +181,17 @@ def invited_key(project: Project, secret: str, name: str) -> str:
 
 
 def project_of_upload(key: str) -> Project:
-    """The project that an uploaded object is imported into; raises `BadProject` where its folder names none."""
+    """The project that an uploaded object is imported into; raises `BadProject` where its folder names none.
+
+    The default project has no folder, so that one that names it is refused: no file has two keys.
+    """
     folder, slash, _ = key.removeprefix("uploads/").partition("/")
-    return project_of_folder(folder) if slash and folder.startswith(PROJECT_FOLDERS) else DEFAULT
+    if not slash or not folder.startswith(PROJECT_FOLDERS):
+        return DEFAULT
+    project = project_of_folder(folder)
+    if project == DEFAULT:
+        raise BadProject("a file of the default project is uploaded without a folder that names it")
+    return project
 
 
 def is_invited_key(key: str) -> bool:

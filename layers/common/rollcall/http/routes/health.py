@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from fastapi.security import SecurityScopes
 from pydantic import BaseModel
 
+from rollcall.access.reach import Reach
+from rollcall.core.projects import DEFAULT
 from rollcall.http.problems import Refused
 from rollcall.http.security import admitted, credential_of
 from rollcall.http.services import service
@@ -34,16 +36,21 @@ class Dependencies(BaseModel):
 async def is_admin(
     request: Request, scopes: SecurityScopes, credential: Annotated[str | None, Security(credential_of)]
 ) -> bool:
-    """Whether the caller is known to have the scopes. Anybody else gets the answer that everybody may have.
+    """Whether the caller is known to have the scopes, and is not for another project alone.
 
-    That holds too while the access table cannot be read: whether the stack is well has to be answered then as well.
+    Anybody else gets the answer that everybody may have. That holds too while the access table cannot be read: whether
+    the stack is well has to be answered then as well.
     """
     if not credential:
         return False
     try:
-        await admitted(request, scopes, credential)
+        caller = await admitted(request, scopes, credential)
     except (Refused, Unavailable, BotoCoreError, ClientError):
         # What `admitted` says of the caller's bucket is no part of the answer that everybody gets.
+        request.state.headers = {}
+        return False
+    # The tables and queues are those of all projects.
+    if not caller.reach.covers(Reach(DEFAULT)):
         request.state.headers = {}
         return False
     return True
