@@ -31,8 +31,8 @@ CODE = {
     "AWS::Serverless::Function": ("CodeUri", ""),
     "AWS::Serverless::LayerVersion": ("ContentUri", "python"),
 }
-# Parameters for an emulator. MiniStack refuses alarms on values computed from several metrics. On one's own machine there
-# is no quota of functions that callers would have to share.
+# Parameters for an emulator. MiniStack refuses alarms on values computed from several metrics. One's own machine has no
+# quota of functions that callers would have to share.
 EMULATED = {"Alarms": "false", "LongRequestsPerKey": "20"}
 # Python takes such bytecode without a look at the source.
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
