@@ -10,9 +10,21 @@ import typer
 
 from rollcall.core.projects import DEFAULT, Project
 from scripts import show
-from scripts.commands.common import AsJson, Failed, OneProject, Raw, StackName, output, output_json, say, tell
+from scripts.commands.common import (
+    AllProjects,
+    AsJson,
+    Failed,
+    OneProject,
+    Raw,
+    StackName,
+    check_one_or_all,
+    output,
+    output_json,
+    say,
+    tell,
+)
 from scripts.operate import stacks
-from scripts.operate.archive import StackArchive, consumer_of
+from scripts.operate.archive import StackArchive, consumer_of, opened_together
 from scripts.terminal import write_csv
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -42,6 +54,7 @@ def compact(
 
 
 def query(
+    context: typer.Context,
     sql: Annotated[str, typer.Argument(help="SQL of DuckDB over the views events and user_days.")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     raw: Raw = False,
@@ -50,22 +63,30 @@ def query(
         Path | None, typer.Option(metavar="FOLDER", help="Where fetched files are kept; the user's cache without it.")
     ] = None,
     project: OneProject = DEFAULT.name,
+    all_projects: AllProjects = False,
     stack: StackName = None,
     as_json: AsJson = False,
 ) -> None:
     """Query all counted events of a project in the archive with SQL.
 
     The view `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day.
-    The view `user_days` has day and user_id. Files of the archive are fetched once and kept.
+    The view `user_days` has day and user_id. With --all-projects, project is the first column of both. Files of the
+    archive are fetched once and kept.
     """
     if as_csv + as_json + (parquet is not None) > 1:
         raise typer.BadParameter("--csv, --json and --parquet exclude each other")
     if raw and not as_csv:
         raise typer.BadParameter("--raw is about --csv")
-    where, meant = stacks.find(stack), Project(project)
-    where.projects.find(meant)
-    archive = StackArchive.of(where, meant, cache)
-    with archive.opened() as connection:
+    check_one_or_all(context, all_projects=all_projects)
+    where = stacks.find(stack)
+    if all_projects:
+        archives = StackArchive.of_each(where, [each.project for each in where.projects.all()], cache)
+        opened = opened_together(archives)
+    else:
+        meant = Project(project)
+        where.projects.find(meant)
+        opened = StackArchive.of(where, meant, cache).opened()
+    with opened as connection:
         try:
             if parquet:
                 rows = connection.sql(sql)

@@ -60,6 +60,9 @@ ProjectName = Annotated[
 OneProject = Annotated[
     str, typer.Option("--project", envvar=PROJECT_VARIABLE, help="The project that is meant.", show_default=True)
 ]
+AllProjects = Annotated[
+    bool, typer.Option("--all-projects", help="All projects are meant, whatever ROLLCALL_PROJECT names.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Raw = Annotated[
     bool, typer.Option("--raw", help="In CSV, put no ' before a text that a spreadsheet would take for a formula.")
@@ -129,6 +132,13 @@ def api(
 ) -> Api:
     """The API of a stack, with the given key or the one that `stacks.key_for` finds."""
     return Api(stack.api_url, stacks.key_for(name, key, os.environ), patience, project=project)
+
+
+def check_one_or_all(context: typer.Context, *, all_projects: bool) -> None:
+    """Check that a command with `OneProject` and `AllProjects` was not given both."""
+    source = context.get_parameter_source("project")
+    if all_projects and source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter("--project and --all-projects exclude each other")
 
 
 def say(text: str) -> None:

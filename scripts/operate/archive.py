@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,9 @@ import duckdb
 from rollcall.archive.bucket import Archive
 from rollcall.archive.compaction import Compacted, Compactor
 from rollcall.archive.duck import COLUMNS, connect, load_snapshot
-from rollcall.archive.snapshots import Snapshots
+from rollcall.archive.snapshots import Snapshot, Snapshots
 from rollcall.core.days import Calendar
-from rollcall.core.projects import Project
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import finished
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import split_key
@@ -54,14 +54,17 @@ class StackArchive:
     @classmethod
     def of(cls, stack: Stack, project: Project, folder: Path | None = None) -> "StackArchive":
         """The archive of a project in `stack`. Without a `folder`, the files are kept in the user's cache folder."""
-        bucket = stack.output("ArchiveBucketName")
+        (found,) = cls.of_each(stack, [project], folder)
+        return found
+
+    @classmethod
+    def of_each(cls, stack: Stack, projects: Iterable[Project], folder: Path | None = None) -> list["StackArchive"]:
+        """The archives of several projects, as `of` has them. They share their clients."""
+        bucket, stats_table = stack.output("ArchiveBucketName"), stack.output("StatsTableName")
+        s3, dynamo = stack.client("s3"), Dynamo(stack.client("dynamodb"))
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cls(
-            Archive(stack.client("s3"), bucket, project),
-            Dynamo(stack.client("dynamodb")),
-            stack.output("StatsTableName"),
-            folder or cache / "rollcall" / bucket,
-        )
+        kept = folder or cache / "rollcall" / bucket
+        return [cls(Archive(s3, bucket, project), dynamo, stats_table, kept) for project in projects]
 
     def compact(self) -> Compacted:
         """Compact all counted batches; raises `rollcall.archive.compaction.Contended`."""
@@ -90,15 +93,19 @@ class StackArchive:
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A database with the views `events` and `user_days` of all counted events."""
+        snapshot = self.take()
+        with _database() as connection:
+            load_snapshot(connection, snapshot)
+            yield connection
+
+    def take(self, used: Collection[Path] = ()) -> Snapshot:
+        """All counted events. Keeps the local files in `used`, which others read."""
         snapshots = Snapshots(self.archive, self._dynamo, self._stats_table, self._folder, CACHE_MEGABYTES)
         private.make_folder(self._folder)
         # Earlier versions made what is in it as the umask said.
         private.tighten(self._folder)
         with private.umask():
-            snapshot = snapshots.take()
-        with TemporaryDirectory() as folder, closing(connect(Path(folder), MEMORY_MEGABYTES)) as connection:
-            load_snapshot(connection, snapshot)
-            yield connection
+            return snapshots.take(used=used)
 
     def _compactor(self) -> Compactor:
         return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
@@ -116,6 +123,45 @@ class StackArchive:
                 sources=_by_day(rows("CAST(day AS VARCHAR), source, count(*)", "GROUP BY day, source")),
                 first_days=dict(rows("user_id, CAST(min(day) AS VARCHAR)", "GROUP BY user_id")),
             )
+
+
+@contextmanager
+def opened_together(archives: Iterable[StackArchive]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the views `events` and `user_days` of several projects, in which `project` is the first column.
+
+    Each project's events are those that were counted when its snapshot was taken, one after the other. The archive of a
+    project without events costs three LISTs.
+    """
+    snapshots: dict[Project, Snapshot] = {}
+    used: set[Path] = set()
+    for each in archives:
+        snapshot = each.take(used)
+        used |= snapshot.files
+        snapshots[each.archive.project] = snapshot
+    # The views are there where no project has events, too.
+    shown = [project for project, snapshot in snapshots.items() if snapshot.files or project == DEFAULT]
+    with _database() as connection:
+        for project in shown:
+            # A view finds what it was made of in its own schema.
+            connection.execute(f"CREATE SCHEMA {_schema(project)}")
+            connection.execute(f"USE {_schema(project)}")
+            load_snapshot(connection, snapshots[project])
+        connection.execute("USE main")
+        for view in ("events", "user_days"):
+            rows = (f"SELECT '{project.name}' AS project, * FROM {_schema(project)}.{view}" for project in shown)
+            connection.execute(f"CREATE VIEW {view} AS {' UNION ALL '.join(rows)}")
+        yield connection
+
+
+def _schema(project: Project) -> str:
+    """The schema of a project's views: none that DuckDB has by itself, whatever the project's name."""
+    return f'"project={project.name}"'
+
+
+@contextmanager
+def _database() -> Iterator[duckdb.DuckDBPyConnection]:
+    with TemporaryDirectory() as folder, closing(connect(Path(folder), MEMORY_MEGABYTES)) as connection:
+        yield connection
 
 
 def _row(project: Project, item: Item) -> dict[str, str] | None:

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -491,6 +491,26 @@ def test_a_command_about_an_archive_or_the_counters_is_about_one_project(
         unknown = rollcall(*command, "--project", "nobody")
         assert (unknown.exit_code, asked) == (1, [DEFAULT])
         assert "there is no project nobody" in unknown.stderr
+
+
+@pytest.mark.parametrize("command", [("query", "SELECT 1")])
+def test_one_project_and_all_projects_exclude_each_other(
+    rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    where = MagicMock()
+    where.projects.all.return_value = []
+    monkeypatch.setattr(stacks, "find", lambda _name: where)
+    monkeypatch.setattr(archive_commands, "StackArchive", MagicMock())
+    monkeypatch.setattr(archive_commands, "opened_together", lambda _archives: closing(duckdb.connect()))
+
+    refused = rollcall(*command, "--all-projects", "--project", "default")
+    assert (refused.exit_code, where.mock_calls) == (2, [])
+    assert "--project and --all-projects exclude each other" in refused.stderr
+    # It is set for all commands, not for this one.
+    monkeypatch.setenv("ROLLCALL_PROJECT", "shop")
+    assert rollcall(*command, "--all-projects").exit_code == 0
+    where.projects.all.assert_called_once_with()
+    where.projects.find.assert_not_called()
 
 
 IDS = ["=x", "-1", "+380501234567", "@me", "'=x", '"""=x"""', "plain"]

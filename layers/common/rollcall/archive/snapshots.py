@@ -25,7 +25,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -67,6 +67,11 @@ class Snapshot(NamedTuple):
     """The rows of volumes, each with the days to take from it."""
     later: Later | None = None
 
+    @property
+    def files(self) -> set[Path]:
+        """All its files; none where there is no event."""
+        return {*self.days, *self.pending, *self.volumes, *(chain.from_iterable(self.later) if self.later else ())}
+
 
 class _Day(NamedTuple):
     """What is held of a day."""
@@ -95,8 +100,8 @@ class Snapshots:
         self._bytes = megabytes * 1024 * 1024
         self._clock = clock
 
-    def take(self, first: str = "", last: str = "~") -> Snapshot:
-        """The events from day `first` to day `last`, both inclusive.
+    def take(self, first: str = "", last: str = "~", used: Collection[Path] = ()) -> Snapshot:
+        """The events from day `first` to day `last`, both inclusive. Keeps the files in `used`, which others read.
 
         Two LISTs for each 1,000 days, and those of `Archive.tiers`. One GET for each object that is not kept from an
         earlier snapshot, and one read unit if the object is a batch's. While compaction runs, one LIST for each 1,000
@@ -120,8 +125,9 @@ class Snapshots:
             if held.in_volume:
                 volumes.setdefault(held.file, []).append(day)
         files_of_days = [held.file for held in days.values() if not held.in_volume]
-        self._trim({*files_of_days, *pending, *volumes, *(chain.from_iterable(later) if later else ())})
-        return Snapshot(as_of, files_of_days, pending, volumes, later)
+        snapshot = Snapshot(as_of, files_of_days, pending, volumes, later)
+        self._trim(snapshot.files.union(used))
+        return snapshot
 
     def _read_tiers(self) -> list[Path]:
         pending: list[Path] = []
