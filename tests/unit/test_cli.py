@@ -493,7 +493,7 @@ def test_a_command_about_an_archive_or_the_counters_is_about_one_project(
         assert "there is no project nobody" in unknown.stderr
 
 
-@pytest.mark.parametrize("command", [("query", "SELECT 1")])
+@pytest.mark.parametrize("command", [("query", "SELECT 1"), ("audit",)])
 def test_one_project_and_all_projects_exclude_each_other(
     rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
