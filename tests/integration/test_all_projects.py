@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rollcall.archive.bucket import Archive
+from rollcall.archive.duck import COLUMNS
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar, timestamp
 from rollcall.core.events import Event
@@ -125,7 +126,8 @@ def test_a_query_of_all_projects_tells_whose_each_event_and_each_user_is(stack: 
         ["main", "ann", "2025-08-01"],
         ["shop", "ann", "2025-08-02"],
     ]
-    assert asked("FROM (DESCRIBE events) SELECT column_name LIMIT 1") == [["project"]]
+    header = rollcall("query", "SELECT * FROM events LIMIT 0", "--all-projects", "--csv").stdout
+    assert header == f"project,{','.join(COLUMNS)},day\n"
 
 
 def test_a_query_of_all_projects_lists_the_archive_of_each_that_has_no_event_three_times(stack: Stack) -> None:

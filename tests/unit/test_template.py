@@ -12,7 +12,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from rollcall.archive.duck import connect, load_batches, merge_day
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.stack import settings
 from rollcall.stack.keys import BUNDLING_KEY, day_object
 from scripts.bench.aws_like import Limits
@@ -741,8 +741,18 @@ def test_the_api_has_no_stage_but_the_throttled_one() -> None:
     assert RESOURCES["Api"]["Properties"]["StageName"] == "v1"
 
 
-def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_is_wanted(tmp_path: Path) -> None:
-    table = RESOURCES["ArchiveTable"]["Properties"]["TableInput"]
+ATHENA = {
+    "ArchiveTable": ("events", ["day"], DEFAULT),
+    "ProjectsArchiveTable": ("project_events", ["project", "day"], Project("shop")),
+}
+
+
+@pytest.mark.parametrize("resource", ATHENA)
+def test_a_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_is_wanted(
+    tmp_path: Path, resource: str
+) -> None:
+    name, keys, project = ATHENA[resource]
+    table = RESOURCES[resource]["Properties"]["TableInput"]
     file = tmp_path / "events.parquet"
     with closing(connect(tmp_path, 100)) as connection:
         load_batches(connection, "fresh", [])
@@ -751,16 +761,31 @@ def test_the_table_of_athena_is_that_of_the_archive_s_files_and_there_where_it_i
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
     types = {"VARCHAR": "string", "TIMESTAMP": "timestamp"}
 
+    assert table["Name"] == name
     columns = table["StorageDescriptor"]["Columns"]
     assert [(one["Name"], one["Type"]) for one in columns] == [(name, types[kind]) for name, kind, *_ in described]
-    assert table["PartitionKeys"] == [{"Name": "day", "Type": "string"}]
+    assert table["PartitionKeys"] == [{"Name": key, "Type": "string"} for key in keys]
     separator, parts = table["Parameters"]["storage.location.template"]["Fn::Join"]
     location = separator.join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)
-    bucket, _, key = location.removeprefix("s3://").replace("${day}", "2025-08-01").partition("/")
-    assert (bucket, f"{key}/events.parquet") == ("<ArchiveBucket>", day_object(DEFAULT, "2025-08-01"))
-    for name in ("ArchiveDatabase", "ArchiveTable"):
-        assert RESOURCES[name]["Condition"] == "WithAthena"
+    path = location.removeprefix("s3://").replace("${project}", project.name).replace("${day}", "2025-08-01")
+    bucket, _, key = path.partition("/")
+    # Athena asks for the slash at the end.
+    assert (bucket, f"{key}events.parquet") == ("<ArchiveBucket>", day_object(project, "2025-08-01"))
+    for each in ("ArchiveDatabase", resource):
+        assert RESOURCES[each]["Condition"] == "WithAthena"
     assert PARAMETERS["Athena"]["Default"] == "false"
+
+
+def test_athena_computes_the_partitions_of_both_tables_and_a_query_names_the_projects() -> None:
+    default, others = (RESOURCES[each]["Properties"]["TableInput"] for each in ATHENA)
+    same = {name: value for name, value in others["Parameters"].items() if name != "storage.location.template"}
+
+    assert same.pop("projection.project.type") == "injected"
+    assert same["projection.enabled"] == "true"
+    assert same["projection.day.type"] == "date"
+    assert same.items() <= default["Parameters"].items()
+    assert len(same) == len(default["Parameters"]) - 1
+    assert others["StorageDescriptor"] == default["StorageDescriptor"]
 
 
 def test_the_function_that_reads_files_through_has_a_whole_core() -> None:
