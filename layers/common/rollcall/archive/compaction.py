@@ -18,6 +18,7 @@ from aws_lambda_powertools import Logger, Metrics
 from rollcall.archive.binding import Binder
 from rollcall.archive.bucket import FIRST_TIER_OF_RESTS, Archive, Stored, groups
 from rollcall.archive.duck import connect, count_batches, keep_days, load_batches, merge_day, write_batches
+from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import day_object
 from rollcall.stack.telemetry import add_count
@@ -75,6 +76,11 @@ class Compactor:
         self._stats_table = stats_table
         self._megabytes = megabytes
         self._binder = Binder(archive, megabytes)
+
+    @property
+    def project(self) -> Project:
+        """The project whose archive this compacts."""
+        return self._archive.project
 
     def run(self, milliseconds_left: Callable[[], int]) -> Compacted:
         """Compact what is counted, as long as at least `LEAST_MILLISECONDS` are left.
@@ -183,14 +189,27 @@ class Compaction:
         self._metrics = metrics
 
     def handle(self, milliseconds_left: Callable[[], int]) -> None:
-        """Compact while there is time. The next run compacts the rest."""
+        """Compact while there is time. The next run compacts the rest.
+
+        A project that fails keeps no other from being compacted. What such projects raised is logged with their names,
+        and raised together at the end.
+        """
         done = Compacted()
+        failures: list[Exception] = []
         for compactor in self._compactors():
-            done += compactor.run(milliseconds_left)
+            if milliseconds_left() < LEAST_MILLISECONDS:
+                done.complete = False
             if not done.complete:
                 break
+            try:
+                done += compactor.run(milliseconds_left)
+            except Exception as error:
+                failures.append(error)
+                self._logger.exception("project not compacted", extra={"project": compactor.project.name})
         add_count(self._metrics, "BatchesCompacted", done.batches)
         add_count(self._metrics, "RowsCompacted", done.rows)
         add_count(self._metrics, "DaysWritten", done.days)
         add_count(self._metrics, "CompactionConflicts", done.conflicts)
         self._logger.info("archive compacted", extra=vars(done))
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} projects could not be compacted", failures)
