@@ -257,6 +257,7 @@ def counted(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, An
     projects = Projects(Dynamo(dynamodb), tables.stats, Calendar("UTC"))
     projects.create(SHOP, "The shop", "Pacific/Kiritimati")
     projects.create(Project("shop-2"), "Nothing yet", "UTC")
+    projects.lay_out(tables, SHOP)
     for project, day, users, types in (
         (DEFAULT, "2025-08-01", 3, {"open": 5, "buy": 2}),
         (DEFAULT, "2025-08-02", 1, {"open": 1}),

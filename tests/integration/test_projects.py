@@ -95,6 +95,21 @@ def test_a_project_is_made_once(stack: Stack) -> None:
     assert stack.projects.find(SHOP).display_name == "The shop"
 
 
+def test_what_may_have_events_is_known_as_soon_as_another_process_lays_it_out(stack: Stack) -> None:
+    reader, asked = stack.process(), [SHOP_2, DEFAULT, SHOP]
+    for project, timezone in ((SHOP, "Asia/Tokyo"), (SHOP_2, "UTC")):
+        stack.projects.create(project, project.name, timezone)
+    assert list(reader.laid_out(asked)) == [DEFAULT]
+
+    stack.process().lay_out(stack.tables, SHOP)
+
+    assert {project: days.name for project, days in reader.laid_out(asked).items()} == {
+        DEFAULT: "UTC",
+        SHOP: "Asia/Tokyo",
+    }
+    assert list(reader.laid_out([SHOP_2])) == []
+
+
 def test_a_project_whose_first_answer_is_lost_is_made_once_and_told(stack: Stack) -> None:
     with mock.patch.object(stack.client, "put_item", sent_twice(stack.client.put_item)):
         assert stack.projects.create(SHOP, "The shop", "UTC") == stack.projects.find(SHOP)

@@ -81,17 +81,19 @@ class Monitor:
     def read(self, within: Reach) -> Figures:
         """All figures within a reach. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
 
-        Half a read unit for each 4 KB of all days' counters of each project, and one read unit for each key.
+        Half a read unit for each 4 KB of all days' counters of each project, what `Projects.laid_out` reads, and one
+        read unit for each key.
         """
         own = within.project
         return Figures(
-            {each: self._totals(each) for each in ([own] if own else [one.project for one in self._projects.all()])},
+            self._totals([own] if own else [one.project for one in self._projects.all()]),
             self._api_keys.all(within),
             self._queues() if within.covers(Reach(DEFAULT)) else None,
         )
 
-    def _totals(self, project: Project) -> Totals:
-        return Totals(*self._counters.of(project, self._projects.calendar(project)).totals())
+    def _totals(self, projects: list[Project]) -> dict[Project, Totals]:
+        found = dict(self._counters.of_each(self._projects.laid_out(projects), Counters.totals))
+        return {project: Totals(*found.get(project, (Counter(), 0.0))) for project in projects}
 
     def _queues(self) -> Queues:
         depth = queue_depth(self._sqs, self._queue_url)

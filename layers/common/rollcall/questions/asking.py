@@ -1,6 +1,6 @@
 """Has questions answered by whoever can."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rollcall.core.days import Calendar
 from rollcall.core.projects import Project
@@ -42,3 +42,7 @@ class Asking:
         if self._segments is None:
             raise LookupError("the stack keeps no archive to ask about a segment")
         return self._segments.ask(project, question, segment)
+
+    def ask_each(self, calendars: Mapping[Project, Calendar], question: Question[Answer]) -> dict[Project, Answer]:
+        """The answers about projects whose days are given, from the counters. Raises as `ask` does."""
+        return dict(self._counters.of_each(calendars, question.from_counters))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from typing import Any, NamedTuple, TypeVar
 
 from rollcall.core.days import Calendar
@@ -19,6 +19,7 @@ from rollcall.stack.layout import check_layout
 _T = TypeVar("_T")
 
 READERS = 16
+PROJECTS_AT_ONCE = 8
 NAMED_TYPES = 10_000
 
 Place = tuple[str, int]
@@ -58,6 +59,8 @@ class Counters:
         self._calendar = calendar
         self._checked: set[Project] = set()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="counters")
+        # Whoever reads a project waits for readers, so it is none of them.
+        self._projects = ThreadPoolExecutor(PROJECTS_AT_ONCE, thread_name_prefix="projects")
         self._day_users = day_users or DayUsers(dynamo, tables)
 
     def of(self, project: Project, calendar: Calendar) -> "Counters":
@@ -65,6 +68,12 @@ class Counters:
         other = copy(self)
         other._project, other._calendar = project, calendar
         return other
+
+    def of_each(
+        self, calendars: Mapping[Project, Calendar], read: Callable[["Counters"], _T]
+    ) -> Iterator[tuple[Project, _T]]:
+        """Call `read` with the counters of each project, `PROJECTS_AT_ONCE` projects at a time; in the same order."""
+        return zip(calendars, self._projects.map(read, starmap(self.of, calendars.items())), strict=True)
 
     def of_days(self, first: str, last: str, attributes: Sequence[str] = ()) -> Iterator[Item]:
         """The counter items of the days from `first` to `last`, both inclusive: one for each day and shard with events.

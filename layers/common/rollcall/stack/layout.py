@@ -4,13 +4,13 @@ After a change, a user's (day, user) pair could fall under another day or shard.
 count it a second time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rollcall.core.days import Calendar
 from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import Tables, layout_key
+from rollcall.stack.keys import Tables, layout_key, split_key
 from rollcall.stack.settings import BadSetting
 
 
@@ -30,6 +30,16 @@ def laid_out_timezone(dynamo: Dynamo, stats_table: str, project: Project) -> str
     """The timezone by whose days a project is counted; None if nothing is stored. Half a read unit."""
     item = dynamo.client.get_item(TableName=stats_table, Key=_key(project)).get("Item")
     return item["REPORTING_TIMEZONE"]["S"] if item else None
+
+
+def laid_out_timezones(dynamo: Dynamo, stats_table: str, projects: Iterable[Project]) -> dict[Project, str]:
+    """The timezones of those of the projects for which a layout is stored, strongly consistent.
+
+    One read unit for each of the projects, and one request for each 100 of them.
+    """
+    keys = [_key(project) for project in projects]
+    found = dynamo.get(stats_table, keys, ["pk", "REPORTING_TIMEZONE"], consistent=True)
+    return {split_key(item["pk"]["S"])[0]: item["REPORTING_TIMEZONE"]["S"] for item in found}
 
 
 def _key(project: Project) -> Item:

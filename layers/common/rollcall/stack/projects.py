@@ -5,7 +5,7 @@ keeps it in the project's layout. Both stay, so a project that is laid out is re
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from rollcall.core.characters import holds_hidden
@@ -13,7 +13,7 @@ from rollcall.core.days import Calendar, timestamp
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import PROJECTS_KEY, Tables
-from rollcall.stack.layout import hold_layout, laid_out_timezone
+from rollcall.stack.layout import hold_layout, laid_out_timezone, laid_out_timezones
 
 MAX_DISPLAY_NAME_CHARACTERS = 100
 # For so long, a process may know a project as it was.
@@ -191,6 +191,17 @@ class Projects:
                 return self._of_timezone(self.known(project).timezone)
             self._days[project] = self._of_timezone(timezone)
         return self._days[project]
+
+    def laid_out(self, projects: Collection[Project]) -> dict[Project, Calendar]:
+        """The days of those of the projects that may have events, in the same order. The others have none.
+
+        The consumer lays a project out before it counts the project's first event, and this reads strongly consistent:
+        one read unit for each project that was not found to be laid out before, and one request for each 100 of them.
+        """
+        unread = [project for project in projects if project not in self._days]
+        for project, timezone in laid_out_timezones(self._dynamo, self._table, unread).items():
+            self._days[project] = self._of_timezone(timezone)
+        return {project: self._days[project] for project in projects if project in self._days}
 
     def lay_out(self, tables: Tables, project: Project) -> Calendar:
         """The days of a project, for the consumer: from here on they are fixed.

@@ -129,15 +129,13 @@ def daily_actives(
     not joined across projects."""
     question = DailyActives(*days)
     if project is None:
-        found = _ask_all(request, caller, question, segment, len(days_between(*days)))
+        found = _ask_all(request, caller, question, segment, len(days_between(*days)), question.in_sum([]))
         return DauOfAll(
             first=days.first,
             last=days.last,
             data=[DayActives(**day._asdict()) for day in question.in_sum(found.values())],
             projects=[
-                ProjectActives(
-                    **_about(record), data=_of_days(actives, service(request, Projects).calendar(record.project))
-                )
+                ProjectActives(**_about(record), data=_of_days(actives, Calendar(record.timezone)))
                 for record, actives in found.items()
             ],
         )
@@ -167,7 +165,7 @@ def top_events(
     others, as `$other`. With `project=*` each project's, and those of all together."""
     if project is None:
         # Each project's types all, so that those are added up that are rare in one of them.
-        found = _ask_all(request, caller, TopEvents(*days, sys.maxsize), segment, limit)
+        found = _ask_all(request, caller, TopEvents(*days, sys.maxsize), segment, limit, [])
         return TopEventsOfAll(
             first=days.first,
             last=days.last,
@@ -203,17 +201,19 @@ def _of_types(counts: list[EventCount]) -> list[TypeCount]:
 
 
 def _ask_all(
-    request: Request, caller: Principal, question: Question[Answer], segment: list[str], rows: int
+    request: Request, caller: Principal, question: Question[Answer], segment: list[str], rows: int, nothing: Answer
 ) -> dict[Record, Answer]:
-    """The answers of all projects, of up to so many rows each."""
+    """The answers of all projects, of up to so many rows each; `nothing` is that of a project without events."""
     if segment:
         raise refuse("segment", "cannot be asked of all projects at once")
-    records = service(request, Projects).all()
+    projects = service(request, Projects)
+    records = projects.all()
     if len(records) * rows > MAX_ROWS:
         raise refuse("project", f"is * of {len(records)} projects with up to {rows} rows each; {MAX_ROWS} are allowed")
     with one_of_few(request, caller):
-        asking = service(request, Asking)
-        return {record: asking.ask(record.project, question)[1] for record in records}
+        calendars = projects.laid_out([record.project for record in records])
+        answers = service(request, Asking).ask_each(calendars, question)
+        return {record: answers.get(record.project, nothing) for record in records}
 
 
 def _ask(
