@@ -64,7 +64,7 @@ class Stack:
             **{f"{name}QueueUrl": queue_url for name in ("Upload", "Import", "FailedImports", "Batch", "DeadLetter")},
         }
         all_clients = {**clients, "lambda": functions}
-        self.found = stacks.Stack("here", all_clients.__getitem__, outputs, {"ReportingTimezone": "UTC"})  # type: ignore[arg-type]
+        self.found = stacks.Stack("here", all_clients.__getitem__, outputs, {"ReportingTimezone": "UTC"})
 
     def count(self, project: Project, *event_ids: str, received_at: str = RECEIVED_AT) -> None:
         """Count events that are all of one user and one moment."""

@@ -33,7 +33,6 @@ _EARLIEST_SECOND = "0001-01-03T00:00:00Z"
 # The parts of most times, which are looked up sooner than a time is parsed.
 _MINUTES = frozenset(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
 _SECONDS = frozenset(f":{second:02}" for second in range(60))
-_ENDS_OF_UTC = frozenset(("Z", "+00:00"))
 # With dashes, braces and `urn:uuid:`, or without.
 _UUID_LENGTHS = frozenset((32, 34, 36, 38, 41, 43, 45, 47))
 
@@ -52,6 +51,7 @@ _RFC_3339 = re.compile(
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", re.ASCII)
 # What most clients send. It is canonical already.
 _CANONICAL_SECOND = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
+_WHOLE_HOUR = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):00:00[+-](?:[01]\d|2[0-3]):00", re.ASCII)
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_SPELLINGS = re.compile(
     r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12}(?(1)\})",
@@ -112,7 +112,8 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         event_id, occurred_at, user_id = raw["event_id"], raw["occurred_at"], raw["user_id"]
         event_type = raw["event_type"]
         names = "".join((event_id, user_id, event_type))
-        second = occurred_at[:19] + "Z"
+        hour = _hour_in_utc(occurred_at[:13], occurred_at[19:])
+        second = f"{hour}{occurred_at[13:19]}Z"
     except (KeyError, TypeError):
         return None
     if not (
@@ -128,8 +129,7 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         and event_type != OTHER_TYPES
         and occurred_at[11:16] in _MINUTES
         and occurred_at[16:19] in _SECONDS
-        and occurred_at[19:] in _ENDS_OF_UTC
-        and _begins_with_day(occurred_at[:11])
+        and hour
         and _EARLIEST_SECOND <= second <= _latest_second(now)
     ):
         return None
@@ -236,14 +236,13 @@ def _occurred_at(value: str, now: datetime) -> str:
 
 
 @lru_cache(20_000)
-def _begins_with_day(start: str) -> bool:
-    """Whether the start of a time is a day that exists, and a T."""
-    midnight = f"{start}00:00:00Z"
+def _hour_in_utc(hour: str, offset: str) -> str:
+    """The day and hour in UTC of those at an offset of whole hours; empty where there are none."""
+    shown = f"{hour}:00:00{'+00:00' if offset == 'Z' else offset}"
     try:
-        datetime.fromisoformat(midnight)
-    except ValueError:
-        return False
-    return _CANONICAL_SECOND.fullmatch(midnight) is not None
+        return datetime.fromisoformat(shown).astimezone(UTC).isoformat()[:13] if _WHOLE_HOUR.fullmatch(shown) else ""
+    except (ValueError, OverflowError):
+        return ""
 
 
 @lru_cache(1)
