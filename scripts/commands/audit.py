@@ -67,8 +67,8 @@ def audit(
         by_project = [{"project": name, **_as_json(each)} for name, each in found.items()]
         output_json({"events": events, "projects": by_project} if all_projects else _as_json(*found.values()))
     elif all_projects:
-        projects = "1 project" if len(found) == 1 else f"{len(found):,} projects"
-        tell(f"{projects}, {events:,} events recounted: drift {drift}")
+        number = "1 project" if len(found) == 1 else f"{len(found):,} projects"
+        tell(f"{number}, {events:,} events recounted: drift {drift}")
     if drift or refused:
         raise typer.Exit(1)
 
