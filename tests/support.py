@@ -4,7 +4,7 @@ import itertools
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from rollcall.core.limits import Allowance, Limit
 from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipt
 from rollcall.stack.keys import Tables, counted_source, counted_type, split_key
+from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import IngestSettings
 from scripts.local.deploy import template
 from scripts.paths import ROOT
@@ -267,6 +268,17 @@ class Recount:
             recount.sources[item["source"]] += 1
             recount.first_days[user] = min(day, recount.first_days.get(user, day))
         return recount
+
+
+class KeptTasks(BatchQueue):
+    """A queue of tasks, in a list."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+
+    def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
+        self.waiting += bodies
+        return {}
 
 
 class KeptDeadLetters:

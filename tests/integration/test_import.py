@@ -3,7 +3,7 @@ import gzip
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -40,6 +40,7 @@ from tests.support import (
     LAMBDA_CONTEXT,
     NOW,
     QUEUE_ERRORS,
+    KeptTasks,
     create_tables,
     delete_tables,
     pass_over,
@@ -95,17 +96,6 @@ class Imported(NamedTuple):
     duplicates: int
 
 
-class Tasks(BatchQueue):
-    """A queue of tasks, in a list."""
-
-    def __init__(self) -> None:
-        self.waiting: list[str] = []
-
-    def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
-        self.waiting += bodies
-        return {}
-
-
 @dataclass
 class WholeImport:
     """Both functions and the queue between them, which delivers the tasks one by one."""
@@ -113,7 +103,7 @@ class WholeImport:
     planner: Planner
     importer: Importer
     log: ImportLog
-    tasks: Tasks
+    tasks: KeptTasks
 
     def handle(self, event: dict[str, Any]) -> None:
         self.planner.handle(event)
@@ -164,7 +154,7 @@ def make_importer(
     logger: Logger, metrics: Metrics, import_log: ImportLog, projects: Projects
 ) -> Callable[[Any, Any, str], WholeImport]:
     def make(s3: Any, sqs: Any, url: str) -> WholeImport:
-        tasks = Tasks()
+        tasks = KeptTasks()
         intake = Intake(BatchQueue(sqs, url, pass_over), lambda _: Calendar("UTC"), lambda: NOW)
         planner = Planner(s3, tasks, import_log, logger, projects)
         return WholeImport(planner, Importer(s3, intake, import_log, logger, metrics), import_log, tasks)

@@ -69,7 +69,7 @@ from scripts.api import Api
 from scripts.operate import send_file
 from scripts.operate.send_file import HttpImport, Naming, Reject, RejectFile, UploadImport
 from tests.nasty import NastyFile, nasty_file
-from tests.support import OpenGate, ingest_settings
+from tests.support import KeptTasks, OpenGate, ingest_settings
 
 FILES = int(os.environ.get("ROLLCALL_FILES", "200"))
 # So many tests share the files.
@@ -154,17 +154,6 @@ class Counting(BatchQueue):
         return "duplicates" if self.stored[event.event_id] == event else "conflicts"
 
 
-class Tasks(BatchQueue):
-    """The queue of parts of files."""
-
-    def __init__(self) -> None:
-        self.waiting: list[str] = []
-
-    def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
-        self.waiting += bodies
-        return {}
-
-
 class Objects:
     """S3, with one bucket."""
 
@@ -223,7 +212,7 @@ class World:
         self.dynamo = Items()
         self.queue = Counting(self.dynamo)
         self.s3 = Objects()
-        self.tasks = Tasks()
+        self.tasks = KeptTasks()
         self.log = ImportLog(self.dynamo, "stats")
         intake = Intake(self.queue, lambda _: calendar)
         logger, metrics = Logger(service="doors", level="CRITICAL"), NoMetrics()

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import Query, Request, Security
+from pydantic import Field
 
 from rollcall.access.gate import Principal
 from rollcall.access.reach import ALL, Reach, unnamed
@@ -16,6 +17,15 @@ from rollcall.http.problems import Refused
 from rollcall.http.security import admitted
 from rollcall.http.services import service
 from rollcall.stack.projects import ProjectArchived, Projects, UnknownProject
+
+NewReach = Annotated[
+    str | None,
+    Field(
+        description="The project that it is for, or `*` for all. Unless given, that of the caller; of a caller for "
+        "all, `*` with the scope `admin` and `default` without"
+    ),
+]
+"""The field `project` of a credential to make, for `reach_of_new`."""
 
 
 async def project_of(

@@ -29,7 +29,7 @@ from rollcall.core.limits import TooFast
 from rollcall.core.projects import DEFAULT
 from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
-from rollcall.http.projects import reach_of_new
+from rollcall.http.projects import NewReach, reach_of_new
 from rollcall.http.security import REFUSALS, admitted, credential_of, show_allowance, too_fast, unauthenticated
 from rollcall.http.services import service
 from rollcall.stack.keys import bucket_key
@@ -74,13 +74,7 @@ class Registration(Login):
     email: Annotated[Email, Field(json_schema_extra={"format": "email"})]
     password: NewPassword
     scopes: list[Scope] | None = None
-    project: Annotated[
-        str | None,
-        Field(
-            description="The project that it is for, or `*` for all. Unless given, that of the caller; of a caller for "
-            "all, `*` with the scope `admin` and `default` without"
-        ),
-    ] = None
+    project: NewReach = None
 
 
 class RefreshToken(Body):

@@ -23,7 +23,7 @@ from rollcall.access.gate import Principal
 from rollcall.core.limits import Limit
 from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.problems import Refused, problem_responses
-from rollcall.http.projects import reach_of_new
+from rollcall.http.projects import NewReach, reach_of_new
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.services import service
 
@@ -62,13 +62,7 @@ class NewKey(Body):
         ),
     ] = None
     expires_in_days: Annotated[int | None, Field(ge=1, le=3_650)] = None
-    project: Annotated[
-        str | None,
-        Field(
-            description="The project that it is for, or `*` for all. Unless given, that of the caller; of a caller for "
-            "all, `*` with the scope `admin` and `default` without"
-        ),
-    ] = None
+    project: NewReach = None
 
 
 class Rotation(Body):
