@@ -1,6 +1,7 @@
 """What a stack does while nobody calls, against the estimate of `rollcall cost`."""
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -36,9 +37,12 @@ def called(load_handler: Callable[[str], ModuleType], aws_clients: dict[str, Any
     """The requests to AWS, by operation, that functions make whose handlers are loaded from now on."""
     create_buckets(aws_clients["s3"])
     found: Counter[str] = Counter()
+    # Functions have threads that read.
+    noting = threading.Lock()
 
     def note(operation_name: str, **_: Any) -> None:
-        found[operation_name] += 1
+        with noting:
+            found[operation_name] += 1
 
     assert boto3.DEFAULT_SESSION
     boto3.DEFAULT_SESSION.events.register("request-created", note)
