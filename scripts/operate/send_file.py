@@ -191,9 +191,12 @@ def project_of(stack: Stack, key: str | None, project: str | None) -> Project:
 
     Raises `BadProject`.
     """
+    return _project_of(None if project is not None else _api_key(stack, key), project)
+
+
+def _project_of(used: ApiKey | None, project: str | None) -> Project:
     if project is not None:
         return Project(project)
-    used = _api_key(stack, key)
     return (used.reach.project if used else None) or DEFAULT
 
 
@@ -219,7 +222,7 @@ class Naming:
         used = _api_key(stack, key)
         if used is None:
             return None
-        of = (used.reach.project or DEFAULT) if project is None else Project(project)
+        of = _project_of(used, project)
         return cls(of, used.source, stack.projects.calendar(of))
 
     def day_of(self, raw: object) -> str | None:

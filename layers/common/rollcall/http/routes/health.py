@@ -1,5 +1,6 @@
 """GET /health and /healthz."""
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from aws_lambda_powertools import Logger
@@ -43,17 +44,14 @@ async def is_admin(
     """
     if not credential:
         return False
-    try:
+    with suppress(Refused, Unavailable, BotoCoreError, ClientError):
         caller = await admitted(request, scopes, credential)
-    except (Refused, Unavailable, BotoCoreError, ClientError):
-        # What `admitted` says of the caller's bucket is no part of the answer that everybody gets.
-        request.state.headers = {}
-        return False
-    # The tables and queues are those of all projects.
-    if not caller.reach.covers(Reach(DEFAULT)):
-        request.state.headers = {}
-        return False
-    return True
+        # The tables and queues are those of all projects.
+        if caller.reach.covers(Reach(DEFAULT)):
+            return True
+    # What `admitted` says of the caller's bucket is no part of the answer that everybody gets.
+    request.state.headers = {}
+    return False
 
 
 @router.get("/health", summary="Whether the API answers")
