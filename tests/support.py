@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -268,6 +268,15 @@ class Recount:
             recount.sources[item["source"]] += 1
             recount.first_days[user] = min(day, recount.first_days.get(user, day))
         return recount
+
+
+class Noon(datetime):
+    """A class of times whose present is noon of 2026-01-01, UTC."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Noon":
+        """The present."""
+        return cls(2026, 1, 1, 12, tzinfo=UTC).astimezone(tz)
 
 
 class KeptTasks(BatchQueue):

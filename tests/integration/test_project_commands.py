@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import httpx2
@@ -14,7 +13,7 @@ from scripts.api import Api
 from scripts.cli import app
 from scripts.commands import stats
 from scripts.operate import stacks
-from tests.support import create_tables, delete_tables
+from tests.support import Noon, create_tables, delete_tables
 
 Rollcall = Callable[..., Result]
 
@@ -123,11 +122,6 @@ def test_answers_are_about_the_project_that_is_named_and_its_days(
     environment: dict[str, str],
     asked: dict[str, str],
 ) -> None:
-    class Noon(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> "Noon":
-            return cls(2026, 1, 1, 12, tzinfo=UTC).astimezone(tz)
-
     sent: list[dict[str, str]] = []
 
     def told(request: httpx2.Request) -> httpx2.Response:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +43,7 @@ from scripts.operate import audit as auditing
 from scripts.operate import dlq, send_file, stacks
 from scripts.operate.audit import Audit, CannotRepair
 from scripts.operate.send_file import HttpImport, Naming, Reject, Report, UploadImport
-from tests.support import RECEIVED_AT, pass_over
+from tests.support import RECEIVED_AT, Noon, pass_over
 
 DAY = "2024-05-10"
 HEADER = "event_id,occurred_at,user_id,event_type,properties_json\n"
@@ -401,11 +401,6 @@ def test_the_days_that_are_asked_about_by_default_are_those_of_the_stack(
     answer: dict[str, Any],
     asked: dict[str, str],
 ) -> None:
-    class Noon(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> "Noon":
-            return cls(2026, 1, 1, 12, tzinfo=UTC).astimezone(tz)
-
     sent: list[httpx2.Request] = []
 
     def told(request: httpx2.Request) -> httpx2.Response:
