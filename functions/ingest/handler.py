@@ -9,7 +9,7 @@ from rollcall.counting.receipts import Receipts
 from rollcall.files.progress import ImportLog
 from rollcall.files.uploads import Uploads
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import events, imports
+from rollcall.http.routes import dialects, events, imports
 from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.intake.intake import Intake
 from rollcall.stack import clients
@@ -30,6 +30,7 @@ projects = Projects(dynamo, tables.stats, settings.calendar)
 app = create_app(
     events.router,
     imports.router,
+    dialects.router,
     logger=logger,
     gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
     services=[
@@ -38,6 +39,7 @@ app = create_app(
         projects,
         Intake(BatchQueue(clients.sqs(), settings.queue_url), projects.calendar),
         log,
+        dialects.Clock(),
         Uploads(clients.later(clients.s3), settings.upload_bucket, log),
         Receipts(dynamo, tables),
         IdempotencyKeys(dynamo, tables),

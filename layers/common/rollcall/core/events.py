@@ -164,6 +164,11 @@ def _event(raw: object, now: datetime) -> Event:
     return event
 
 
+def is_uuid(text: str) -> bool:
+    """Whether an id is a UUID in any spelling. Such an id is the same event in each of them."""
+    return len(text) in _UUID_LENGTHS and _UUID_SPELLINGS.fullmatch(text) is not None
+
+
 def flaw(event: Event) -> str | None:
     """Why the consumer cannot store and count an event from the queue, or None if it can.
 

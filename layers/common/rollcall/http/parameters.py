@@ -14,6 +14,8 @@ from rollcall.http.ranges import refuse
 
 # What asks for these may add parameters of its own, such as one that gets around a cache.
 _ANY_PARAMETERS = frozenset({"/health", "/healthz"})
+# SDKs of other services send parameters that say nothing here.
+ANY_PARAMETERS_TAG = "sdks"
 
 
 def check_parameters(request: Request) -> None:
@@ -35,8 +37,11 @@ def check_parameters(request: Request) -> None:
 
 
 def takes_any(route: APIRoute) -> bool:
-    """Whether a route passes over parameters that it does not have: health checks, and what the document leaves out."""
-    return not route.include_in_schema or route.path in _ANY_PARAMETERS
+    """Whether a route passes over parameters that it does not have.
+
+    So do health checks, the routes of other services' SDKs, and what the document leaves out.
+    """
+    return not route.include_in_schema or route.path in _ANY_PARAMETERS or ANY_PARAMETERS_TAG in route.tags
 
 
 def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:

@@ -1,6 +1,6 @@
 """What a route asks of its caller: `Security(admitted, scopes=["read"])`. The OpenAPI document shows it, too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import ceil
 from typing import Annotated
@@ -55,6 +55,13 @@ async def credential_of(
 async def admitted(
     request: Request, scopes: Scopes, credential: Annotated[str | None, Security(credential_of)]
 ) -> Principal:
+    """The caller. Raises `Refused` as `admit` does, and for parameters that the route does not have."""
+    principal = await admit(request, credential, scopes.scopes)
+    check_parameters(request)
+    return principal
+
+
+async def admit(request: Request, credential: str | None, scopes: Sequence[str]) -> Principal:
     """The caller. Raises `Refused` without a good credential, without one of the scopes, or if the caller is too fast.
 
     It is asynchronous although it waits for AWS. A function answers one request at a time, so a thread would only cost
@@ -70,10 +77,9 @@ async def admitted(
         raise too_fast(request, error) from None
     show_allowance(request, allowance)
     service(request, Logger).append_keys(principal=principal.name)
-    missing = [scope for scope in scopes.scopes if scope not in principal.scopes]
+    missing = [scope for scope in scopes if scope not in principal.scopes]
     if missing:
         raise Refused(403, "missing_scope", f"this needs the scope {missing[0]}")
-    check_parameters(request)
     return principal
 
 

@@ -50,6 +50,19 @@ def parse_events(body: bytes) -> list[object]:
     return events
 
 
+def parse_document(body: bytes) -> object:
+    """The JSON document of an expanded body; raises `UnreadableBody` or `BodyTooLarge`."""
+    try:
+        document = parse_json(body.removeprefix(_BYTE_ORDER_MARK).decode())
+    except TooManyValues as error:
+        raise _too_many(error) from None
+    except ValueError as error:
+        raise _no_json(body, str(error)) from None
+    if isinstance(document, InvalidEvent):
+        raise UnreadableBody(document.code, document.message)
+    return document
+
+
 def expand(body: bytes) -> bytes:
     """The body, expanded if it is gzip; raises `UnreadableBody` or `BodyTooLarge`."""
     if len(body) > MAX_SENT_BYTES:

@@ -1,0 +1,148 @@
+"""The routes of other services' SDKs. One function serves them all; `rollcall.intake.dialects` says how each speaks."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+from aws_lambda_powertools import Logger, Metrics
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import APIRouter, Request, Response, Security
+
+from rollcall.access.gate import Principal
+from rollcall.core.projects import DEFAULT, Project
+from rollcall.http.json_bodies import body_bytes
+from rollcall.http.parameters import ANY_PARAMETERS_TAG
+from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused
+from rollcall.http.projects import taking_project
+from rollcall.http.security import REFUSALS, admit, credential_of
+from rollcall.http.services import service
+from rollcall.intake.bodies import MAX_REQUEST_EVENTS, BodyTooLarge, UnreadableBody, expand
+from rollcall.intake.dialects.dialect import Answer, Dialect, Item, Outcome, Refusal, Sent, credential_in
+from rollcall.intake.dialects.registry import dialect_of, routes
+from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection, Taken
+from rollcall.stack.dynamo import Unavailable
+from rollcall.stack.telemetry import add_count
+
+router = APIRouter(tags=[ANY_PARAMETERS_TAG])
+
+_FIELD = re.compile(r"(event_id|occurred_at|user_id|event_type|properties)\b")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What tells the time of receipt; `now` gives an aware datetime."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+async def answer_sdk(request: Request, credential: Annotated[str | None, Security(credential_of)]) -> Response:
+    """Take in what an SDK sends, and answer as it wants to be answered."""
+    sent = Sent(
+        method=request.method,
+        route=request.scope["route"].path,
+        path=request.scope["path"],
+        headers=dict(request.headers),
+        query=request.url.query,
+        body=b"",
+        received=service(request, Clock).now(),
+    )
+    dialect = dialect_of(sent)
+    try:
+        sent = replace(sent, body=expand(await body_bytes(request)))
+        dialect = dialect_of(sent)
+        reading = dialect.read(sent)
+        if len(reading.items) > MAX_REQUEST_EVENTS:
+            message = f"the request has {len(reading.items)} events, {MAX_REQUEST_EVENTS} are allowed"
+            raise BodyTooLarge(message)
+        found = credential_in(credential or request.headers.get("x-write-key")) or reading.credential
+        caller = await admit(request, found, ["ingest"])
+        project = await taking_project(request, caller.reach.project or DEFAULT)
+        answer = _take(request, caller, project, dialect, sent, reading.items)
+    except BodyTooLarge as error:
+        answer = dialect.refused(sent, Refusal(413, error.code, str(error)))
+    except UnreadableBody as error:
+        answer = dialect.refused(sent, Refusal(400, error.code, str(error)))
+    except Refused as error:
+        answer = dialect.refused(sent, Refusal(error.status, error.code, error.message))
+        return _response(answer, error.headers)
+    except (BotoCoreError, ClientError, Unavailable) as error:
+        service(request, Logger).error("a dependency does not answer", exc_info=error)
+        message = "what this needs cannot be reached now; try again"
+        answer = dialect.refused(sent, Refusal(503, "unavailable", message))
+        return _response(answer, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return _response(answer, {})
+
+
+for _route, _methods in routes().items():
+    router.add_api_route(
+        _route,
+        answer_sdk,
+        methods=list(_methods),
+        response_class=Response,
+        responses=REFUSALS,
+        summary="For SDKs of other services",
+    )
+
+
+def _take(
+    request: Request, caller: Principal, project: Project, dialect: Dialect, sent: Sent, items: Sequence[Item]
+) -> Answer:
+    accepted, duplicates, rejected = _queue(request, caller, project, items)
+    metrics = service(request, Metrics)
+    add_count(metrics, "EventsAccepted", accepted)
+    add_count(metrics, "EventsRejected", len(rejected))
+    if not dialect.tells_retry and any(each.code == "retry" for each in rejected):
+        message = "not all events could be queued; send them again"
+        raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
+    rejected = [_in_words_of(dialect, each) for each in rejected]
+    if rejected and not accepted and not duplicates:
+        first = rejected[0]
+        message = f"none of {len(rejected)} events is good: {first.message}" if len(rejected) > 1 else first.message
+        return dialect.refused(sent, Refusal(400, first.code, message, rejected))
+    return dialect.taken(sent, Outcome(items, rejected))
+
+
+def _queue(
+    request: Request, caller: Principal, project: Project, items: Sequence[Item]
+) -> tuple[int, int, list[Rejection]]:
+    """The number of events that were queued and of those that repeat one, and the others."""
+    accepted = duplicates = 0
+    rejected: list[Rejection] = []
+    places: Sequence[int] = range(len(items))
+    while places:
+        taken: Taken = service(request, Intake).take(
+            project, [items[place].raw for place in places], caller.source, _request_id(request)
+        )
+        if taken.queue_errors:
+            service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
+        accepted += taken.accepted
+        duplicates += taken.duplicates
+        put_off = []
+        for each in taken.rejected:
+            if each.code == TOO_MANY_DAYS:
+                put_off.append(places[each.index])
+            else:
+                rejected.append(replace(each, index=places[each.index]))
+        # No SDK could send these in another request.
+        places = put_off
+    return accepted, duplicates, sorted(rejected)
+
+
+def _in_words_of(dialect: Dialect, rejection: Rejection) -> Rejection:
+    """The rejection with the dialect's name of the field, which the message begins with."""
+    found = _FIELD.match(rejection.message)
+    if not found:
+        return rejection
+    called = dialect.fields.get(found[0], found[0])
+    return replace(rejection, message=f"{called}{rejection.message[found.end() :]}")
+
+
+def _response(answer: Answer, headers: dict[str, str]) -> Response:
+    return Response(answer.body, answer.status, headers, answer.media_type)
+
+
+def _request_id(request: Request) -> str:
+    context = request.scope.get("aws.event", {}).get("requestContext", {})
+    return str(context.get("requestId") or "-")
