@@ -87,9 +87,13 @@ class _Route:
     pattern: re.Pattern[str]
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """Routes with fewer variables come before others, and those with a greedy one last."""
-        return self.resource.count("+}"), self.resource.count("{")
+    def rank(self) -> tuple[int, int, int]:
+        """Routes with fewer variables come before others, and those with a greedy one last, the longest first."""
+        return self.resource.count("+}"), self.resource.count("{"), -self.resource.count("/")
+
+    def takes(self, method: str) -> bool:
+        """Whether the resource has the method. ANY is all of them."""
+        return self.method in (method, "ANY")
 
 
 class Gateway:
@@ -151,10 +155,12 @@ class Gateway:
         return self._compressed(headers, self._integrated(route, event, headers))
 
     def _route(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[_Route, dict[str, str]]:
-        # A resource without the method leaves the request to a greedy one that has it.
+        # A resource without the method leaves the request to a greedy one that has it. A slash at the end of the path
+        # is of no account, as SAM, Chalice and Powertools found; AWS's documents do not say so. A function sees it.
+        resource = path.removesuffix("/") or path
         for route in self._routes:
-            matched = route.pattern.fullmatch(path)
-            if matched and route.method == method:
+            matched = route.pattern.fullmatch(resource)
+            if matched and route.takes(method):
                 return route, {name: unquote(value) for name, value in matched.groupdict().items()}
         authorization = headers.get("authorization")
         if authorization is None:
@@ -170,7 +176,7 @@ class Gateway:
         )
 
     def _take_token(self, route: _Route) -> None:
-        """A bucket for each method of a resource: "Throttle requests to your REST APIs"."""
+        """A bucket for each method of a resource, ANY being one: "Throttle requests to your REST APIs"."""
         place = (route.resource, route.method)
         rate, burst = self._limits.get(place, self._limits["*", "*"])
         now = self._clock()

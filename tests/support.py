@@ -29,8 +29,9 @@ from rollcall.stack.settings import IngestSettings
 from scripts.local.deploy import template
 from scripts.paths import ROOT
 
-# The route of what no other route has.
+# The routes of what no other route has.
 UNKNOWN = "/{proxy+}"
+BELOW_VERSION = "/v1/{proxy+}"
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 RECEIVED_AT = "2025-09-01T00:00:00.000Z"
 
@@ -79,6 +80,7 @@ SETTINGS = {
     "IMPORT_BURST": "30",
     "MAX_UPLOAD_MEGABYTES": "5000",
     "MAX_EXPANDED_MEGABYTES": "40000",
+    "INGEST_PREFIX": "",
 }
 
 LAMBDA_CONTEXT = SimpleNamespace(
@@ -177,7 +179,7 @@ def _resources() -> dict[str, Any]:
 
 
 def routes(function: str | None = None) -> set[tuple[str, str]]:
-    """The paths and methods of the API, of one function's folder or of all."""
+    """The paths and methods of the API, of one function's folder or of all. The method `any` is all methods."""
     return {
         (event["Properties"]["Path"], event["Properties"]["Method"])
         for resource in _resources().values()

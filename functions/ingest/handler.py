@@ -1,4 +1,4 @@
-"""The routes that take in events and files."""
+"""The routes that take in events and files, and the answer to what no route has."""
 
 import os
 from typing import Any
@@ -46,7 +46,7 @@ app = create_app(
         Buckets(dynamo, who_may.table),
     ],
 )
-answer = serve(app, who_may.cors_origins)
+answer = serve(app, who_may.cors_origins, settings.prefix)
 
 
 @metrics.log_metrics

@@ -71,7 +71,7 @@ KINDS = (
     # The session that the token names is looked up.
     Anonymous("POST /auth/refresh", "AuthFunction", 1_000, _POSTED, answers=3, write_units=1, read_units=2),
     Anonymous("POST /auth/logout", "AuthFunction", 1_000, _POSTED, answers=3, write_units=1, read_units=2),
-    Anonymous("an unknown route", "StatsFunction", 500, _POSTED),
+    Anonymous("an unknown route", "IngestFunction", 500, _POSTED),
     Anonymous("OPTIONS", "RetentionFunction", 100, rate="ThrottlingRate"),
     # The retention function has the most memory of those that answer.
     Anonymous("other routes, no key", "RetentionFunction", 500, _POSTED, rate="ThrottlingRate"),

@@ -37,6 +37,7 @@ from tests.conftest import CREDENTIAL
 from tests.dynamodb import ENDPOINT
 from tests.roles import Watch
 from tests.support import (
+    BELOW_VERSION,
     UNKNOWN,
     create_access_table,
     create_buckets,
@@ -248,7 +249,7 @@ class WholeApi:
             (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), function)
             for function in apps
             for path, _ in routes(function)
-            if path != UNKNOWN
+            if path not in (UNKNOWN, BELOW_VERSION)
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

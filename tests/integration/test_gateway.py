@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,10 +14,11 @@ import httpx2
 import pytest
 
 from rollcall.intake.bodies import MAX_EXPANDED_BYTES, MAX_SENT_BYTES
+from rollcall.intake.dialects.registry import routes as sdk_routes
 from scripts.api import Api, ApiError
 from tests.gateway import MOST_PAYLOAD_BYTES, Answered, FunctionThrottled, Gateway, Handler
 from tests.integration.conftest import Queue, load_module
-from tests.support import SETTINGS, UNKNOWN, assert_problem, pass_over, queued, routes
+from tests.support import BELOW_VERSION, SETTINGS, UNKNOWN, assert_problem, pass_over, queued, routes
 
 ORIGIN = "https://app.example.com"
 # What no answer may repeat.
@@ -50,17 +52,18 @@ def gateway(load_handler: Callable[[str], ModuleType]) -> Gateway:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Iterator[Callable[[str, str, str], Handler]]:
-    """Loads handlers that reach no AWS, by their function and what the template tells it of CorsOrigins and Docs."""
+def loaded() -> Iterator[Callable[[str, str, str, str], Handler]]:
+    """Loads handlers that reach no AWS, by the function and its CorsOrigins, Docs and IngestPrefix."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
         for name, value in (SETTINGS | nowhere).items():
             monkeypatch.setenv(name, value)
 
         @cache
-        def load(function: str, origins: str, docs: str) -> Handler:
+        def load(function: str, origins: str, docs: str, prefix: str) -> Handler:
             monkeypatch.setenv("CORS_ORIGINS", origins)
             monkeypatch.setenv("DOCS", docs)
+            monkeypatch.setenv("INGEST_PREFIX", prefix)
             handler: Handler = load_module(function).handler
             return handler
 
@@ -68,14 +71,16 @@ def loaded() -> Iterator[Callable[[str, str, str], Handler]]:
 
 
 @pytest.fixture
-def offline(loaded: Callable[[str, str, str], Handler], event_loop_of_lambda: None) -> Callable[..., Gateway]:
+def offline(loaded: Callable[[str, str, str, str], Handler], event_loop_of_lambda: None) -> Callable[..., Gateway]:
     """Makes gateways before functions that reach no AWS."""
+    # As a function does when it is loaded, which an earlier test may have done.
+    warnings.filterwarnings("ignore", "No application metrics to publish")
 
-    def make(origins: str = "", docs: str = "true") -> Gateway:
+    def make(origins: str = "", docs: str = "true", prefix: str = "") -> Gateway:
         # The tests send more than the stage lets through.
         limits = {"PublicBurst": "1000", "ThrottlingBurst": "1000"}
-        parameters = {"CorsOrigins": origins, "Docs": docs, **limits}
-        return Gateway(lambda function: loaded(function, origins, docs), parameters, lambda: 0.0)
+        parameters = {"CorsOrigins": origins, "Docs": docs, "IngestPrefix": prefix, **limits}
+        return Gateway(lambda function: loaded(function, origins, docs, prefix), parameters, lambda: 0.0)
 
     return make
 
@@ -242,7 +247,10 @@ def test_an_unknown_route_is_a_404_of_one_text_whatever_credential_comes_with_it
 
 def test_a_method_that_a_route_does_not_take_is_a_404_or_405_and_a_problem(offline: Callable[..., Gateway]) -> None:
     gateway = offline()
-    taken = {(path, method.upper()) for path, method in routes() if path != UNKNOWN}
+    # API Gateway leaves it to the function which methods the SDKs' routes have.
+    taken = {(path, method) for path, methods in sdk_routes().items() for method in methods}
+    taken |= {(path, "HEAD") for path, method in taken if method == "GET"}
+    taken |= {(path, method.upper()) for path, method in routes() if path not in (UNKNOWN, BELOW_VERSION)}
     paths = {path for path, _ in taken}
     others = [(path, method) for path in paths for method in METHODS if (path, method) not in taken]
 
@@ -257,6 +265,92 @@ def test_a_method_that_a_route_does_not_take_is_a_404_or_405_and_a_problem(offli
         assert SENT not in answer.text
     codes = {answer.json()["code"] for (_, method), answer in answers.items() if method != "HEAD"}
     assert codes == {"not_found", "method_not_allowed"}
+
+
+# Further paths of the routes that take in events.
+
+
+@pytest.mark.parametrize("before", ["", "/v1", "/t9", "/t9/v1"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_what_takes_in_events_is_below_the_prefix_and_the_version_too(
+    offline: Callable[..., Gateway], before: str, slash: str
+) -> None:
+    gateway = offline(prefix="/t9")
+    sdks = [(path, method) for path, methods in sdk_routes().items() for method in methods]
+
+    for route, method in [("/events", "POST"), *sdks]:
+        path, body = route.replace("{type}", "track"), b"{}" if method == "POST" else b""
+        sent = f"{before}{path}{slash}"
+        answer, here = (gateway.request(method, each, {}, body) for each in (sent, path))
+
+        # Only who has found the route is asked for a key, or told what the body lacks.
+        assert (answer.status_code in (400, 401), answer.content) == (True, here.content), sent
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/t9", "/t9/", "/v1", "/v1/", "/t9/v1", "/t9/nowhere", "/v1/nowhere", "/t9/t9/events", "/v1/v1/events"),
+        *("/t9/stats/dau", "/v1/stats/dau", "/t9/keys", "/v1/keys", "/t9/auth/login", "/t9/health", "/v1/docs"),
+    ],
+)
+def test_what_takes_in_no_events_is_not_below_the_prefix_or_the_version(
+    offline: Callable[..., Gateway], path: str
+) -> None:
+    gateway = offline(prefix="/t9")
+
+    for method in METHODS:
+        answer = gateway.request(method, path, {"X-API-Key": SENT, "Authorization": f"Bearer {SENT}"})
+
+        assert answer.status_code == 404, method
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert method == "HEAD" or answer.json()["code"] == "not_found"
+
+
+def test_without_a_prefix_there_is_nothing_below_it(offline: Callable[..., Gateway]) -> None:
+    assert_problem(offline().request("POST", "/t9/events", {}, b"[]"), 404, "not_found")
+    assert offline().request("POST", "/v1/events", {}, b"[]").status_code == 401
+
+
+def test_below_the_prefix_the_stage_lets_through_as_much_as_to_other_routes_and_without_one_little() -> None:
+    limits = {"PublicBurst": "2", "ThrottlingBurst": "5"}
+    answering = failing(answer={"statusCode": 204})
+
+    def through(prefix: str, method: str, path: str) -> int:
+        return let_through(Gateway(answering, {**limits, "IngestPrefix": prefix}, lambda: 0.0), method, path)
+
+    assert [through("/t9", method, "/t9/batch") for method in ("POST", "GET", "OPTIONS")] == [5, 5, 5]
+    assert [through("", method, "/t9/batch") for method in ("POST", "GET", "OPTIONS")] == [2, 2, 2]
+    assert [through("/t9", method, "/t9/batch") for method in ("PUT", "HEAD", "DELETE", "PATCH")] == [2, 2, 2, 2]
+    for prefix in ("", "/t9"):
+        assert [through(prefix, "POST", path) for path in ("/v1/batch", "/batch", "/batch/", "/events")] == [5, 5, 5, 5]
+
+
+def test_the_log_names_the_route_whatever_path_a_request_came_by_and_nothing_else_of_the_path(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INGEST_PREFIX", "/t9")
+    monkeypatch.setenv("CORS_ORIGINS", ORIGIN)
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+
+    gateway.request("POST", f"/t9/api/s/{SENT}/", {}, b"{}")
+    gateway.request("OPTIONS", f"/t9/api/s/{SENT}", preflight)
+    gateway.request("POST", "/v1/events/", {}, b"[]")
+    gateway.request("POST", f"/t9/{SENT}", {}, b"{}")
+    gateway.request("GET", f"/v1/imports/{SENT}")
+    gateway.request("PUT", "/t9/batch")
+
+    logged = capsys.readouterr().out
+    lines = [line for line in map(json.loads, logged.splitlines()) if line.get("message") == "request answered"]
+    assert [(line["method"], line["route"], line["status"]) for line in lines] == [
+        ("POST", "/api/s/{type}", 401),
+        ("OPTIONS", "/{proxy+}", 200),
+        ("POST", "/events", 401),
+        ("POST", "/{proxy+}", 404),
+        ("GET", "/imports/{import_id}", 401),
+        ("PUT", "/batch", 405),
+    ]
+    assert SENT not in logged
 
 
 def test_no_text_of_the_gateway_s_own_repeats_what_the_caller_sent() -> None:

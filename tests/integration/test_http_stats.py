@@ -478,7 +478,11 @@ def test_the_description_lists_every_route_of_the_template_and_no_other(client: 
     implied = {(path, "options") for path, _ in described} | {
         (path, "head") for path, method in described if method == "get"
     }
-    assert described | implied == {(path, method) for path, method in routes() if path not in undescribed}
+    # The SDKs' routes have all methods in the template, of which the function takes some.
+    some = {path for path, method in routes() if method == "any"}
+    assert {place for place in described | implied if place[0] not in some} == {
+        (path, method) for path, method in routes() if path not in undescribed | some
+    }
 
 
 def test_every_reference_of_the_description_leads_somewhere(client: TestClient) -> None:

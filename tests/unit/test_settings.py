@@ -60,6 +60,7 @@ ENVIRONMENT = {
     "IMPORT_BURST": "5",
     "MAX_UPLOAD_MEGABYTES": "10",
     "MAX_EXPANDED_MEGABYTES": "20",
+    "INGEST_PREFIX": "/t9",
 }
 TABLES = Tables("events", "stats", 16, 4)
 OF_TABLES = ("EVENTS_TABLE", "STATS_TABLE", "USER_SHARDS", "COUNTER_SHARDS")
@@ -135,6 +136,7 @@ def test_the_doors_read_their_settings() -> None:
     assert (read.queue_url, read.calendar.name, read.upload_bucket) == ("http://queue", "Europe/Kyiv", "uploads")
     assert read.calendar.first_day == "2020-02-29"
     assert (read.import_limit, read.max_upload_bytes) == (Limit(0.1, 5), 10_000_000)
+    assert read.prefix == "/t9"
 
 
 def test_the_import_functions_read_their_settings() -> None:
@@ -298,3 +300,23 @@ def test_web_origins_may_be_none_or_all(value: str, origins: tuple[str, ...]) ->
 def test_a_web_origin_that_is_none_is_named(value: str) -> None:
     with pytest.raises(BadSetting, match="CORS_ORIGINS"):
         AccessSettings.read({**ENVIRONMENT, "CORS_ORIGINS": value})
+
+
+@pytest.mark.parametrize("value", ["", "/t9", "/0", "/collect-a_b", "/" + "x" * 32])
+def test_a_prefix_is_one_segment_of_a_path_or_nothing(value: str) -> None:
+    assert IngestSettings.read({**ENVIRONMENT, "INGEST_PREFIX": value}).prefix == value
+
+
+@pytest.mark.parametrize(
+    "value", ["t9", "/", "/t9/", "/a/b", "/T9", "/-a", "/_a", "/t.9", "/t9\n", "/t 9", "/é", "/" + "x" * 33, "//t9"]
+)
+def test_a_prefix_that_is_none_is_named_with_its_value(value: str) -> None:
+    with pytest.raises(BadSetting, match=r"^INGEST_PREFIX has to be ") as caught:
+        IngestSettings.read({**ENVIRONMENT, "INGEST_PREFIX": value})
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["/v1", "/events", "/stats", "/i", "/batch", "/2"])
+def test_a_prefix_that_paths_of_the_api_begin_with_is_named(value: str) -> None:
+    with pytest.raises(BadSetting, match=f"^INGEST_PREFIX is {value}, which paths of the API begin with"):
+        IngestSettings.read({**ENVIRONMENT, "INGEST_PREFIX": value})

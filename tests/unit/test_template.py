@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.core.projects import DEFAULT, Project
+from rollcall.intake.dialects.registry import routes as sdk_routes
 from rollcall.stack import settings
 from rollcall.stack.keys import BUNDLING_KEY, day_object
 from scripts.bench.aws_like import Limits
@@ -20,7 +23,7 @@ from scripts.local.deploy import template
 from scripts.operate.anonymous import KINDS
 from scripts.operate.smoke import NEW_ACCOUNT_CONCURRENCY, RESERVED
 from scripts.paths import ROOT
-from tests.support import UNKNOWN, routes
+from tests.support import BELOW_VERSION, UNKNOWN, routes
 
 TEMPLATE = template()
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
@@ -361,6 +364,51 @@ def test_every_method_of_an_unknown_route_leads_to_a_function() -> None:
     assert {method for path, method in ROUTES if path == UNKNOWN} == methods
 
 
+def test_below_the_version_every_method_leads_to_the_function_that_unknown_routes_lead_to() -> None:
+    assert (BELOW_VERSION, "any") in routes("ingest")
+    assert {place for place in ROUTES if place[0] == UNKNOWN} <= routes("ingest")
+
+
+def of_sdks() -> tuple[set[str], set[str]]:
+    """The paths that the template has all methods of, and those of the dialects that it names no method of."""
+    everything = {path for path, method in ROUTES if method == "any"} - {BELOW_VERSION}
+    named = {(path, method) for path, method in ROUTES if method != "any"}
+    assert not everything & {path for path, _ in named}
+    sdks = {(path, method.lower()) for path, methods in sdk_routes().items() for method in methods}
+    return everything, {path for path, _ in sdks - named}
+
+
+def test_every_route_of_the_sdks_is_in_the_template_and_leads_to_ingest() -> None:
+    everything, sdks = of_sdks()
+
+    assert sdks
+    assert sdks <= everything
+    assert everything <= {path for path, _ in routes("ingest")}
+
+
+@pytest.mark.xfail(reason="not every dialect is there yet", strict=True)
+def test_the_template_has_no_route_of_all_methods_that_is_of_no_sdk() -> None:
+    everything, sdks = of_sdks()
+
+    assert everything <= sdks
+
+
+def test_no_path_of_the_api_may_begin_with_the_prefix() -> None:
+    pattern = PARAMETERS["IngestPrefix"]["AllowedPattern"]
+    first = {f"/{path.split('/')[1]}" for path, _ in ROUTES}
+    rule = TEMPLATE["Rules"]["APrefixIsNoRoute"]
+    (assertion,) = rule["Assertions"]
+    forbidden, prefix = assertion["Assert"]["Fn::Not"][0]["Fn::Contains"]
+
+    assert rule["RuleCondition"] == TEMPLATE["Conditions"]["WithIngestPrefix"]
+    assert prefix == {"Ref": "IngestPrefix"}
+    assert {each for each in first if re.fullmatch(pattern, each)} <= set(forbidden)
+    assert {each.removeprefix("/") for each in forbidden} == settings.FIRST_SEGMENTS
+    assert all(re.fullmatch(pattern, each) for each in forbidden)
+    assert "IngestPrefix" in assertion["AssertDescription"]
+    assert FUNCTIONS["IngestFunction"]["Environment"]["Variables"]["INGEST_PREFIX"] == {"Ref": "IngestPrefix"}
+
+
 def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_the_stage_s() -> None:
     public = re.compile(r"/docs(/.*)?|/openapi\.json|/healthz?|/auth/(register|login|refresh|logout)|/\{proxy\+\}")
     stage, *own = API["MethodSettings"]
@@ -372,8 +420,13 @@ def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_
         "ThrottlingBurstLimit": {"Ref": "ThrottlingBurst"},
     }
     for setting in own:
-        assert setting["ThrottlingRateLimit"] == {"Ref": "PublicRate"}
-        assert setting["ThrottlingBurstLimit"] == {"Ref": "PublicBurst"}
+        limits = [setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]]
+        lower = [{"Ref": "PublicRate"}, {"Ref": "PublicBurst"}]
+        # Below the prefix, events are taken in by the route of what no other route has.
+        below_prefix = setting["ResourcePath"] == "/~1{proxy+}" and setting["HttpMethod"] in ("GET", "POST", "OPTIONS")
+        usual = [{"Ref": "ThrottlingRate"}, {"Ref": "ThrottlingBurst"}]
+        either = [{"Fn::If": ["WithIngestPrefix", *each]} for each in zip(usual, lower, strict=True)]
+        assert limits == (either if below_prefix else lower)
         # CloudFormation wants each slash but the first as ~1, and no wildcard beside a path.
         assert setting["ResourcePath"].count("/") == 1
     places = [(each["ResourcePath"][1:].replace("~1", "/"), each["HttpMethod"].lower()) for each in own]
@@ -438,6 +491,29 @@ def test_the_policy_that_lets_the_api_call_a_function_fits_into_20_kb(function: 
     ]
 
     assert len(json.dumps(statements, separators=(",", ":"))) < 20 * 1024
+
+
+def test_the_api_has_fewer_resources_than_api_gateway_allows() -> None:
+    # Each segment of a path is one, and the root.
+    parts = {tuple(path.split("/")[: depth + 1]) for path, _ in ROUTES for depth in range(path.count("/") + 1)}
+
+    # "Quotas for configuring and running a REST API": 300 for an API, which AWS raises for who asks.
+    assert len(parts) < 300
+
+
+def test_what_sam_makes_of_the_template_is_small_enough_for_cloudformation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    document = template()
+    document["Transform"] = "AWS::Serverless-2016-10-31"
+    for resource in document["Resources"].values():
+        for code in {"CodeUri", "ContentUri"} & resource["Properties"].keys():
+            resource["Properties"][code] = "s3://bucket/key"
+
+    made = transform(document, {}, ManagedPolicyLoader(None))
+
+    # "CloudFormation quotas". Each route has a permission of its own.
+    assert sum(len(each["Properties"].get("Events", ())) for each in RESOURCES.values()) < len(made["Resources"]) < 500
+    assert len(json.dumps(made)) < 1_000_000
 
 
 def test_a_message_stays_out_of_sight_for_six_times_as_long_as_the_consumer_may_take_and_the_window() -> None:
@@ -599,7 +675,7 @@ def test_a_domain_is_there_where_it_is_wanted_and_leads_to_the_throttled_stage()
 
 
 def test_a_domain_without_a_certificate_is_refused_before_anything_is_made() -> None:
-    (rule,) = TEMPLATE["Rules"].values()
+    rule = TEMPLATE["Rules"]["ADomainHasACertificate"]
 
     assert rule["RuleCondition"] == TEMPLATE["Conditions"]["WithDomain"]
     (assertion,) = rule["Assertions"]

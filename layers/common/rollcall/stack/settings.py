@@ -8,6 +8,15 @@ from rollcall.core.days import EVER, LONGEST_WAY_DAYS, Calendar, parse_day
 from rollcall.core.limits import Limit
 from rollcall.stack.keys import Tables
 
+# What the paths of the API's routes begin with. template.yaml forbids them as a prefix, too.
+FIRST_SEGMENTS = frozenset(
+    (
+        *("2", "a", "accounts", "alias", "api", "auth", "b", "batch", "batches", "capture", "docs", "e", "engage"),
+        *("events", "g", "group", "groups", "health", "healthz", "i", "identify", "import", "imports", "keys"),
+        *("metrics", "p", "page", "projects", "rejects", "s", "screen", "stats", "t", "track", "v1"),
+    )
+)
+
 
 class BadSetting(ValueError):
     """A setting is missing or has an unusable value; the text names it."""
@@ -26,6 +35,8 @@ class IngestSettings:
     """For all requests of one key or account that begin an import."""
     max_upload_bytes: int
     """Of one file."""
+    prefix: str
+    """Under which the routes are as well, with a slash before it; empty for none."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "IngestSettings":
@@ -37,6 +48,7 @@ class IngestSettings:
             hot_days=_hot_days(environment),
             import_limit=_limit(environment, "IMPORTS_PER_MINUTE", "IMPORT_BURST", seconds=60),
             max_upload_bytes=_megabytes(environment, "MAX_UPLOAD_MEGABYTES"),
+            prefix=path_prefix(environment, "INGEST_PREFIX"),
         )
 
 
@@ -246,7 +258,7 @@ class AccessSettings:
             signing_key_parameter=_text(environment, "SIGNING_KEY_PARAMETER"),
             limit=Limit(_positive(environment, "KEY_RATE"), _integer(environment, "KEY_BURST", least=1)),
             long_requests=_integer(environment, "LONG_REQUESTS_PER_KEY", least=2),
-            cors_origins=_origins(environment, "CORS_ORIGINS"),
+            cors_origins=web_origins(environment, "CORS_ORIGINS"),
         )
 
 
@@ -350,8 +362,8 @@ def _hot_days(environment: Mapping[str, str]) -> int:
     return days
 
 
-def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Web origins, separated by commas; none if the setting is empty."""
+def web_origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Web origins, separated by commas; none if the setting is empty. Raises `BadSetting`."""
     origins = tuple(origin.strip() for origin in environment.get(name, "").split(",") if origin.strip())
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", origin):
@@ -359,6 +371,18 @@ def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     if "*" in origins and len(origins) > 1:
         raise BadSetting(f"{name} has to be * alone, or a list of origins")
     return origins
+
+
+def path_prefix(environment: Mapping[str, str], name: str) -> str:
+    """A prefix of paths such as /t9, or nothing. Raises `BadSetting`, also for one that paths of routes begin with."""
+    prefix = environment.get(name, "")
+    if not re.fullmatch(r"(/[a-z0-9][a-z0-9_-]{0,31})?", prefix, re.ASCII):
+        raise BadSetting(
+            f"{name} has to be a slash and up to 32 of a to z, 0 to 9, _ and -, such as /t9, or empty; not {prefix!r}"
+        )
+    if prefix.removeprefix("/") in FIRST_SEGMENTS:
+        raise BadSetting(f"{name} is {prefix}, which paths of the API begin with; take another one")
+    return prefix
 
 
 def _calendar(environment: Mapping[str, str], *, first_day: bool = False) -> Calendar:
