@@ -28,13 +28,27 @@ def up(
             metavar="NAME", help="IANA timezone whose days are counted, fixed with the first event; ROLLCALL_TIMEZONE."
         ),
     ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Web origin whose pages may call the API, or *; repeatable. ROLLCALL_CORS_ORIGINS, between commas.",
+        ),
+    ] = None,
+    ingest_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Path below which events are taken in too, such as /t9; ROLLCALL_INGEST_PREFIX."
+        ),
+    ] = None,
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
     ROLLCALL_STATE sets the data folder (.local/) and ROLLCALL_PORT the port (that of the folder's last start, at first
     4566). With ROLLCALL_SAMPLE=0, no sample data is sent.
     """
-    local.up(local.LocalSettings.read(os.environ, seed, timezone), SafeConsole())
+    settings = local.LocalSettings.read(os.environ, seed, timezone, cors_origin or (), ingest_prefix)
+    local.up(settings, SafeConsole())
 
 
 def down() -> None:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs, quote
 
 from scripts.local.guard import App, Guard, Message, Receive, Scope, Send, answer, encoded, headers_of, say, values
@@ -45,7 +45,8 @@ class Api:
             await say(send, 404, f"There is no stack {self._stack} with an API here yet.")
         else:
             path = f"/_aws/execute-api/{api}/{STAGE}{found['path'] or ''}"
-            await self._emulator({**scope, "path": path, "raw_path": quote(path).encode()}, receive, send)
+            onward = {**scope, "path": path, "raw_path": quote(path).encode(), "headers": _typed(scope["headers"])}
+            await self._emulator(onward, receive, send)
 
     async def _id(self) -> str | None:
         """The id of the API. Asked for each time, because a stack may be deleted and made again."""
@@ -57,6 +58,14 @@ class Api:
         _, _, body = await cloudformation.handle_request("POST", "/", {}, b"", asked)
         found = re.search(r"<PhysicalResourceId>([^<]+)<", body if isinstance(body, str) else body.decode())
         return found[1] if found else None
+
+
+def _typed(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Headers with a type of the body. Beacons of pages have none, and MiniStack reads such a body as text."""
+    typed = list(headers)
+    if not any(name.lower() == b"content-type" for name, _ in typed):
+        typed.append((b"content-type", b"application/octet-stream"))
+    return typed
 
 
 class Uploads:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -25,6 +25,7 @@ from rollcall.files.rows import Row, read_rows
 from rollcall.questions.from_counters import Counters
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.layout import laid_out_timezone
+from rollcall.stack.settings import BadSetting, path_prefix, web_origins
 from scripts import private, show
 from scripts.api import Api
 from scripts.local import deploy, sample, saving
@@ -79,12 +80,24 @@ class LocalSettings:
     """A file with events to send instead of the sample; None for the sample."""
     timezone: str | None = None
     """The timezone whose days are counted; None for that of the data, at first UTC."""
+    cors_origins: tuple[str, ...] = ()
+    """The origins whose pages may call the API; `*` alone for all."""
+    ingest_prefix: str = ""
+    """A path below which the routes that take in events are as well; empty for none."""
 
     @classmethod
     def read(
-        cls, environment: Mapping[str, str], seed: Path | None = None, timezone: str | None = None
+        cls,
+        environment: Mapping[str, str],
+        seed: Path | None = None,
+        timezone: str | None = None,
+        cors_origins: Sequence[str] = (),
+        ingest_prefix: str | None = None,
     ) -> "LocalSettings":
-        """Read the settings; raises `CannotStart`, which names the setting, if one is unusable."""
+        """Read the settings; raises `CannotStart`, which names the setting, if one is unusable.
+
+        An option goes before its variable.
+        """
         try:
             port = stacks.port_of(environment)
         except stacks.NoStack as error:
@@ -106,7 +119,13 @@ class LocalSettings:
                 Calendar(timezone)
             except ValueError as error:
                 raise CannotStart(f"{setting}: {error}") from None
-        return cls(port, state, wanted == "1", seed, timezone)
+        told = {**environment, "--cors-origin": ",".join(cors_origins), "--ingest-prefix": ingest_prefix or ""}
+        try:
+            origins = web_origins(told, "--cors-origin" if cors_origins else "ROLLCALL_CORS_ORIGINS")
+            prefix = path_prefix(told, "ROLLCALL_INGEST_PREFIX" if ingest_prefix is None else "--ingest-prefix")
+        except BadSetting as error:
+            raise CannotStart(str(error)) from None
+        return cls(port, state, wanted == "1", seed, timezone, origins, prefix)
 
 
 @dataclass(frozen=True)
@@ -444,7 +463,8 @@ def _refuse_taken_port(port: int) -> None:
 def _deploy(stack: MiniStack, settings: LocalSettings) -> stacks.Stack:
     try:
         timezone = _timezone(stack, settings)
-        deploy.deploy(stack.client, LOCAL_STACK, {"ReportingTimezone": timezone} if timezone else {})
+        parameters = {"CorsOrigins": ",".join(settings.cors_origins), "IngestPrefix": settings.ingest_prefix}
+        deploy.deploy(stack.client, LOCAL_STACK, parameters | ({"ReportingTimezone": timezone} if timezone else {}))
         return stacks.described(stack.client, LOCAL_STACK, settings.port)
     except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error

@@ -1,8 +1,11 @@
 """What stands before the local AWS, by what comes over the wire."""
 
+import gzip
+import json
 import re
 import socket
 import sys
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,18 +129,36 @@ def test_the_api_lets_in_the_pages_of_its_origins(stack: DeployedStack) -> None:
     lambda_, name = stack.client("lambda"), stack.outputs["IngestFunctionName"]
     variables: dict[str, Any] = lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     try:
-        allowing = {"Variables": {**variables, "CORS_ORIGINS": APP}}
+        allowing = {"Variables": {**variables, "CORS_ORIGINS": APP, "INGEST_PREFIX": "/t9"}}
         lambda_.update_function_configuration(FunctionName=name, Environment=allowing)
-        url = f"{stack.endpoint}/v1/events"
-        asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-        for origin, status, allowed in ((APP, 200, APP), (STRANGER, 400, None)):
-            page = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
-            preflight = ask(url, "OPTIONS", {**page, **asking})
-            assert (preflight.status_code, preflight.headers.get("access-control-allow-origin")) == (status, allowed)
-            sent = ask(url, "POST", {**page, "X-API-Key": stack.key})
-            assert (sent.status_code, sent.headers.get("access-control-allow-origin")) == (400, allowed)
+        asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key,x-retry-count"}
+        for path in ("/events", "/t9/events/", "/t9/t"):
+            url = f"{stack.endpoint}/v1{path}"
+            for origin, status, allowed in ((APP, 200, APP), (STRANGER, 400, None)):
+                page = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+                preflight = ask(url, "OPTIONS", {**page, **asking})
+                sent = ask(url, "POST", {**page, "X-API-Key": stack.key})
+                assert (preflight.status_code, sent.status_code) == (status, 400)
+                for answered in (preflight, sent):
+                    assert answered.headers.get("access-control-allow-origin") == allowed
+        unknown = ask(f"{stack.endpoint}/v1/t9/stats/dau", headers={"Origin": APP})
+        assert_problem(unknown, 404, "not_found")
+        assert unknown.headers["access-control-allow-origin"] == APP
     finally:
         lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "text/plain;charset=UTF-8"}, {}], ids=["text", "no type"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/v1/events/"])
+def test_a_beacon_arrives_byte_for_byte(stack: DeployedStack, headers: dict[str, str], path: str) -> None:
+    event = {"event_id": str(uuid.uuid4()), "occurred_at": "2017-01-01T00:00:00Z", "user_id": "z", "event_type": "é#\0"}
+    # Every byte that is not UTF-8 would be another one if anybody took the body for text.
+    body = gzip.compress(json.dumps([event]).encode())
+
+    url, key = f"{stack.endpoint}{path}", {"X-API-Key": stack.key}
+    sent = httpx2.post(url, content=body, headers=key | headers, timeout=60, trust_env=False)
+
+    assert (sent.status_code, sent.json()["accepted"]) == (202, 1), sent.text
 
 
 def put(url: str, headers: Mapping[str, str]) -> httpx2.Response:

@@ -124,6 +124,16 @@ def test_without_origins_a_preflight_is_a_method_that_no_route_has(
         ("/stats/dau", "GET", "Authorization"),
         ("/keys/0", "DELETE", "X-API-Key"),
         ("/auth/login", "POST", "content-type"),
+        # Segment's, RudderStack's, Jitsu's, PostHog's and Snowplow's SDKs.
+        ("/t", "POST", "authorization,x-retry-count"),
+        ("/track", "POST", "anonymousid,authorization,content-type"),
+        ("/api/s/track", "POST", "content-type,x-write-key"),
+        (
+            "/i/v1/analytics/events",
+            "POST",
+            "authorization,content-type,posthog-attempt,posthog-request-id,posthog-request-timestamp,posthog-sdk-info",
+        ),
+        ("/com.snowplowanalytics.snowplow/tp2", "POST", "content-type,sp-anonymous"),
     ],
 )
 def test_a_page_of_a_listed_origin_may_send_what_the_api_reads(
@@ -202,6 +212,19 @@ def test_with_a_star_any_page_may_call_and_none_with_the_browsers_own_credential
     for response in (asked, answered):
         assert response.headers["access-control-allow-origin"] in ("*", origin)
         assert "access-control-allow-credentials" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/batch", "/i", "/api/s/track", "/nowhere", "/v1/batch/", "/i/v0/e"])
+def test_a_page_may_read_what_an_sdk_is_answered_and_that_there_is_no_such_route(
+    whole_api: WholeApi, path: str
+) -> None:
+    event = gateway_event("ingest", "POST", {"Origin": ORIGIN}) | {"path": path, "resource": "/{proxy+}"}
+    del event["headers"]["X-API-Key"], event["multiValueHeaders"]["X-API-Key"]
+
+    answer = serve(whole_api.apps["ingest"], ORIGINS, "")(event, LAMBDA_CONTEXT)
+
+    assert answer["statusCode"] in (400, 401, 404)
+    assert answered_headers(answer)["access-control-allow-origin"] == ORIGIN
 
 
 def gateway_event(sample: str, method: str, headers: dict[str, str]) -> dict[str, Any]:

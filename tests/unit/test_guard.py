@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scripts.local.front import front
+from scripts.local.front import Api, front
 from scripts.local.guard import Guard, Message, Part, Receive, Scope, Send
 
 PORT = 4566
@@ -172,3 +172,28 @@ def test_without_a_stack_the_api_says_that_there_is_none() -> None:
         start, body = ask(front(emulator, PORT, "no-stack"), [HOST, *FOREIGN_PAGES["a form"]], path=path)
         assert (start["status"], "no-stack" in json.loads(body["body"])["message"]) == (404, True)
     assert emulator.asked == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed_on"),
+    [
+        ([], [b"application/octet-stream"]),
+        ([("Content-Type", "text/plain;charset=UTF-8")], [b"text/plain;charset=UTF-8"]),
+    ],
+    ids=["none", "text"],
+)
+def test_a_beacon_s_body_without_a_type_is_passed_on_as_bytes(
+    monkeypatch: pytest.MonkeyPatch, sent: Headers, passed_on: list[bytes]
+) -> None:
+    async def found(_api: Api) -> str:
+        return "api-id"
+
+    monkeypatch.setattr(Api, "_id", found)
+    emulator = Recorded()
+
+    page = [HOST, FIREFOX, ("Origin", "https://app.example"), ("Sec-Fetch-Site", "cross-site")]
+    ask(front(emulator, PORT, "stack"), [*page, *sent], path="/v1/t9/batch/")
+
+    (asked,) = emulator.asked
+    assert asked["path"] == "/_aws/execute-api/api-id/v1/t9/batch/"
+    assert [value for name, value in asked["headers"] if name.lower() == b"content-type"] == passed_on

@@ -10,6 +10,7 @@ import pytest
 from rollcall.access.api_keys import SCOPES
 from rollcall.core.days import Calendar, days_between
 from rollcall.core.events import parse_event
+from scripts.local import deploy
 from scripts.local import stack as local
 from scripts.local.ministack import free_port
 from scripts.local.stack import SAMPLE_DAYS, CannotStart, Filled, LocalSettings
@@ -130,6 +131,62 @@ def test_the_timezone_of_the_local_stack_is_a_setting_or_an_option(tmp_path: Pat
     assert LocalSettings.read(environment | {"ROLLCALL_TIMEZONE": ""}).timezone is None
     assert LocalSettings.read(apia).timezone == "Pacific/Apia"
     assert LocalSettings.read(apia, timezone="Europe/Kyiv").timezone == "Europe/Kyiv"
+
+
+def test_the_pages_that_may_call_the_local_stack_are_a_setting_or_options(tmp_path: Path) -> None:
+    environment = {"ROLLCALL_STATE": str(tmp_path)}
+    named = environment | {"ROLLCALL_CORS_ORIGINS": "https://app.example, http://localhost:3000"}
+    assert LocalSettings.read(environment).cors_origins == ()
+    assert LocalSettings.read(named).cors_origins == ("https://app.example", "http://localhost:3000")
+    given = ["http://localhost:5173", "https://b.example"]
+    assert LocalSettings.read(named, cors_origins=given).cors_origins == tuple(given)
+    assert LocalSettings.read(environment, cors_origins=["*"]).cors_origins == ("*",)
+
+
+def test_the_prefix_of_the_local_stack_is_a_setting_or_an_option(tmp_path: Path) -> None:
+    environment = {"ROLLCALL_STATE": str(tmp_path)}
+    named = environment | {"ROLLCALL_INGEST_PREFIX": "/t9"}
+    assert LocalSettings.read(environment).ingest_prefix == ""
+    assert LocalSettings.read(named).ingest_prefix == "/t9"
+    assert LocalSettings.read(named, ingest_prefix="/x").ingest_prefix == "/x"
+    assert LocalSettings.read(named, ingest_prefix="").ingest_prefix == ""
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "null", "https://*.example"])
+def test_what_is_no_origin_is_refused_by_the_name_of_the_setting(tmp_path: Path, origin: str) -> None:
+    environment = {"ROLLCALL_STATE": str(tmp_path)}
+    with pytest.raises(CannotStart, match=r"^ROLLCALL_CORS_ORIGINS has to list origins such as "):
+        LocalSettings.read(environment | {"ROLLCALL_CORS_ORIGINS": origin})
+    with pytest.raises(CannotStart, match=r"^--cors-origin has to list origins such as "):
+        LocalSettings.read(environment, cors_origins=["https://app.example", origin])
+
+
+@pytest.mark.parametrize("prefix", ["t9", "/t9/", "/v1", "/events"])
+def test_what_cannot_be_a_prefix_is_refused_by_the_name_of_the_setting(tmp_path: Path, prefix: str) -> None:
+    environment = {"ROLLCALL_STATE": str(tmp_path)}
+    with pytest.raises(CannotStart, match=r"^ROLLCALL_INGEST_PREFIX (has to be|is) "):
+        LocalSettings.read(environment | {"ROLLCALL_INGEST_PREFIX": prefix})
+    with pytest.raises(CannotStart, match=r"^--ingest-prefix (has to be|is) "):
+        LocalSettings.read(environment, ingest_prefix=prefix)
+
+
+def test_a_local_stack_is_deployed_with_its_origins_and_its_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed: list[dict[str, str]] = []
+    monkeypatch.setattr(deploy, "deploy", lambda _client, _name, parameters: deployed.append(parameters))
+    monkeypatch.setattr(deploy, "exists", lambda _client, _name: False)
+    monkeypatch.setattr(stacks, "described", lambda *_: None)
+    environment = {"ROLLCALL_STATE": str(tmp_path), "ROLLCALL_INGEST_PREFIX": "/t9"}
+
+    local._deploy(MagicMock(), LocalSettings.read(environment, cors_origins=["https://a.example", "https://b.example"]))
+    local._deploy(MagicMock(), LocalSettings.read({"ROLLCALL_STATE": str(tmp_path)}))
+
+    # What an earlier start was told is no longer so.
+    assert deployed == [
+        {"CorsOrigins": "https://a.example,https://b.example", "IngestPrefix": "/t9"},
+        {"CorsOrigins": "", "IngestPrefix": ""},
+    ]
 
 
 @pytest.mark.parametrize("name", ["Pacific/Nowhere", "Europe", "UTC+3", "../UTC", "/etc/localtime"])

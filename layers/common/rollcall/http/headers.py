@@ -14,6 +14,15 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+# What a page may send: headers that the API reads,
+READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key", "X-Write-Key")
+# and headers that it passes over. The browser SDKs of Segment (the first), RudderStack (the second), Snowplow (the
+# third) and PostHog set them, and a browser does not send a request with a header that is not allowed.
+PASSED_OVER_HEADERS = (
+    *("X-Retry-Count", "AnonymousId", "SP-Anonymous"),
+    *("PostHog-Attempt", "PostHog-Request-Id", "PostHog-Request-Timestamp", "PostHog-Sdk-Info"),
+)
+
 
 class Headers:
     """An app that adds headers to every answer of another one.
@@ -73,7 +82,7 @@ def with_headers(app: ASGIApp, cors_origins: Sequence[str]) -> ASGIApp:
             app,
             allow_origins=cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key"],
+            allow_headers=[*READ_HEADERS, *PASSED_OVER_HEADERS],
             expose_headers=["Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"],
             max_age=3600,
         )
