@@ -32,6 +32,33 @@ def daily_actives(answer: dict[str, Any]) -> SafeTable:
     return table
 
 
+def actives(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /stats/actives."""
+    rolling, period = answer.get("rolling"), answer["period"]
+    title = f"Active users of {rolling} days" if rolling else f"Active users by {period}"
+    table = _table(f"{title}{_whose(answer)}", "up to" if rolling else period, "users")
+    most = max((each["active_users"] for each in answer["data"]), default=0)
+    for each in answer["data"]:
+        shown = each["to"] if rolling or period == "day" else f"{each['from']} to {each['to']}"
+        table.add_row(shown, f"{each['active_users']:,}", _so_far(each, _bar(each["active_users"], most)))
+    return table
+
+
+def stickiness(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /stats/stickiness."""
+    average = "" if answer["average"] is None else f", {answer['average']:.2f} % on average"
+    table = _table(f"Daily ÷ monthly active users{average}{_whose(answer)}", "date", "dau ÷ mau")
+    for day in answer["data"]:
+        percent = day["stickiness"]
+        shown = "" if percent is None else f"{percent:6.2f} %  {_bar(percent, 100)}"
+        table.add_row(day["date"], f"{day['dau']:,} ÷ {day['mau']:,}", _so_far(day, shown))
+    return table
+
+
+def _so_far(period: dict[str, Any], shown: str) -> str:
+    return shown if period["complete"] else f"{shown} so far".strip()
+
+
 def top_events(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/top-events."""
     whose = _whose(answer) if "project" in answer else ""

@@ -45,6 +45,7 @@ SETTINGS = {
     "REPORTING_TIMEZONE": "UTC",
     "FIRST_DAY": "1970-01-01",
     "NAMED_TYPES": "10000",
+    "WEEK_START": "monday",
     "QUEUE_URL": "http://127.0.0.1:9/queue",
     "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:9/dead-letters",
     "IMPORT_QUEUE_URL": "http://127.0.0.1:9/parts",

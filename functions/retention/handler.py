@@ -1,4 +1,4 @@
-"""The routes of retention."""
+"""The routes that read the users of days: retention, and active users of weeks and months."""
 
 import os
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rollcall.access.gate import build as build_gate
 from rollcall.core.projects import DEFAULT
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import retention
+from rollcall.http.routes import actives, retention
 from rollcall.questions.asking import Asking
 from rollcall.questions.day_users import DayUsers, KeptDays
 from rollcall.questions.from_counters import Counters
@@ -14,7 +14,7 @@ from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.projects import Projects
-from rollcall.stack.settings import AccessSettings, AskSettings, RetentionSettings
+from rollcall.stack.settings import AccessSettings, AskSettings, RetentionSettings, WeekSettings
 from rollcall.stack.telemetry import make_logger
 
 logger = make_logger(os.environ)
@@ -27,9 +27,14 @@ counters = Counters(dynamo, tables, DEFAULT, calendar, DayUsers(dynamo, tables, 
 projects = Projects(dynamo, tables.stats, calendar)
 app = create_app(
     retention.router,
+    actives.router,
     logger=logger,
     gate=build_gate(who_may, dynamo, clients.later(clients.ssm)),
-    services=[projects, Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ)))],
+    services=[
+        projects,
+        WeekSettings.read(os.environ),
+        Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ))),
+    ],
 )
 answer = serve(app, who_may.cors_origins)
 

@@ -28,7 +28,7 @@ RANGE_DAYS = 30
 
 Asked = dict[str, str | int | list[str]]
 
-app = typer.Typer(help="Answers: daily active users, top events, retention.", no_args_is_help=True)
+app = typer.Typer(help="Answers: active users, stickiness, top events, retention.", no_args_is_help=True)
 
 First = Annotated[
     date | None,
@@ -49,6 +49,22 @@ class Period(StrEnum):
 
     day = "day"
     week = "week"
+
+
+class Span(StrEnum):
+    """What distinct users are counted in."""
+
+    day = "day"
+    week = "week"
+    month = "month"
+
+
+class Rolling(StrEnum):
+    """Days up to each day."""
+
+    week = "7"
+    weeks = "28"
+    month = "30"
 
 
 class Cohort(StrEnum):
@@ -79,6 +95,53 @@ def dau(
         (as_json, as_csv, raw),
         (stack, key, project),
     )
+
+
+@app.command()
+def actives(
+    first: First = None,
+    last: Last = None,
+    period: Annotated[Span | None, typer.Option(help="Distinct users of each.")] = None,
+    rolling: Annotated[
+        Rolling | None, typer.Option(help="Distinct users of the last so many days up to each day, without --period.")
+    ] = None,
+    segment: Segment = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    raw: Raw = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show the number of distinct users of each day, week or month, or of the days up to each day."""
+    spans: Asked = {"rolling": rolling.value} if rolling else {}
+    if period or not rolling:
+        spans["period"] = (period or Span.week).value
+
+    def asked(today: date) -> Asked:
+        return _range(first, last or today) | spans | _of(segment)
+
+    _answer("/stats/actives", asked, show.actives, "data", (as_json, as_csv, raw), (stack, key, project))
+
+
+@app.command()
+def stickiness(
+    first: First = None,
+    last: Last = None,
+    segment: Segment = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    raw: Raw = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show which share of the users of 30 days was active on each day."""
+
+    def asked(today: date) -> Asked:
+        return _range(first, last or today) | _of(segment)
+
+    _answer("/stats/stickiness", asked, show.stickiness, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
 @app.command("top-events")
@@ -156,7 +219,12 @@ def _answer(
         output_json(answer)
     elif as_csv:
         # The columns are those of the first row. An answer always has one, because the API takes no empty range.
-        known = {"/stats/dau": ("date", "dau"), "/stats/top-events": ("event_type", "count")}
+        known = {
+            "/stats/dau": ("date", "dau"),
+            "/stats/top-events": ("event_type", "count"),
+            "/stats/actives": ("from", "to", "active_users", "complete"),
+            "/stats/stickiness": ("date", "dau", "mau", "stickiness", "complete"),
+        }
         columns = known.get(path) or tuple(answer[rows][0])
         # A day that clocks skipped has an empty cell.
         shown = ({**row, "dau": ""} if row.get("no_day") else row for row in answer[rows])

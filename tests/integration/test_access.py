@@ -875,7 +875,9 @@ def test_a_request_beyond_those_of_its_caller_that_wait_is_taken_and_answered_at
     assert len(stack.queued()) == 3
 
 
-@pytest.mark.parametrize("path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize(
+    "path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events", "/stats/actives"]
+)
 @pytest.mark.parametrize("by", ["key", "access token"])
 def test_a_question_that_may_take_long_is_refused_beyond_those_of_its_caller(stack: Stack, path: str, by: str) -> None:
     token, other = (stack.key() if by == "key" else stack.login().access_token for _ in range(2))
@@ -896,7 +898,9 @@ def test_a_question_that_may_take_long_is_refused_beyond_those_of_its_caller(sta
     assert places_left(stack, token) == int(SETTINGS["LONG_REQUESTS_PER_KEY"])
 
 
-@pytest.mark.parametrize("path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events"])
+@pytest.mark.parametrize(
+    "path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events", "/stats/actives"]
+)
 def test_a_question_of_a_segment_needs_a_place_for_each_of_the_two_functions_that_it_keeps_busy(
     stack: Stack, path: str
 ) -> None:

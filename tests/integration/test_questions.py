@@ -19,12 +19,14 @@ from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.core.events import Event, parse_event
 from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
+from rollcall.questions.actives import Actives, Span, SpanActives
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
 from rollcall.questions.segment import parse_segment
+from rollcall.questions.stickiness import DayStickiness, Stickiness
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables
@@ -191,6 +193,11 @@ class Recount:
             counts.append(len(cohort & {user for one in days for user in self.actives.get(one, ())}))
         return len(cohort), counts
 
+    def active_in(self, span: Span) -> SpanActives:
+        days = days_between(span.first, min(span.last, TODAY))
+        users = {user for day in days for user in self.actives.get(day, ())}
+        return SpanActives(*span, len(users), complete=span.last < TODAY)
+
 
 @pytest.fixture(scope="module", params=["half compacted", "compacted"])
 def asked(request: pytest.FixtureRequest, stack: Stack) -> Stack:
@@ -228,6 +235,41 @@ def test_a_segment_s_retention_equals_a_recount(
     size, retained = recount.retained(day, windows, window_days, new_users)
     assert (found.cohort_size, [window.retained_users for window in found.windows]) == (size, retained)
     assert size
+
+
+@pytest.mark.parametrize("segment", [[], ["event_type:purchase"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("period", "rolling"),
+    [("day", 0), ("week", 0), ("month", 0), ("day", 7), ("day", 30)],
+    ids=lambda value: str(value),
+)
+def test_actives_equal_a_recount(asked: Stack, segment: list[str], period: Any, rolling: int) -> None:
+    recount = Recount.of(asked.events, segment)
+    question = Actives("2025-08-05", LAST, period, rolling, TODAY, CALENDAR.name)
+    expected = [recount.active_in(span) for span in question.spans]
+
+    assert question.from_archive(asked.archived(segment)).answer == expected
+    if not segment:
+        assert question.from_counters(asked.counters) == expected
+    assert any(each.active_users for each in expected)
+    assert not all(each.complete for each in expected)
+
+
+def test_stickiness_equals_a_recount(asked: Stack) -> None:
+    recount = Recount.of(asked.events, [])
+    question = Stickiness("2025-08-15", "2025-08-22", TODAY, CALENDAR.name)
+    expected = [
+        DayStickiness(
+            day,
+            recount.active_in(Span(day, day)).active_users,
+            recount.active_in(Span(add_days(day, -29), day)).active_users,
+            complete=day < TODAY,
+        )
+        for day in days_between("2025-08-15", "2025-08-22")
+    ]
+
+    assert question.from_counters(asked.counters) == expected
+    assert question.from_archive(asked.archived()).answer == expected
 
 
 def test_with_no_segment_the_archive_answers_what_the_counters_do(asked: Stack) -> None:

@@ -188,7 +188,7 @@ def test_the_example_s_numbers_are_those_of_a_recount() -> None:
         for event_id, at, *rest in _rows(text.partition("\n## ")[0])
     ]
     answers = re.findall(r"^`GET /stats/([\w-]+)\?(\S+)`[^|`]*:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert {question for question, _, _ in answers} == {"dau", "top-events", "retention"}
+    assert {question for question, _, _ in answers} == {"actives", "dau", "retention", "stickiness", "top-events"}
     for question, query, table in answers:
         asked = dict(parse_qsl(query))
         matching = [event for event in events if asked.get("segment") in (None, f"event_type:{event.event_type}")]
@@ -203,6 +203,8 @@ def _recount(question: str, asked: dict[str, str], events: Sequence[Occurrence])
     if question == "retention":
         return _recount_retention(asked, active)
     first, last = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
+    if question in ("actives", "stickiness"):
+        return _recount_periods(question, asked, active)
     if question == "dau":
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         users = [sorted(active.get(day, ())) for day in days]
@@ -215,6 +217,36 @@ def _recount(question: str, asked: dict[str, str], events: Sequence[Occurrence])
             ", ".join(event.event_id for event in events if event.event_type == name and first <= event.day <= last),
         ]
         for name, count in sorted(types.items(), key=lambda entry: (-entry[1], entry[0]))
+    ]
+
+
+def _recount_periods(question: str, asked: dict[str, str], active: dict[date, set[str]]) -> list[list[str]]:
+    first, last = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
+
+    def users(start: date, days: int) -> set[str]:
+        return {user for number in range(days) for user in active.get(start + timedelta(days=number), ())}
+
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    if question == "stickiness":
+        rows = []
+        for day in days:
+            dau, mau = len(users(day, 1)), len(users(day - timedelta(days=29), 30))
+            rows.append([str(day), str(dau), str(mau), str(round(100 * dau / mau, 2))])
+        return rows
+    if "rolling" in asked:
+        length = int(asked["rolling"])
+        starts = [day - timedelta(days=length - 1) for day in days]
+    else:
+        assert asked["period"] == "week"
+        length, starts = 7, sorted({day - timedelta(days=day.weekday()) for day in days})
+    return [
+        [
+            str(start),
+            str(start + timedelta(days=length - 1)),
+            str(len(users(start, length))),
+            ", ".join(sorted(users(start, length))),
+        ]
+        for start in starts
     ]
 
 

@@ -14,12 +14,14 @@ import pytest
 from rollcall import questions
 from rollcall.archive.snapshots import Snapshots
 from rollcall.core.projects import DEFAULT, Project
+from rollcall.questions.actives import Actives, SpanActives
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.question import AsOf, Question
 from rollcall.questions.remote import SegmentClient
 from rollcall.questions.remote_handler import QUESTIONS, SegmentFunction
 from rollcall.questions.retention import Retained, Retention, Window
+from rollcall.questions.stickiness import DayStickiness, Stickiness
 from rollcall.questions.top_events import EventCount, TopEvents
 
 AS_OF = "2025-09-01T00:00:00Z"
@@ -28,6 +30,8 @@ DAY = "2025-08-01"
 # Each question with an answer of it, and how that goes over the wire.
 ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
     (DailyActives(DAY, DAY), [ActiveUsers(DAY, 2)], [[DAY, 2]]),
+    (Actives(DAY, DAY, "week", 0, "2025-09-01"), [SpanActives(DAY, DAY, 2, complete=True)], [[DAY, DAY, 2, True]]),
+    (Stickiness(DAY, DAY, "2025-09-01"), [DayStickiness(DAY, 1, 2, complete=True)], [[DAY, 1, 2, True]]),
     (TopEvents(DAY, DAY, 10), [EventCount("open", 7)], [["open", 7]]),
     (
         Retention(DAY, 1, 1, new_users=False, today="2025-09-01"),

@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 # Longer than an event can take from a door to its counters, with its time in the dead-letter queue and one redrive.
 LONGEST_WAY_DAYS = 40
+# By their numbers in Python's calendar.
+WEEK_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # The first day that Python's calendar has.
 EVER = "0001-01-01"
 

@@ -11,6 +11,7 @@ from rollcall.http.parameters import takes_any
 from rollcall.http.problems import Problem, problem_responses
 from rollcall.http.routes import (
     accounts,
+    actives,
     auth,
     batches,
     events,
@@ -34,6 +35,7 @@ def describe() -> dict[str, Any]:
         batches.router,
         stats.router,
         retention.router,
+        actives.router,
         auth.router,
         accounts.router,
         keys.router,

@@ -8,15 +8,17 @@ from typing import Any
 
 from rollcall.archive.snapshots import Snapshots
 from rollcall.core.projects import DEFAULT, Project
+from rollcall.questions.actives import Actives
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
 from rollcall.questions.segment import parse_segment
+from rollcall.questions.stickiness import Stickiness
 from rollcall.questions.top_events import TopEvents
 
 QUESTIONS: dict[str, type[Question[Any]]] = {
-    question.name: question for question in (DailyActives, Retention, TopEvents)
+    question.name: question for question in (Actives, DailyActives, Retention, Stickiness, TopEvents)
 }
 # Of a function's memory and disk, what is neither for DuckDB nor for the archive's files.
 OTHER_MEGABYTES = 300

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from rollcall.core.days import EVER, LONGEST_WAY_DAYS, Calendar, parse_day
+from rollcall.core.days import EVER, LONGEST_WAY_DAYS, WEEK_DAYS, Calendar, parse_day
 from rollcall.core.limits import Limit
 from rollcall.stack.keys import Tables
 
@@ -16,6 +17,7 @@ FIRST_SEGMENTS = frozenset(
         *("metrics", "p", "page", "projects", "rejects", "s", "screen", "stats", "t", "track", "v1"),
     )
 )
+_Choice = TypeVar("_Choice")
 
 
 class BadSetting(ValueError):
@@ -150,6 +152,19 @@ class TopEventsSettings:
     def read(cls, environment: Mapping[str, str]) -> "TopEventsSettings":
         """Raises `BadSetting`."""
         return cls(_integer(environment, "NAMED_TYPES", least=1))
+
+
+@dataclass(frozen=True)
+class WeekSettings:
+    """The settings of weeks."""
+
+    start: int
+    """The day that weeks begin on, 0 for Monday."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "WeekSettings":
+        """Raises `BadSetting`."""
+        return cls(_choice(environment, "WEEK_START", {day: number for number, day in enumerate(WEEK_DAYS)}))
 
 
 @dataclass(frozen=True)
@@ -344,7 +359,7 @@ def _megabytes(environment: Mapping[str, str], name: str) -> int:
     return _integer(environment, name, least=1) * 1_000_000
 
 
-def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, bool]) -> bool:
+def _choice(environment: Mapping[str, str], name: str, choices: Mapping[str, _Choice]) -> _Choice:
     value = _text(environment, name)
     if value not in choices:
         raise BadSetting(f"{name} has to be {' or '.join(choices)}, not {value!r}")

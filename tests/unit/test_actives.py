@@ -1,0 +1,130 @@
+"""Active users of days, weeks and months against a recount of random visits in plain Python."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, timedelta
+from typing import Any, TypeVar, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollcall.core.days import Calendar, add_days, days_between
+from rollcall.questions.actives import Actives, Period, Span
+from rollcall.questions.from_counters import Counters
+from rollcall.questions.stickiness import DayStickiness, Stickiness, average
+from rollcall.stack.keys import DAILY_ACTIVES
+
+T = TypeVar("T")
+START = date(2011, 11, 25)
+DAYS = days_between(START.isoformat(), (START + timedelta(days=90)).isoformat())
+USERS = "abcdef"
+
+
+class Visits(Counters):
+    """Who came on which day."""
+
+    def __init__(self, visits: Iterable[tuple[str, str]]) -> None:
+        self.users_of: dict[str, set[str]] = {}
+        for day, user in visits:
+            self.users_of.setdefault(day, set()).add(user)
+
+    def of_days(self, first: str, last: str, attributes: Any = ()) -> Iterator[Any]:
+        for day, users in self.users_of.items():
+            if first <= day <= last:
+                yield {"sk": {"S": day}, DAILY_ACTIVES: {"N": str(len(users))}}
+
+    def users(self, day: str, counted: int, *, over: bool) -> set[str]:
+        assert counted == len(self.users_of.get(day, ()))
+        return self.users_of.get(day, set())
+
+    def map_days(self, work: Callable[[str], T], days: Iterable[str]) -> Iterator[T]:
+        return map(work, days)
+
+    def in_span(self, span: Span, today: str) -> int:
+        days = days_between(span.first, min(span.last, today))
+        return len(set().union(*(self.users_of.get(day, set()) for day in days)))
+
+
+def visits_in(timezone: str) -> st.SearchStrategy[Visits]:
+    days = list(filter(Calendar(timezone).is_day, DAYS))
+    return st.lists(st.tuples(st.sampled_from(days), st.sampled_from(USERS)), max_size=40).map(Visits)
+
+
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    period=st.sampled_from(["day", "week", "month"]),
+    rolling=st.sampled_from([0, 0, 7, 28, 30]),
+    week_start=st.integers(0, 6),
+    timezone=st.sampled_from(["UTC", "Pacific/Apia"]),
+)
+def test_actives_equal_a_recount(
+    data: st.DataObject, period: Period, rolling: int, week_start: int, timezone: str
+) -> None:
+    counters = data.draw(visits_in(timezone))
+    first, last = sorted(data.draw(st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS))))
+    today = data.draw(st.sampled_from(DAYS))
+    question = Actives(first, last, period, rolling, today, timezone, week_start)
+
+    found = question.from_counters(counters)
+
+    assert [(each.first, each.last) for each in found] == question.spans
+    assert [each.active_users for each in found] == [counters.in_span(span, today) for span in question.spans]
+    assert [each.complete for each in found] == [span.last < today for span in question.spans]
+
+
+@pytest.mark.parametrize(
+    ("period", "week_start", "spans"),
+    [
+        ("day", 0, [("2025-08-31", "2025-08-31"), ("2025-09-01", "2025-09-01")]),
+        ("week", 0, [("2025-08-25", "2025-08-31"), ("2025-09-01", "2025-09-07")]),
+        ("week", 6, [("2025-08-31", "2025-09-06")]),
+        ("month", 0, [("2025-08-01", "2025-08-31"), ("2025-09-01", "2025-09-30")]),
+    ],
+)
+def test_periods_are_whole(period: Period, week_start: int, spans: list[tuple[str, str]]) -> None:
+    question = Actives("2025-08-31", "2025-09-01", period, 0, "2025-09-15", "UTC", week_start)
+
+    assert question.spans == spans
+
+
+def test_a_rolling_period_has_as_many_days_as_there_were() -> None:
+    # The clocks of Apia skipped 2011-12-30.
+    question = Actives("2011-12-29", "2012-01-01", "day", 7, "2012-02-01", "Pacific/Apia")
+
+    assert question.spans == [
+        ("2011-12-23", "2011-12-29"),
+        ("2011-12-24", "2011-12-31"),
+        ("2011-12-25", "2012-01-01"),
+    ]
+
+
+def test_a_day_that_clocks_skipped_is_no_period() -> None:
+    question = Actives("2011-12-30", "2011-12-30", "day", 0, "2012-02-01", "Pacific/Apia")
+
+    assert question.from_counters(Visits([])) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "period", "rolling"),
+    [("0001-01-03", "0001-01-03", "day", 7), ("9999-12-31", "9999-12-31", "month", 0)],
+)
+def test_periods_beyond_the_calendar_are_refused(first: str, last: str, period: Period, rolling: int) -> None:
+    with pytest.raises(OverflowError):
+        Actives(first, last, period, rolling, "2025-09-01")
+
+
+def test_stickiness_is_daily_by_monthly_actives() -> None:
+    day = "2011-12-31"
+    visits = Visits([(day, "a"), (add_days(day, -29), "b"), (add_days(day, -30), "c"), (add_days(day, 1), "a")])
+
+    found = Stickiness(day, add_days(day, 2), add_days(day, 2)).from_counters(cast(Counters, visits))
+
+    assert found == [
+        DayStickiness(day, 1, 2, complete=True),
+        DayStickiness(add_days(day, 1), 1, 1, complete=True),
+        DayStickiness(add_days(day, 2), 0, 1, complete=False),
+    ]
+    assert [each.percent for each in found] == [50.0, 100.0, 0.0]
+    assert average(found) == 75.0
+    assert average(found[2:]) is None
