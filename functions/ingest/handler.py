@@ -39,7 +39,6 @@ app = create_app(
         projects,
         Intake(BatchQueue(clients.sqs(), settings.queue_url), projects.calendar),
         log,
-        dialects.Clock(),
         Uploads(clients.later(clients.s3), settings.upload_bucket, log),
         Receipts(dynamo, tables),
         IdempotencyKeys(dynamo, tables),

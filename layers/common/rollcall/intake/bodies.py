@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from collections.abc import Sequence
 from itertools import chain, islice
 
 from rollcall.core.events import InvalidEvent
@@ -45,9 +46,14 @@ def parse_events(body: bytes) -> list[object]:
     A line of NDJSON that cannot be read is in the list as an `InvalidEvent`.
     """
     events = _events(body.removeprefix(_BYTE_ORDER_MARK))
+    check_count(events)
+    return events
+
+
+def check_count(events: Sequence[object]) -> None:
+    """Raise `BodyTooLarge` for more events than a request may have."""
     if len(events) > MAX_REQUEST_EVENTS:
         raise BodyTooLarge(f"the request has {len(events)} events, {MAX_REQUEST_EVENTS} are allowed")
-    return events
 
 
 def parse_document(body: bytes) -> object:

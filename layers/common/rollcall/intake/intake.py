@@ -91,7 +91,7 @@ class Intake:
     """The way from the doors to the queue.
 
     `calendars` gives the days of a project. Events before their first day are rejected, and events too far after `now`,
-    which gives an aware datetime.
+    which gives the time of receipt as an aware datetime.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Intake:
     ) -> None:
         self._queue = queue
         self._calendars = calendars
-        self._now = now
+        self.now = now
 
     def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
         """Check events of a project as clients sent them, and queue the good ones.
@@ -114,7 +114,7 @@ class Intake:
         An event that repeats an earlier one is dropped. One with the id of an earlier event and other content is queued
         behind that one, so that the consumer finds it a conflict.
         """
-        now, calendar = self._now(), self._calendars(project)
+        now, calendar = self.now(), self._calendars(project)
         contents = Contents(calendar)
         days: set[str] = set()
         put_off: set[str] = set()

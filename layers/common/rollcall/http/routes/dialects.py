@@ -1,9 +1,7 @@
 """The routes of other services' SDKs. One function serves them all; `rollcall.intake.dialects` says how each speaks."""
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from aws_lambda_powertools import Logger, Metrics
@@ -17,8 +15,9 @@ from rollcall.http.parameters import ANY_PARAMETERS_TAG
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused
 from rollcall.http.projects import taking_project
 from rollcall.http.security import REFUSALS, admit, credential_of
+from rollcall.http.sent import sent_of
 from rollcall.http.services import service
-from rollcall.intake.bodies import MAX_REQUEST_EVENTS, BodyTooLarge, UnreadableBody, expand
+from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, check_count, expand
 from rollcall.intake.dialects.dialect import Answer, Dialect, Item, Outcome, Refusal, Sent, credential_in
 from rollcall.intake.dialects.registry import dialect_of, routes
 from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection, Taken
@@ -27,35 +26,16 @@ from rollcall.stack.telemetry import add_count
 
 router = APIRouter(tags=[ANY_PARAMETERS_TAG])
 
-_FIELD = re.compile(r"(event_id|occurred_at|user_id|event_type|properties)\b")
-
-
-@dataclass(frozen=True)
-class Clock:
-    """What tells the time of receipt; `now` gives an aware datetime."""
-
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
 
 async def answer_sdk(request: Request, credential: Annotated[str | None, Security(credential_of)]) -> Response:
     """Take in what an SDK sends, and answer as it wants to be answered."""
-    sent = Sent(
-        method=request.method,
-        route=request.scope["route"].path,
-        path=request.scope["path"],
-        headers=dict(request.headers),
-        query=request.url.query,
-        body=b"",
-        received=service(request, Clock).now(),
-    )
+    sent = sent_of(request)
     dialect = dialect_of(sent)
     try:
         sent = replace(sent, body=expand(await body_bytes(request)))
         dialect = dialect_of(sent)
         reading = dialect.read(sent)
-        if len(reading.items) > MAX_REQUEST_EVENTS:
-            message = f"the request has {len(reading.items)} events, {MAX_REQUEST_EVENTS} are allowed"
-            raise BodyTooLarge(message)
+        check_count(reading.items)
         found = credential_in(credential or request.headers.get("x-write-key")) or reading.credential
         caller = await admit(request, found, ["ingest"])
         project = await taking_project(request, caller.reach.project or DEFAULT)
@@ -96,7 +76,7 @@ def _take(
     if not dialect.tells_retry and any(each.code == "retry" for each in rejected):
         message = "not all events could be queued; send them again"
         raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
-    rejected = [_in_words_of(dialect, each) for each in rejected]
+    rejected = [dialect.in_words(each) for each in rejected]
     if rejected and not accepted and not duplicates:
         first = rejected[0]
         message = f"none of {len(rejected)} events is good: {first.message}" if len(rejected) > 1 else first.message
@@ -128,15 +108,6 @@ def _queue(
         # No SDK could send these in another request.
         places = put_off
     return accepted, duplicates, sorted(rejected)
-
-
-def _in_words_of(dialect: Dialect, rejection: Rejection) -> Rejection:
-    """The rejection with the dialect's name of the field, which the message begins with."""
-    found = _FIELD.match(rejection.message)
-    if not found:
-        return rejection
-    called = dialect.fields.get(found[0], found[0])
-    return replace(rejection, message=f"{called}{rejection.message[found.end() :]}")
 
 
 def _response(answer: Answer, headers: dict[str, str]) -> Response:

@@ -1,6 +1,7 @@
 """POST /events."""
 
 import re
+from collections.abc import Container
 from dataclasses import asdict
 from typing import Annotated, NamedTuple
 
@@ -20,15 +21,26 @@ from rollcall.http.preferences import preferences
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.projects import taking_project
 from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.sent import sent_of
 from rollcall.http.services import service
 from rollcall.intake.bodies import (
     MAX_REQUEST_EVENTS,
     MAX_SENT_BYTES,
     BodyTooLarge,
     UnreadableBody,
+    check_count,
     expand,
     parse_events,
 )
+from rollcall.intake.dialects.cloudevents import (
+    VERSION,
+    CloudEvents,
+    announced,
+    content_of,
+    is_cloud_event,
+    native_of,
+)
+from rollcall.intake.dialects.dialect import rfc_3339
 from rollcall.intake.idempotency import MAX_KEY_CHARACTERS, IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import MAX_DAYS, Intake, Taken
 from rollcall.stack.dynamo import Unavailable
@@ -39,6 +51,8 @@ MAX_WAIT_SECONDS = 10
 
 router = APIRouter(tags=["events"])
 
+_CLOUD_EVENTS = CloudEvents()
+
 _EVENT_SCHEMA = {
     "type": "object",
     "required": ["event_id", "occurred_at", "user_id", "event_type"],
@@ -48,6 +62,22 @@ _EVENT_SCHEMA = {
         "user_id": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "integer"}]},
         "event_type": {"type": "string", "minLength": 1, "maxLength": 128},
         "properties": {"type": ["object", "null"]},
+    },
+}
+_CLOUD_EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": VERSION},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "minLength": 1, "format": "uri-reference"},
+        "type": {"type": "string", "minLength": 1, "maxLength": 128},
+        "time": {"type": ["string", "null"], "format": "date-time"},
+        "userid": {"type": ["string", "integer", "null"], "maxLength": 256},
+        "subject": {"type": ["string", "null"]},
+        "datacontenttype": {"type": ["string", "null"]},
+        "data": {},
+        "data_base64": {"type": ["string", "null"]},
     },
 }
 _EXAMPLE = [
@@ -140,6 +170,10 @@ async def _waiting(
                     },
                     "example": _EXAMPLE,
                 },
+                "application/cloudevents+json": {"schema": _CLOUD_EVENT_SCHEMA},
+                "application/cloudevents-batch+json": {
+                    "schema": {"type": "array", "maxItems": MAX_REQUEST_EVENTS, "items": _CLOUD_EVENT_SCHEMA}
+                },
                 "application/x-ndjson": {"schema": {"type": "string"}},
                 "application/msgpack": {"schema": {"type": "string", "format": "binary"}},
             },
@@ -147,7 +181,7 @@ async def _waiting(
     },
     description=(
         f"Up to {MAX_REQUEST_EVENTS:,} events as a JSON array, as an object with `events`, as NDJSON or as "
-        "MessagePack, plain or gzip, told apart by their bytes. "
+        "MessagePack, plain or gzip, told apart by their bytes; or as CloudEvents 1.0, structured, binary or batched. "
         f"At most {MAX_SENT_BYTES // 1024**2} MB sent, 8 MB expanded, {MAX_VALUES:,} fields and elements, "
         f"{MAX_EVENT_BYTES // 1024} KB an event, events of {MAX_DAYS} days. "
         "Good events are accepted, bad ones listed with their place and reason. "
@@ -169,10 +203,11 @@ async def post_events(
     # Asynchronous like its dependencies: a thread would take longer than a small request.
     try:
         expanded = expand(body)
-        raws = parse_events(expanded)
+        raws, cloud_events = _read(request, expanded)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            service(request, IdempotencyKeys).hold(project, principal.name, idempotency_key, expanded)
+            content = content_of(request.headers, expanded)
+            service(request, IdempotencyKeys).hold(project, principal.name, idempotency_key, content)
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
     except UnreadableBody as error:
@@ -193,7 +228,10 @@ async def post_events(
     answer = EventsTaken(
         batch_ids=[batch.batch_id for batch in taken.batches],
         accepted=taken.accepted,
-        rejected=[RejectedEvent(**asdict(rejection)) for rejection in taken.rejected],
+        rejected=[
+            RejectedEvent(**asdict(_CLOUD_EVENTS.in_words(each) if each.index in cloud_events else each))
+            for each in taken.rejected
+        ],
         duplicates_in_request=taken.duplicates,
         **({"dedupe_days": hot_days} if hot_days else {}),
     ).model_dump(exclude_unset=True)
@@ -207,6 +245,24 @@ async def post_events(
         return JSONResponse(answer, _status(taken))
     applied = {"Preference-Applied": f"wait={waiting.seconds}"} if waiting.preferred else None
     return JSONResponse({**answer, **outcome._asdict()}, headers=applied)
+
+
+def _read(request: Request, body: bytes) -> tuple[list[object], Container[int]]:
+    """The raw events of an expanded body, and the places of those that were sent as CloudEvents.
+
+    Raises `UnreadableBody` or `BodyTooLarge`.
+    """
+    headers = request.headers
+    if announced(headers):
+        raws = [item.raw for item in _CLOUD_EVENTS.read(sent_of(request, body)).items]
+        check_count(raws)
+        return raws, range(len(raws))
+    raws = parse_events(body)
+    if b"specversion" not in body:
+        return raws, ()
+    places = frozenset(place for place, raw in enumerate(raws) if is_cloud_event(raw))
+    received = rfc_3339(service(request, Intake).now())
+    return [native_of(raw, received) if place in places else raw for place, raw in enumerate(raws)], places
 
 
 def _outcome(

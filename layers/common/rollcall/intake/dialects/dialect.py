@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
-from rollcall.core.events import MAX_EVENT_ID_CHARACTERS, InvalidEvent, is_uuid
+from rollcall.core.events import MAX_EVENT_ID_CHARACTERS, Event, InvalidEvent, is_uuid
 from rollcall.intake.bodies import UnreadableBody, parse_document
 from rollcall.intake.intake import Rejection
 
@@ -18,6 +19,8 @@ JSON = "application/json"
 # Less than this, a difference between two clocks is the time that a request takes, or waits to be sent.
 TRUSTED_SKEW = timedelta(hours=1)
 MAX_QUERY_FIELDS = 1_000
+
+_FIELD = re.compile(rf"({'|'.join(Event._fields)})\b")
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,13 @@ class Dialect(ABC):
     def refused(self, sent: Sent, refusal: Refusal) -> Answer:  # noqa: ARG002
         """The answer to a request of which nothing was taken, with the status of the refusal."""
         return json_answer(refusal.status, {"code": refusal.code, "message": refusal.message})
+
+    def in_words(self, rejection: Rejection) -> Rejection:
+        """A rejection whose message begins with the dialect's name of the field."""
+        found = _FIELD.match(rejection.message)
+        if not found:
+            return rejection
+        return replace(rejection, message=f"{self.fields.get(found[0], found[0])}{rejection.message[found.end() :]}")
 
 
 def json_answer(status: int, document: object, named: frozenset[int] = frozenset()) -> Answer:

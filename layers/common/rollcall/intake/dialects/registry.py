@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from rollcall.intake.bodies import UnreadableBody
+from rollcall.intake.dialects.cloudevents import CloudEvents
 from rollcall.intake.dialects.dialect import Dialect, Sent
 from rollcall.intake.dialects.segment import Segment
 
 # Where routes meet, the first one that speaks as a request does has it. So Segment, which takes any object, is last.
-DIALECTS: Sequence[Dialect] = (Segment(),)
+DIALECTS: Sequence[Dialect] = (CloudEvents(), Segment())
 
 
 def routes() -> dict[str, tuple[str, ...]]:
