@@ -26,6 +26,7 @@ from rollcall.intake.dialects.dialect import (
     Sent,
     event_id_of,
     json_answer,
+    listed,
     rfc_3339,
 )
 
@@ -60,7 +61,7 @@ class CloudEvents(Dialect):
             document = parse_document(sent.body)
             if not isinstance(document, dict | list):
                 raise UnreadableBody("not_an_object", "the body has to be a CloudEvent or an array of them")
-            events = document if isinstance(document, list) else [document]
+            events = listed(document if isinstance(document, list) else [document], "the body")
             return Reading([Item(each, native_of(each, received)) for each in events])
         attributes: dict[str, Any] = {"datacontenttype": sent.headers.get("content-type")}
         data = {"data": sent.body.decode(errors="replace")}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
 from rollcall.core.events import MAX_EVENT_ID_CHARACTERS, Event, InvalidEvent, is_uuid
-from rollcall.intake.bodies import UnreadableBody, parse_document
+from rollcall.intake.bodies import UnreadableBody, check_count, parse_document
 from rollcall.intake.intake import Rejection
 
 JSON = "application/json"
@@ -141,9 +141,11 @@ def json_answer(status: int, document: object, named: frozenset[int] = frozenset
 
 
 def listed(document: object, what: str) -> list[Any]:
-    """A list of events; raises `UnreadableBody` for anything else."""
+    """A list of events; raises `UnreadableBody` for anything else, and `BodyTooLarge` for too many of them."""
     if not isinstance(document, list):
         raise UnreadableBody("not_a_list", f"{what} has to be an array")
+    # Here, so that no more are mapped for somebody whose key is not known yet.
+    check_count(document)
     return document
 
 
