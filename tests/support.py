@@ -19,7 +19,7 @@ from rollcall.access.gate import Gate, Principal
 from rollcall.access.reach import ALL
 from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
-from rollcall.core.events import Event
+from rollcall.core.events import Event, is_profile_call
 from rollcall.core.limits import Allowance, Limit
 from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipt
@@ -255,6 +255,7 @@ class Recount:
     """What the counters have to say, counted from the stored events alone."""
 
     events: int = 0
+    """All of them, the profile calls too, which are in none of the others."""
     actives: dict[str, set[str]] = field(default_factory=dict)
     types: dict[str, Counter[str]] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
@@ -266,6 +267,8 @@ class Recount:
         for item in scan(client, tables.events):
             day, user = calendar.day_of(item["occurred_at"]), item["user_id"]
             recount.events += 1
+            if is_profile_call(item["event_type"]):
+                continue
             recount.actives.setdefault(day, set()).add(user)
             recount.types.setdefault(day, Counter())[item["event_type"]] += 1
             recount.sources[item["source"]] += 1

@@ -55,7 +55,7 @@ def compact(
 
 def query(
     context: typer.Context,
-    sql: Annotated[str, typer.Argument(help="SQL of DuckDB over the views events and user_days.")],
+    sql: Annotated[str, typer.Argument(help="SQL of DuckDB over the views events, user_days and profiles.")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     raw: Raw = False,
     parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet.")] = None,
@@ -70,8 +70,9 @@ def query(
     """Query all counted events of a project in the archive with SQL.
 
     The view `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day.
-    The view `user_days` has day and user_id. With --all-projects, project is the first column of both. Files of the
-    archive are fetched once and kept.
+    The view `user_days` has day and user_id. The view `profiles` has profile calls, which are counted in no number, with
+    the columns of `events`. With --all-projects, project is the first column of each. Files of the archive are fetched
+    once and kept.
     """
     if as_csv + as_json + (parquet is not None) > 1:
         raise typer.BadParameter("--csv, --json and --parquet exclude each other")

@@ -15,7 +15,7 @@ import duckdb
 
 from rollcall.archive.bucket import Archive
 from rollcall.archive.compaction import Compacted, Compactor
-from rollcall.archive.duck import COLUMNS, connect, load_snapshot
+from rollcall.archive.duck import COLUMNS, IS_PROFILE_CALL, connect, load_snapshot
 from rollcall.archive.snapshots import Snapshot, Snapshots
 from rollcall.core.days import Calendar
 from rollcall.core.projects import DEFAULT, Project
@@ -40,6 +40,8 @@ class Recount:
     types: Counter[tuple[str, str]] = field(default_factory=Counter)
     sources: Counter[tuple[str, str]] = field(default_factory=Counter)
     first_days: dict[str, str] = field(default_factory=dict)
+    profiles: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Profile calls, which are in no other figure, by day and type."""
 
 
 class StackArchive:
@@ -92,7 +94,7 @@ class StackArchive:
 
     @contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database with the views `events` and `user_days` of all counted events."""
+        """A database with the views `events`, `user_days` and `profiles` of all counted batches."""
         snapshot = self.take()
         with _database() as connection:
             load_snapshot(connection, snapshot)
@@ -110,24 +112,28 @@ class StackArchive:
     def _compactor(self) -> Compactor:
         return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
 
-    def figures(self) -> Recount:
-        """Recount the whole archive."""
+    def figures(self, apart: Collection[str]) -> Recount:
+        """Recount the whole archive. `apart` are the batches whose profile calls were not counted."""
         with self.opened() as connection:
+            connection.execute("CREATE TABLE apart AS SELECT unnest(?::VARCHAR[]) AS batch", [[*apart]])
+            is_apart = f"({IS_PROFILE_CALL} AND batch IN (SELECT batch FROM apart))"
 
-            def rows(columns: str, rest: str) -> list[tuple[Any, ...]]:
-                return connection.execute(f"SELECT {columns} FROM events {rest}").fetchall()
+            def rows(columns: str, rest: str, which: str = f"NOT {is_apart}") -> list[tuple[Any, ...]]:
+                return connection.execute(f"SELECT {columns} FROM stored WHERE {which} {rest}").fetchall()
 
+            of_types = "CAST(day AS VARCHAR), event_type, count(*)", "GROUP BY day, event_type"
             return Recount(
                 actives=Counter(dict(rows("CAST(day AS VARCHAR), count(DISTINCT user_id)", "GROUP BY day"))),
-                types=_by_day(rows("CAST(day AS VARCHAR), event_type, count(*)", "GROUP BY day, event_type")),
+                types=_by_day(rows(*of_types)),
                 sources=_by_day(rows("CAST(day AS VARCHAR), source, count(*)", "GROUP BY day, source")),
                 first_days=dict(rows("user_id, CAST(min(day) AS VARCHAR)", "GROUP BY user_id")),
+                profiles=_by_day(rows(*of_types, is_apart)),
             )
 
 
 @contextmanager
 def opened_together(archives: Iterable[StackArchive]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with the views `events` and `user_days` of several projects, in which `project` is the first column.
+    """A database with the views of several projects' archives, in which `project` is the first column.
 
     Each project's events are those that were counted when its snapshot was taken, one after the other. The archive of a
     project without events costs three LISTs.
@@ -147,7 +153,7 @@ def opened_together(archives: Iterable[StackArchive]) -> Iterator[duckdb.DuckDBP
             connection.execute(f"USE {_schema(project)}")
             load_snapshot(connection, snapshots[project])
         connection.execute("USE main")
-        for view in ("events", "user_days"):
+        for view in ("events", "user_days", "profiles"):
             rows = (f"SELECT '{project.name}' AS project, * FROM {_schema(project)}.{view}" for project in shown)
             connection.execute(f"CREATE VIEW {view} AS {' UNION ALL '.join(rows)}")
         yield connection

@@ -2,8 +2,9 @@
 
 An unfinished batch has stored events but no complete receipt, and may never be delivered again. The audit scans both
 tables. If the stack has an archive, the audit also checks that it holds each counted event. If events expire from the
-table, the audit recounts them in the archive. Memory holds each (day, user), (day, event type) and first day, and the
-events of unfinished batches.
+table, the audit recounts them in the archive. Profile calls are in no counter; of these, the audit checks that the
+archive has what the table has. Those that were counted before there were profile calls are recounted as events. Memory
+holds each (day, user), (day, event type) and first day, the name of each batch, and the events of unfinished batches.
 """
 
 import time
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple
 
 from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
+from rollcall.core.events import is_profile_call
 from rollcall.core.projects import Project
 from rollcall.counting.claims import Claims
-from rollcall.counting.receipts import is_last, stored_event
+from rollcall.counting.receipts import PROFILES, is_last, stored_event
 from rollcall.operation.monitor import queue_depth
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import (
@@ -108,6 +110,8 @@ class Auditor:
 
     def _pass(self, day: str | None) -> Audit:
         counted, finished = Recount(), set()
+        # The batches whose receipts say that their profile calls were not counted.
+        apart: set[str] = set()
         for item in self._scan(self.tables.stats):
             owner, key = split_key(item["pk"]["S"])
             if owner != self._project:
@@ -116,6 +120,8 @@ class Auditor:
             self._count_item(kind, rest, item, counted)
             if kind == "batch" and is_last(item):
                 finished.add(rest)
+            if kind == "batch" and PROFILES in item:
+                apart.add(rest)
         stored = Recount()
         users: set[tuple[str, str]] = set()
         unfinished: dict[str, list[str]] = {}
@@ -126,20 +132,26 @@ class Auditor:
             if owner != self._project:
                 continue
             event_day, user_id = self._calendar.day_of(item["occurred_at"]["S"]), item["user_id"]["S"]
+            event_type, batch_id = item["event_type"]["S"], item["batch"]["S"]
+            if batch_id not in finished:
+                unfinished.setdefault(batch_id, []).append(event_id)
+            if is_profile_call(event_type) and (batch_id in apart or batch_id not in finished):
+                # The archive that is read below need not have those of unfinished batches.
+                stored.profiles[event_day, event_type] += batch_id in finished
+                continue
             stored.first_days[user_id] = min(event_day, stored.first_days.get(user_id, event_day))
-            if item["batch"]["S"] not in finished:
-                unfinished.setdefault(item["batch"]["S"], []).append(event_id)
             users.add((event_day, user_id))
-            stored.types[event_day, item["event_type"]["S"]] += 1
+            stored.types[event_day, event_type] += 1
             stored.sources[event_day, item["source"]["S"]] += 1
         stored.actives.update(event_day for event_day, _ in users)
         drifts: list[Drift] = []
         if self._archive:
-            archived = self._archive.figures()
+            archived = self._archive.figures(apart)
             if self._hot_days:
                 stored = archived
             else:
                 drifts += _differences("archived events of type", counted.types, archived.types)
+                drifts += _differences("archived profile calls of type", stored.profiles, archived.profiles)
         drifts += _drifts(counted, stored)
         days = {event_day for event_day in stored.actives if day in (None, event_day)}
         return Audit(

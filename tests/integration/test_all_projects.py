@@ -66,9 +66,11 @@ class Stack:
         all_clients = {**clients, "lambda": functions}
         self.found = stacks.Stack("here", all_clients.__getitem__, outputs, {"ReportingTimezone": "UTC"})
 
-    def count(self, project: Project, *event_ids: str, received_at: str = RECEIVED_AT) -> None:
+    def count(
+        self, project: Project, *event_ids: str, received_at: str = RECEIVED_AT, event_type: str = "open"
+    ) -> None:
         """Count events that are all of one user and one moment."""
-        events = [Event(event_id, "2025-08-01T10:30:00Z", "ann", "open", "{}") for event_id in event_ids]
+        events = [Event(event_id, "2025-08-01T10:30:00Z", "ann", event_type, "{}") for event_id in event_ids]
         calendars = partial(self.projects.lay_out, self.tables)
         archive = Archive(self.s3, SETTINGS["ARCHIVE_BUCKET"], DEFAULT)
         claims = Claims(Dynamo(self.dynamodb), self.tables, calendars, KeptDeadLetters(), archive=archive)
@@ -113,6 +115,7 @@ def test_a_query_of_all_projects_tells_whose_each_event_and_each_user_is(stack: 
     stack.count(MAIN, "1")
     assert rollcall("compact", "--project", "shop").exit_code == 0
     stack.count(SHOP, "3")
+    stack.count(SHOP, "4", event_type="$identify")
 
     assert asked(EVENTS) == [
         ["default", "1", "ann", "2025-08-01"],
@@ -126,8 +129,10 @@ def test_a_query_of_all_projects_tells_whose_each_event_and_each_user_is(stack: 
         ["main", "ann", "2025-08-01"],
         ["shop", "ann", "2025-08-02"],
     ]
-    header = rollcall("query", "SELECT * FROM events LIMIT 0", "--all-projects", "--csv").stdout
-    assert header == f"project,{','.join(COLUMNS)},day\n"
+    assert asked("SELECT project, event_id, event_type FROM profiles") == [["shop", "4", "$identify"]]
+    for view in ("events", "profiles"):
+        header = rollcall("query", f"SELECT * FROM {view} LIMIT 0", "--all-projects", "--csv").stdout
+        assert header == f"project,{','.join(COLUMNS)},day\n"
 
 
 def test_a_query_of_all_projects_lists_the_archive_of_each_that_has_no_event_three_times(stack: Stack) -> None:

@@ -22,6 +22,7 @@ from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT
+from rollcall.counting import claims as claiming
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import batch_object, day_object
@@ -94,6 +95,10 @@ def stack(dynamodb: Any, ministack: MiniStack, tmp_path: Path) -> Iterator[Stack
 
 def event(number: int, hour: int = 12, user: str = "u") -> Event:
     return Event(f"e{number}", f"2025-08-01T{hour:02}:00:00Z", user, "open", '{"a":"\\n"}')
+
+
+def profile(number: int, user: str = "u") -> Event:
+    return event(number, user=user)._replace(event_type="$identify")
 
 
 def batch(*events: Event, source: str = "test") -> Batch:
@@ -258,7 +263,7 @@ def test_what_is_kept_of_the_archive_is_its_owners_alone(stack: Stack, tmp_path:
     earlier = folder / "events"
     earlier.mkdir(0o755, parents=True)
     (earlier / "old").write_text("of an earlier version")
-    StackArchive(stack.archive, Dynamo(stack.client), stack.tables.stats, folder).figures()
+    StackArchive(stack.archive, Dynamo(stack.client), stack.tables.stats, folder).figures(())
     found = [folder, *folder.rglob("*")]
     assert {path.suffix for path in found} >= {".parquet", ".gz"}
     assert [path for path in found if path.stat().st_mode & 0o077] == []
@@ -306,6 +311,55 @@ def test_an_event_that_is_counted_and_not_archived_is_drift(stack: Stack) -> Non
 
     assert drift == ("archived events of type open", "2025-08-01", 2, 1)
     assert stack.auditor().audit(day="2025-08-02").drifts == []
+
+
+def test_profile_calls_are_archived_in_a_view_of_their_own(stack: Stack) -> None:
+    stack.claims().apply(batch(event(1), profile(2, "v")))
+    stack.compact()
+    stack.claims().apply(batch(event(3, user="w"), profile(4, "w"), profile(5, "x")))
+
+    # Before and after all of it is compacted.
+    for _ in range(2):
+        assert [row[0] for row in stack.rows("event_id")] == ["e1", "e3"]
+        with stack.whole.opened() as connection:
+            assert connection.execute("SELECT event_id, event_type FROM profiles ORDER BY ALL").fetchall() == [
+                ("e2", "$identify"),
+                ("e4", "$identify"),
+                ("e5", "$identify"),
+            ]
+            assert connection.execute("SELECT user_id FROM user_days ORDER BY ALL").fetchall() == [("u",), ("w",)]
+            assert [column[0] for column in connection.execute("FROM profiles").description or ()] == [
+                *COLUMNS,
+                "day",
+            ]
+        stack.compact()
+
+
+@pytest.mark.parametrize("hot_days", [0, 40])
+def test_the_audit_of_an_archive_recounts_profile_calls_where_an_earlier_version_counted_them(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, hot_days: int
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(claiming, "is_profile_call", lambda _: False)
+        stack.claims(hot_days=hot_days).apply(batch(event(1), profile(2, "v")))
+    stack.claims(hot_days=hot_days).apply(batch(event(3), profile(4, "w")))
+    stack.compact()
+    stack.claims(hot_days=hot_days).apply(batch(profile(5, "x")))
+
+    found = stack.auditor(hot_days).audit()
+
+    assert (found.events, found.drifts) == (3, [])
+
+
+def test_a_profile_call_that_is_not_archived_is_drift_until_a_backfill(stack: Stack) -> None:
+    stack.claims(archive=False).apply(batch(profile(1)))
+    stack.claims().apply(batch(profile(2), event(3)))
+
+    (drift,) = stack.auditor().audit().drifts
+
+    assert drift == ("archived profile calls of type $identify", "2025-08-01", 2, 1)
+    stack.whole.backfill(stack.tables.events, CALENDAR, Compacted())
+    assert stack.auditor().audit().drifts == []
 
 
 def test_what_was_counted_before_there_was_an_archive_is_added_by_a_backfill_once(stack: Stack) -> None:

@@ -79,11 +79,11 @@ class Schedule:
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     event = st.builds(
-        lambda number, user, moment, kind: Event(f"e{number}", MOMENTS[moment], f"u{user}", f"t{kind}", '{"a":"\\n"}'),
+        lambda number, user, moment, kind: Event(f"e{number}", MOMENTS[moment], f"u{user}", kind, '{"a":"\\n"}'),
         st.integers(0, 9),
         st.integers(0, 2),
         st.integers(0, len(MOMENTS) - 1),
-        st.integers(0, 1),
+        st.sampled_from(["t0", "t1", "$identify"]),
     )
     contents = draw(st.lists(st.lists(event, min_size=1, max_size=5), min_size=1, max_size=5))
     batches = [make_batch(DEFAULT, content, "test", RECEIVED_AT) for content in contents]
@@ -167,7 +167,9 @@ class Stack:
 def rows_of(snapshot: Snapshot, folder: Path) -> Counter[Row]:
     with closing(connect(folder, MEGABYTES)) as connection:
         load_snapshot(connection, snapshot)
-        return Counter(connection.execute("SELECT event_id, batch, CAST(day AS VARCHAR) FROM events").fetchall())
+        # All rows: each is in one of the two views.
+        rows = "SELECT event_id, batch, CAST(day AS VARCHAR) FROM (FROM events UNION ALL FROM profiles)"
+        return Counter(connection.execute(rows).fetchall())
 
 
 @dataclass

@@ -11,6 +11,7 @@ from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
+from rollcall.counting import claims as claiming
 from rollcall.counting.claims import Claims
 from rollcall.stack.dynamo import Dynamo
 from scripts.operate.audit import LEAST_AGE, Auditor, CannotRepair, Drift
@@ -84,6 +85,11 @@ def event(number: int, day: str = "2025-08-01") -> Event:
     return Event(f"e{number}", f"{day}T12:00:00Z", f"u{number % 7}", f"t{number % 3}", "{}")
 
 
+def profile(number: int, day: str = "2025-08-01") -> Event:
+    """A profile call, of a user without events."""
+    return event(number, day)._replace(event_id=f"p{number}", user_id=f"p{number}", event_type="$identify")
+
+
 def batch(*numbers: int, source: str = "test") -> Batch:
     days = ("2025-08-01", "2025-08-02")
     return make_batch(DEFAULT, [event(number, days[number % 2]) for number in numbers], source, RECEIVED_AT)
@@ -139,6 +145,44 @@ def test_an_event_that_is_not_stored_but_counted_is_drift(stack: Stack) -> None:
     whats = {drift.what for drift in stack.auditor.audit().drifts}
 
     assert whats == {"daily actives", "event type t0", "source test", "first day of user u0"}
+
+
+def test_profile_calls_are_neither_recounted_nor_drift(stack: Stack) -> None:
+    stack.apply(make_batch(DEFAULT, [event(1), profile(1), profile(2, "2025-08-02")], "test", RECEIVED_AT))
+    stack.apply(make_batch(DEFAULT, [profile(3)], "other", RECEIVED_AT))
+
+    found = stack.auditor.audit()
+
+    assert (found.events, found.days, found.drifts, found.unfinished) == (1, 1, [], {})
+
+
+def test_profile_calls_that_were_counted_by_an_earlier_version_are_recounted(stack: Stack) -> None:
+    with mock.patch.object(claiming, "is_profile_call", return_value=False):
+        stack.apply(make_batch(DEFAULT, [event(1), profile(1), profile(2, "2025-07-01")], "test", RECEIVED_AT))
+    stack.apply(make_batch(DEFAULT, [event(2), profile(3)], "test", RECEIVED_AT))
+
+    found = stack.auditor.audit()
+
+    assert (found.events, found.days, found.drifts) == (4, 2, [])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_profile_calls_that_a_lost_message_left_get_their_receipt_from_the_repair(stack: Stack, after: bool) -> None:
+    repaired = 0
+    for call in range(1, 40):
+        message = make_batch(DEFAULT, [profile(100 * call + number) for number in range(40)], "test", RECEIVED_AT)
+        try:
+            stack.apply(message, Killing(stack.client, call, after))
+        except Killed:
+            repaired += stack.auditor.repair(stack.auditor.audit(), pass_over, LATER)
+        else:
+            break
+        stack.check()
+        stack.apply(message)
+        stack.check()
+        assert stack.auditor.audit().unfinished == {}
+    assert repaired >= 2
+    assert stack.auditor.audit().events == 0
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

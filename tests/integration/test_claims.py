@@ -9,11 +9,11 @@ import pytest
 
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
-from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT
+from rollcall.core.events import PROFILE_TYPES, Event
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting import claims, counters
 from rollcall.counting.claims import Claims
-from rollcall.counting.receipts import Receipt, Receipts
+from rollcall.counting.receipts import Receipt, Receipts, finished, receipts_of
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.retention import Retention
@@ -76,6 +76,72 @@ def test_a_batch_delivered_again_is_recognised_by_its_receipt(stack: Stack) -> N
     again = stack.consumer().apply(message)
     assert (first.repeated, again.repeated) == (False, True)
     assert first.receipt == again.receipt == Receipt(received=2, inserted=2, duplicates=0, conflicts=0, refused=0)
+    stack.check()
+
+
+def test_profile_calls_are_stored_and_are_in_no_number(stack: Stack) -> None:
+    calls = [event(number, f"p{number}", kind) for number, kind in enumerate(sorted(PROFILE_TYPES), 100)]
+    # Of users with events: before, on the same day, and as the first that is heard of them.
+    others = [event(1, "u", "$identify", "2025-07-01"), event(2, "u", "$set"), event(3, "v", "$alias", "2025-07-31")]
+    events = [event(4, "u"), event(5, "v", day="2025-08-02")]
+
+    assert stack.warm.apply(batch(*calls, *others, *events)).receipt == Receipt(15, 15, 0, 0, 0)
+
+    assert len([*scan(stack.client, stack.tables.events)]) == 15
+    days = "2025-07-01", "2025-08-02"
+    actives = {day.date: day.dau for day in DailyActives(*days).from_counters(stack.counters) if day.dau}
+    assert actives == {"2025-08-01": 1, "2025-08-02": 1}
+    assert TopEvents(*days, 10).from_counters(stack.counters) == [EventCount("open", 2)]
+    assert stack.counters.new_users("2025-08-01") == {"u"}
+    assert stack.counters.new_users("2025-08-02") == {"v"}
+    returned = Retention("2025-08-01", 1, 1, new_users=False, today="2025-09-01").from_counters(stack.counters)
+    assert (returned.cohort_size, returned.windows[0].retained_users) == (1, 0)
+    kinds = {item["pk"].partition("#")[0] for item in scan(stack.client, stack.tables.stats) if "p100" in str(item)}
+    assert kinds == set()
+    stack.check()
+
+
+def test_a_batch_of_profile_calls_alone_has_a_whole_receipt_and_is_recognised_by_it(stack: Stack) -> None:
+    message = batch(event(1, "u", "$identify"), event(2, "v", "$set"))
+    receipts = Receipts(stack.dynamo, stack.tables)
+
+    first, again = stack.warm.apply(message), stack.consumer().apply(message)
+
+    whole = Receipt(2, 2, 0, 0, 0)
+    assert (first.repeated, again.repeated) == (False, True)
+    assert first.receipt == again.receipt == receipts.find(DEFAULT, message.batch_id) == whole
+    assert receipts.wait(DEFAULT, [message.batch_id], 0)
+    assert receipts_of(stack.dynamo, stack.tables.stats, DEFAULT, [message.batch_id]) == {message.batch_id: whole}
+    assert finished(stack.dynamo, stack.tables.stats, DEFAULT, [message.batch_id]) == {message.batch_id}
+    assert [item["pk"] for item in scan(stack.client, stack.tables.stats)] == [f"batch#{message.batch_id}"]
+    stack.check()
+
+
+def test_of_two_deliveries_of_profile_calls_at_once_one_puts_the_receipt(stack: Stack) -> None:
+    message = batch(event(1, kind="$identify"))
+
+    class Late(Claims):
+        """A consumer that looked for the receipt before the other one put it."""
+
+        def _first_part(self, project: Project, batch_id: str) -> None:
+            return None
+
+    stack.warm.apply(message)
+    late = Late(stack.dynamo, stack.tables, lambda _: UTC, stack.dead_letters)
+
+    assert late.apply(message).repeated
+    stack.check()
+
+
+def test_profile_calls_are_duplicates_and_conflicts_like_other_events(stack: Stack) -> None:
+    stack.warm.apply(batch(event(1, kind="$set", properties='{"a":1}'), event(2)))
+    # An id is taken whichever of the two has it.
+    again = batch(event(1, kind="$set", properties='{"a":1}'), event(1), event(2, kind="$set"), event(3, kind="$set"))
+
+    assert stack.warm.apply(again).receipt == Receipt(4, 1, 1, 2, 0)
+
+    stored = {item["event_id"]: item["event_type"] for item in scan(stack.client, stack.tables.events)}
+    assert stored == {"e1": "$set", "e2": "open", "e3": "$set"}
     stack.check()
 
 

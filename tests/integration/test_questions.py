@@ -61,6 +61,7 @@ SEGMENTS = [
     [],
     ["event_type:purchase"],
     ["event_type:nothing"],
+    ["event_type:$identify"],
     ["event_type:#\0🦄"],
     ["properties.country:UA"],
     ["properties.country:UA", "event_type:purchase"],
@@ -94,6 +95,7 @@ SEGMENTS = [
 ]
 NOWHERE = (
     "event_type:nothing",
+    "event_type:$identify",
     "country:PL",
     "' OR 1=1",
     "none:",
@@ -128,14 +130,24 @@ def stack(dynamodb: Any, ministack: MiniStack, tmp_path_factory: pytest.TempPath
     odd = {"user_id": "odd 'user'\0", "event_type": "#\0🦄", "properties": ODD}
     raws += [{**odd, "event_id": f"odd-{day}", "occurred_at": f"2025-08-{day:02}T02:00:00Z"} for day in (1, 3, 4, 9)]
     events = [parse_event(raw, now) for raw in raws]
+    # Of users of the sample on other days, and of others. They are no events of the answers.
+    profiles = [
+        event._replace(event_id=f"profile-{event.event_id}", event_type=kind, user_id=user, occurred_at=moment)
+        for event, kind, user, moment in (
+            (events[0], "$identify", events[0].user_id, "2025-07-31T12:00:00Z"),
+            (events[1], "$set", events[1].user_id, "2025-08-30T12:00:00Z"),
+            (events[2], "$alias", "nobody", "2025-08-02T12:00:00Z"),
+            (events[-1]._replace(properties='{"country":"UA"}'), "$group", "nobody", "2025-08-05T12:00:00Z"),
+        )
+    ]
     claims = Claims(dynamo, tables, lambda _: CALENDAR, KeptDeadLetters(), archive=archive)
     compactor = Compactor(archive, dynamo, tables.stats, 200)
     middle = len(events) // 2
-    for batch, _ in cut(DEFAULT, events[:middle], "test", RECEIVED_AT):
+    for batch, _ in cut(DEFAULT, [*profiles[:2], *events[:middle]], "test", RECEIVED_AT):
         claims.apply(batch)
     # Half of them are compacted, the others are not; some of these come to days that are.
     compactor.run(lambda: 900_000)
-    for batch, _ in cut(DEFAULT, [*events[middle:], *events[:200]], "other", RECEIVED_AT):
+    for batch, _ in cut(DEFAULT, [*profiles[2:], *events[middle:], *events[:200]], "other", RECEIVED_AT):
         claims.apply(batch)
     snapshots = Snapshots(archive, dynamo, tables.stats, tmp_path_factory.mktemp("archive"), 100)
     yield Stack(events, Counters(dynamo, tables, DEFAULT, CALENDAR), snapshots, compactor)

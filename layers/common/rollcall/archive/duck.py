@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 
 from rollcall.archive.snapshots import Later, Snapshot
+from rollcall.core.events import PROFILE_TYPES
 
 # The columns of a day's file, in order, and the SQL that makes each from a batch's row. Times are UTC.
 COLUMNS = {
@@ -22,6 +23,8 @@ COLUMNS = {
 # By type first, so that a query for one event type reads few row groups. Time second, because it compresses better than
 # the user or the batch, as measured.
 ORDER = "event_type, occurred_at, event_id, batch"
+# The SQL of whether a row is a profile call.
+IS_PROFILE_CALL = f"event_type IN {(*sorted(PROFILE_TYPES),)}"
 _NAMES = ", ".join(COLUMNS)
 _ROW = ", ".join(f"{name}: 'VARCHAR'" for name in (*COLUMNS, "day"))
 _NO_ROW = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in (*COLUMNS, "day"))
@@ -111,7 +114,11 @@ def count_batches(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 
 def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
-    """Make the views `events`, with each row of a snapshot once, and `user_days`, with each day and user once."""
+    """Make views of a snapshot.
+
+    `stored` has each row once. `events` has those that are counted, and `profiles` the others, which are profile calls.
+    `user_days` has each day and user of `events` once.
+    """
     load_batches(connection, "pending", snapshot.pending)
     parts = []
     if snapshot.days:
@@ -137,8 +144,10 @@ def load_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> 
     else:
         connection.execute("CREATE VIEW archived AS SELECT * FROM pending WHERE false")
     connection.execute(
-        f"CREATE VIEW events AS SELECT {_NAMES}, day FROM archived UNION ALL SELECT {_NAMES}, day FROM pending"
+        f"CREATE VIEW stored AS SELECT {_NAMES}, day FROM archived UNION ALL SELECT {_NAMES}, day FROM pending"
     )
+    connection.execute(f"CREATE VIEW events AS SELECT * FROM stored WHERE NOT {IS_PROFILE_CALL}")
+    connection.execute(f"CREATE VIEW profiles AS SELECT * FROM stored WHERE {IS_PROFILE_CALL}")
     connection.execute("CREATE VIEW user_days AS SELECT DISTINCT day, user_id FROM events")
 
 

@@ -22,6 +22,21 @@ MAX_EVENT_TYPE_CHARACTERS = 128
 MAX_DEPTH = 128
 # What answers call the types that they do not count by name. No event has it as its type.
 OTHER_TYPES = "$other"
+# The types of profile calls, which tell who a user is and not what a user did. They are stored, and in no number.
+PROFILE_TYPES = frozenset(
+    {
+        "$identify",
+        "$alias",
+        "$group",
+        "$set",
+        "$set_once",
+        "$unset",
+        "$create_alias",
+        "$groupidentify",
+        "$engage",
+        "$groups",
+    }
+)
 CLOCK_SKEW = timedelta(minutes=5)
 # In some timezones, times outside of these fall before the year 1 or after the year 9999.
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
@@ -162,6 +177,11 @@ def _event(raw: object, now: datetime) -> Event:
     if size > MAX_EVENT_BYTES:
         raise InvalidEvent("event_too_large", f"the event has {size} bytes, {MAX_EVENT_BYTES} are allowed")
     return event
+
+
+def is_profile_call(event_type: str) -> bool:
+    """Whether events of a type are profile calls: stored like all others, and counted in no number."""
+    return event_type in PROFILE_TYPES
 
 
 def is_uuid(text: str) -> bool:

@@ -15,10 +15,10 @@ from typing import Any, Protocol, TypeVar
 
 from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
-from rollcall.core.events import Event, flaw
+from rollcall.core.events import Event, flaw, is_profile_call
 from rollcall.core.projects import Project
 from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
-from rollcall.counting.receipts import Receipt, is_last, read_standing, told_otherwise
+from rollcall.counting.receipts import PROFILES, Receipt, is_last, read_standing, told_otherwise
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import (
     REFUSED,
@@ -139,7 +139,10 @@ class Claims:
         for event, reason in (*flawed, *refused):
             self._dead_letters.send(make_batch(batch.project, [event], batch.source, batch.received_at), reason)
         days = [calendar.day_of(event.occurred_at) for event in owned]
-        pairs = self._claim_pairs(batch, {(day, event.user_id) for day, event in zip(days, owned, strict=True)})
+        counted = [
+            (day, event) for day, event in zip(days, owned, strict=True) if not is_profile_call(event.event_type)
+        ]
+        pairs = self._claim_pairs(batch, {(day, event.user_id) for day, event in counted})
         self._lower_first_days(batch.project, pairs)
         receipt = Receipt(
             received=len(batch.events),
@@ -157,9 +160,12 @@ class Claims:
         if self._archive and owned:
             # Before the receipt too, so that a reader who finds it finds the events. Every delivery owns the same ones.
             self._archive.keep(batch, owned, days)
-        types = ((day, event.event_type) for day, event in zip(days, owned, strict=True))
+        types = ((day, event.event_type) for day, event in counted)
         milliseconds = batch.age(self._now()) // timedelta(milliseconds=1)
         increments = tally(types, (day for day, _ in pairs), batch.source, milliseconds)
+        if len(counted) < len(owned):
+            # Tells an audit that they are in no number. Before there were profile calls, their types were counted.
+            marks = {**marks, PROFILES: len(owned) - len(counted)}
         repeated = self._count(batch, receipt, increments, marks)
         return Applied(receipt, repeated)
 
@@ -320,7 +326,7 @@ class Claims:
                 repeated = False
                 start = part.end
                 self._vocabularies.remember({(batch.project, shard, day): known for day, known in vocabularies.items()})
-            elif "repaired" in standing and not marks:
+            elif "repaired" in standing and "repaired" not in marks:
                 raise RuntimeError("the batch was repaired while it was being applied")
             elif int(standing["total"]["N"]) == len(increments):
                 start = int(standing["applied"]["N"])
@@ -372,7 +378,7 @@ class Claims:
                     ),
                     # The first part of a batch that was given up holds no count, so a repair may replace it.
                     "ConditionExpression": "attribute_not_exists(pk)"
-                    + (" OR attribute_exists(given_up)" if marks else ""),
+                    + (" OR attribute_exists(given_up)" if "repaired" in marks else ""),
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             },

@@ -16,6 +16,8 @@ from rollcall.stack.keys import PENDING, REFUSED, Tables, batch_of_receipt, even
 PENDING_SECONDS = LONGEST_WAY_DAYS * 86_400
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
+# The attribute of a receipt that has the number of inserted events that are profile calls, where there are some.
+PROFILES = "profiles"
 
 _DIGIT = re.compile("[0-9]")
 _BATCH_ID = re.compile(r"[0-9a-f]{32}")
@@ -26,6 +28,7 @@ class Receipt(NamedTuple):
 
     received: int
     inserted: int
+    """Profile calls among them are in no counter."""
     duplicates: int
     """Events that another batch had stored with the same content, or that this batch repeats."""
     conflicts: int
