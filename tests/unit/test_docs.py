@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import typer
 
+from rollcall.core.events import PROFILE_TYPES
 from rollcall.http.document import describe
 from scripts.bench.documents import FOLDER, blocks_of, documents, fill_in, read_all
 from scripts.cli import app
@@ -55,6 +56,12 @@ def test_the_table_of_routes_names_the_scope_that_each_asks_for() -> None:
         for route, operation in _operations().items()
     }
     assert {route: named[route] for route in asked} == asked
+
+
+def test_the_types_of_profile_calls_are_listed_for_readers_and_for_queries_of_athena() -> None:
+    (listed,) = re.findall(r"\n\n((?:`\$\w+`(?:, )?)+)\n", _section("numbers.md", "Profile calls"))
+    (queried,) = re.findall(r"event_type NOT IN \(([^)]*)\)", _section("archive.md", "Athena"))
+    assert set(re.findall(r"`([^`]+)`", listed)) == set(re.findall(r"'([^']+)'", queried)) == PROFILE_TYPES
 
 
 def test_every_code_of_a_refusal_is_explained() -> None:

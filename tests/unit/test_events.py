@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.core.days import Calendar
-from rollcall.core.events import Event, InvalidEvent, flaw, parse_event
+from rollcall.core.events import PROFILE_TYPES, Event, InvalidEvent, flaw, is_profile_call, parse_event
 from rollcall.core.numbers import with_canonical_numbers
 
 NOW = datetime(2025, 8, 3, 12, 0, tzinfo=UTC)
@@ -474,6 +474,14 @@ def test_an_event_type_may_hold_any_character(event_type: str) -> None:
     "event_type",
     ["", "x" * 129, pytest.param("🎉" * 129, id="129 emoji"), 7, 7.5, True, ["login"], {"name": "login"}, b"login"],
 )
+def test_profile_calls_are_told_by_their_whole_type_and_are_accepted_as_other_events_are() -> None:
+    for event_type in sorted(PROFILE_TYPES):
+        parsed = parse(event_type=event_type)
+        assert (parsed.event_type, flaw(parsed), is_profile_call(event_type)) == (event_type, None, True)
+    near = ("identify", "$Identify", "$identify ", "$pageview", "$screen", "$", "")
+    assert [event_type for event_type in near if is_profile_call(event_type)] == []
+
+
 def test_an_event_type_that_is_not_1_to_128_characters_is_rejected(event_type: object) -> None:
     error = refusal(raw(event_type=event_type))
     assert error.code == "invalid_event_type"
