@@ -70,8 +70,8 @@ def query(
     """Query all counted events of a project in the archive with SQL.
 
     The view `events` has event_id, occurred_at, user_id, event_type, properties, received_at, source, batch and day.
-    The view `user_days` has day and user_id. The view `profiles` has profile calls, which are counted in no number, with
-    the columns of `events`. With --all-projects, project is the first column of each. Files of the archive are fetched
+    The view `user_days` has day and user_id. The view `profiles` has profile calls, which no number counts, with the
+    same columns as `events`. With --all-projects, project is the first column of each. Files of the archive are fetched
     once and kept.
     """
     if as_csv + as_json + (parquet is not None) > 1:

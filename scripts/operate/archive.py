@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,11 +112,13 @@ class StackArchive:
     def _compactor(self) -> Compactor:
         return Compactor(self.archive, self._dynamo, self._stats_table, MEMORY_MEGABYTES)
 
-    def figures(self, apart: Collection[str]) -> Recount:
-        """Recount the whole archive. `apart` are the batches whose profile calls were not counted."""
+    def figures(self, counted_profiles: Callable[[str], bool]) -> Recount:
+        """Recount the whole archive. `counted_profiles` says of a batch whether its profile calls were counted."""
         with self.opened() as connection:
-            connection.execute("CREATE TABLE apart AS SELECT unnest(?::VARCHAR[]) AS batch", [[*apart]])
-            is_apart = f"({IS_PROFILE_CALL} AND batch IN (SELECT batch FROM apart))"
+            calling = connection.execute("SELECT DISTINCT batch FROM profiles").fetchall()
+            counted = [batch for (batch,) in calling if counted_profiles(batch)]
+            connection.execute("CREATE TABLE counted AS SELECT unnest(?::VARCHAR[]) AS batch", [counted])
+            is_apart = f"({IS_PROFILE_CALL} AND batch NOT IN (SELECT batch FROM counted))"
 
             def rows(columns: str, rest: str, which: str = f"NOT {is_apart}") -> list[tuple[Any, ...]]:
                 return connection.execute(f"SELECT {columns} FROM stored WHERE {which} {rest}").fetchall()

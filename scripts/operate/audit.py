@@ -68,6 +68,18 @@ class Audit:
     """The number of counters that changed during the audit, and so could not be compared."""
 
 
+class _Batches(NamedTuple):
+    """What receipts say of batches."""
+
+    finished: set[str]
+    apart: set[str]
+    """Those of them whose profile calls were stored and not counted."""
+
+    def counted_profiles(self, batch_id: str) -> bool:
+        """Whether the profile calls of a batch were counted, by a version that knew none."""
+        return batch_id in self.finished and batch_id not in self.apart
+
+
 class Auditor:
     """Audits a project. Consumers time out after `consumer_seconds`, and events expire after `hot_days`."""
 
@@ -109,44 +121,11 @@ class Auditor:
         )
 
     def _pass(self, day: str | None) -> Audit:
-        counted, finished = Recount(), set()
-        # The batches whose receipts say that their profile calls were not counted.
-        apart: set[str] = set()
-        for item in self._scan(self.tables.stats):
-            owner, key = split_key(item["pk"]["S"])
-            if owner != self._project:
-                continue
-            kind, _, rest = key.partition("#")
-            self._count_item(kind, rest, item, counted)
-            if kind == "batch" and is_last(item):
-                finished.add(rest)
-            if kind == "batch" and PROFILES in item:
-                apart.add(rest)
-        stored = Recount()
-        users: set[tuple[str, str]] = set()
-        unfinished: dict[str, list[str]] = {}
-        for item in self._scan(
-            self.tables.events, "event_id", "occurred_at", "user_id", "event_type", "source", "batch"
-        ):
-            owner, event_id = split_key(item["event_id"]["S"])
-            if owner != self._project:
-                continue
-            event_day, user_id = self._calendar.day_of(item["occurred_at"]["S"]), item["user_id"]["S"]
-            event_type, batch_id = item["event_type"]["S"], item["batch"]["S"]
-            if batch_id not in finished:
-                unfinished.setdefault(batch_id, []).append(event_id)
-            if is_profile_call(event_type) and (batch_id in apart or batch_id not in finished):
-                # The archive that is read below need not have those of unfinished batches.
-                stored.profiles[event_day, event_type] += batch_id in finished
-                continue
-            stored.first_days[user_id] = min(event_day, stored.first_days.get(user_id, event_day))
-            users.add((event_day, user_id))
-            stored.types[event_day, event_type] += 1
-            stored.sources[event_day, item["source"]["S"]] += 1
-        stored.actives.update(event_day for event_day, _ in users)
+        counted, batches = self._counted()
+        stored, unfinished = self._stored(batches)
         drifts: list[Drift] = []
         if self._archive:
-            archived = self._archive.figures(apart)
+            archived = self._archive.figures(batches.counted_profiles)
             if self._hot_days:
                 stored = archived
             else:
@@ -160,6 +139,47 @@ class Auditor:
             sorted((drift for drift in drifts if day in (None, drift.day, drift.counted)), key=str),
             unfinished,
         )
+
+    def _counted(self) -> tuple[Recount, _Batches]:
+        """What the counters and first days say, and what the receipts say of the batches."""
+        counted, batches = Recount(), _Batches(set(), set())
+        for item in self._scan(self.tables.stats):
+            owner, key = split_key(item["pk"]["S"])
+            if owner != self._project:
+                continue
+            kind, _, rest = key.partition("#")
+            self._count_item(kind, rest, item, counted)
+            if kind == "batch" and is_last(item):
+                batches.finished.add(rest)
+                if PROFILES in item:
+                    batches.apart.add(rest)
+        return counted, batches
+
+    def _stored(self, batches: _Batches) -> tuple[Recount, dict[str, list[str]]]:
+        """A recount of the stored events, and the ids of those of each unfinished batch."""
+        stored = Recount()
+        users: set[tuple[str, str]] = set()
+        unfinished: dict[str, list[str]] = {}
+        for item in self._scan(
+            self.tables.events, "event_id", "occurred_at", "user_id", "event_type", "source", "batch"
+        ):
+            owner, event_id = split_key(item["event_id"]["S"])
+            if owner != self._project:
+                continue
+            day, user_id = self._calendar.day_of(item["occurred_at"]["S"]), item["user_id"]["S"]
+            event_type, batch_id = item["event_type"]["S"], item["batch"]["S"]
+            if batch_id not in batches.finished:
+                unfinished.setdefault(batch_id, []).append(event_id)
+            if is_profile_call(event_type) and not batches.counted_profiles(batch_id):
+                # The archive need not have those of unfinished batches.
+                stored.profiles[day, event_type] += batch_id in batches.finished
+                continue
+            stored.first_days[user_id] = min(day, stored.first_days.get(user_id, day))
+            users.add((day, user_id))
+            stored.types[day, event_type] += 1
+            stored.sources[day, item["source"]["S"]] += 1
+        stored.actives.update(day for day, _ in users)
+        return stored, unfinished
 
     def repair(self, found: Audit, wait: Callable[[float], None] = time.sleep, now: datetime | None = None) -> int:
         """Count the unfinished batches; returns their number. Raises `CannotRepair`.

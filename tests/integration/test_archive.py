@@ -263,7 +263,7 @@ def test_what_is_kept_of_the_archive_is_its_owners_alone(stack: Stack, tmp_path:
     earlier = folder / "events"
     earlier.mkdir(0o755, parents=True)
     (earlier / "old").write_text("of an earlier version")
-    StackArchive(stack.archive, Dynamo(stack.client), stack.tables.stats, folder).figures(())
+    StackArchive(stack.archive, Dynamo(stack.client), stack.tables.stats, folder).figures(lambda _: False)
     found = [folder, *folder.rglob("*")]
     assert {path.suffix for path in found} >= {".parquet", ".gz"}
     assert [path for path in found if path.stat().st_mode & 0o077] == []
@@ -349,6 +349,22 @@ def test_the_audit_of_an_archive_recounts_profile_calls_where_an_earlier_version
     found = stack.auditor(hot_days).audit()
 
     assert (found.events, found.drifts) == (3, [])
+
+
+def test_profile_calls_that_come_while_an_audit_reads_are_no_drift(stack: Stack) -> None:
+    auditor = stack.auditor()
+    scan_tables = auditor._scan
+    numbers = count()
+
+    def scan_busily(table: str, *attributes: str) -> Iterator[Any]:
+        if table == stack.tables.events:
+            stack.claims().apply(batch(profile(next(numbers))))
+        return scan_tables(table, *attributes)
+
+    auditor._scan = scan_busily  # type: ignore[method-assign]
+    found = auditor.audit()
+
+    assert (next(numbers), found.drifts, found.unfinished) == (2, [], {})
 
 
 def test_a_profile_call_that_is_not_archived_is_drift_until_a_backfill(stack: Stack) -> None:

@@ -446,6 +446,14 @@ def test_an_integer_and_its_decimal_text_are_the_same_user(number: int) -> None:
     assert parse(user_id=number) == parse(user_id=f"{number}")
 
 
+def test_profile_calls_are_told_by_their_whole_type_and_are_accepted_as_other_events_are() -> None:
+    for event_type in sorted(PROFILE_TYPES):
+        parsed = parse(event_type=event_type)
+        assert (parsed.event_type, flaw(parsed), is_profile_call(event_type)) == (event_type, None, True)
+    near = ("identify", "$Identify", "$identify ", "$pageview", "$screen", "$", "")
+    assert [event_type for event_type in near if is_profile_call(event_type)] == []
+
+
 @pytest.mark.parametrize(
     "event_type",
     [
@@ -474,14 +482,6 @@ def test_an_event_type_may_hold_any_character(event_type: str) -> None:
     "event_type",
     ["", "x" * 129, pytest.param("🎉" * 129, id="129 emoji"), 7, 7.5, True, ["login"], {"name": "login"}, b"login"],
 )
-def test_profile_calls_are_told_by_their_whole_type_and_are_accepted_as_other_events_are() -> None:
-    for event_type in sorted(PROFILE_TYPES):
-        parsed = parse(event_type=event_type)
-        assert (parsed.event_type, flaw(parsed), is_profile_call(event_type)) == (event_type, None, True)
-    near = ("identify", "$Identify", "$identify ", "$pageview", "$screen", "$", "")
-    assert [event_type for event_type in near if is_profile_call(event_type)] == []
-
-
 def test_an_event_type_that_is_not_1_to_128_characters_is_rejected(event_type: object) -> None:
     error = refusal(raw(event_type=event_type))
     assert error.code == "invalid_event_type"
