@@ -124,13 +124,13 @@ def _is_binary(headers: Mapping[str, str]) -> bool:
 
 def _native(attributes: Mapping[str, Any], properties: object, received: str) -> object:
     try:
-        version = _text(attributes, "specversion", "invalid_specversion")
+        version = _text(attributes, "specversion", "invalid_attribute")
         if version != VERSION:
-            raise InvalidEvent("invalid_specversion", f"specversion has to be {VERSION}")
-        source, own_id = _text(attributes, "source", "invalid_source"), _text(attributes, "id", "invalid_event_id")
+            raise InvalidEvent("invalid_attribute", f"specversion has to be {VERSION}")
+        source, own_id = _text(attributes, "source", "invalid_attribute"), _text(attributes, "id", "invalid_event_id")
         # Without a space in the source, no two pairs of a source and an id make one id.
         if holds_hidden(source) or any(map(str.isspace, source)):
-            raise InvalidEvent("invalid_source", "source has to be a URI-reference, which holds no spaces")
+            raise InvalidEvent("invalid_attribute", "source has to be a URI-reference, which holds no spaces")
         event_id = event_id_of("cloudevents", f"{source} {own_id}", None, timed=True, called="id")
     except InvalidEvent as error:
         return error
@@ -161,13 +161,13 @@ def _properties(event: Mapping[str, Any]) -> object:
     if data is not None:
         return InvalidEvent("invalid_data", "data and data_base64 are both there")
     if media_type is not None and not isinstance(media_type, str):
-        return InvalidEvent("invalid_datacontenttype", "datacontenttype has to be a string")
+        return InvalidEvent("invalid_attribute", "datacontenttype has to be a string")
     try:
         if not isinstance(encoded, str):
             raise TypeError
         return _properties_of_bytes(base64.b64decode(encoded, validate=True), media_type)
     except (TypeError, ValueError):
-        return InvalidEvent("invalid_data_base64", "data_base64 has to be a string in base64")
+        return InvalidEvent("invalid_data", "data_base64 has to be a string in base64")
 
 
 def _properties_of_bytes(data: bytes, media_type: str | None) -> object:
@@ -203,4 +203,4 @@ def _decoded(name: str, value: str) -> str:
     try:
         return unquote(value, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidEvent("invalid_header", f"{shown(name)} is percent-encoded, and not in UTF-8") from None
+        raise InvalidEvent("invalid_attribute", f"{shown(name)} is percent-encoded, and not in UTF-8") from None
