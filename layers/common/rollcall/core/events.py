@@ -63,6 +63,9 @@ _canonical_parts = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
+# Of the digits of a fraction, those that are kept.
+_FRACTION = re.compile(r"\.(\d{1,6})\d*", re.ASCII)
+_NO_FRACTION = frozenset("0" * digits for digits in range(1, 7))
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", re.ASCII)
 # What most clients send. It is canonical already.
 _CANONICAL_SECOND = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
@@ -127,7 +130,11 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         event_id, occurred_at, user_id = raw["event_id"], raw["occurred_at"], raw["user_id"]
         event_type = raw["event_type"]
         names = "".join((event_id, user_id, event_type))
-        hour = _hour_in_utc(occurred_at[:13], occurred_at[19:])
+        offset, fraction = occurred_at[19:], ""
+        if offset[:1] == "." and (found := _FRACTION.match(offset)):
+            offset = offset[found.end() :]
+            fraction = "" if found[1] in _NO_FRACTION else f".{found[1]:0<6}"
+        hour = _hour_in_utc(occurred_at[:13], offset)
         second = f"{hour}{occurred_at[13:19]}Z"
     except (KeyError, TypeError):
         return None
@@ -146,8 +153,11 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         and occurred_at[16:19] in _SECONDS
         and hour
         and _EARLIEST_SECOND <= second <= _latest_second(now)
+        and not (fraction and second == _latest_second(now))
     ):
         return None
+    if fraction:
+        second = f"{second[:-1]}{fraction}Z"
     properties = _properties(raw.get("properties"))
     try:
         if len(f"{names}{second}{properties}".encode()) > MAX_EVENT_BYTES:
