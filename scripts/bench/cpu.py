@@ -58,6 +58,8 @@ from scripts.paths import ROOT
 
 INGEST_SIZES = (1, 10, 100, 500, 1_000, 5_000)
 DOOR_SIZE = 500
+# As many as Segment's SDKs send at once.
+SDK_SIZE = 100
 # The most requests in a round. Enough for a measurement of about a millisecond.
 MOST_REQUESTS = 200
 DUMPS = 20_000
@@ -109,11 +111,15 @@ class CpuCosts:
     """A consumer that remembers no (day, user) pair, and so has to read all of them."""
     literal: float
     ingest: list[IngestCost]
+    segment: float
+    """The time to take in an event in a batch of `SDK_SIZE`, as Segment's SDK for Python sends it."""
     json_dumps: float
     literal_over_consumer: float
     """The time of a design with one request for each write, as a multiple of the consumer's."""
     door_to_counter_in_dumps: float
     """The time to take in and count an event, as a multiple of one `json.dumps` of the event."""
+    segment_over_ingest: float
+    """The time to take in such a batch, as a multiple of that for as many events in the native form."""
     consumer_requests: dict[str, int]
     """The number of requests in a round, by operation."""
     literal_requests: dict[str, int]
@@ -145,6 +151,7 @@ class CpuCosts:
         return [
             Target("literal design ÷ consumer", self.literal_over_consumer, 20, at_least=True),
             Target("door to counter, µs an event, where json.dumps takes 3", 3 * self.door_to_counter_in_dumps, 60),
+            Target(f"Segment batch ÷ native events, {SDK_SIZE} in a request", self.segment_over_ingest, 1.5),
         ]
 
     def figures(self) -> dict[str, Any]:
@@ -268,6 +275,7 @@ class Bench:
         self._plain = boto3.client("dynamodb")
         self._rng = random.Random(11)  # noqa: S311 - made-up data
         self._requests = {size: self._api_events(size) for size in INGEST_SIZES}
+        self._batches = self._api_events(SDK_SIZE, segment=True)
         self.consumer_requests: Counter[str] = Counter()
         self.literal_requests: Counter[str] = Counter()
 
@@ -308,11 +316,18 @@ class Bench:
 
     def ingest(self, size: int, profiler: cProfile.Profile | None = None) -> float:
         """Take in requests of `size` events."""
-        requests = self._requests[size]
+        return self._take_in(self._requests[size], size, 202, profiler)
 
+    def segment(self, profiler: cProfile.Profile | None = None) -> float:
+        """Take in batches of Segment's SDK for Python."""
+        return self._take_in(self._batches, SDK_SIZE, 200, profiler)
+
+    def _take_in(
+        self, requests: Sequence[dict[str, Any]], size: int, status: int, profiler: cProfile.Profile | None
+    ) -> float:
         def work() -> int:
             for request in requests:
-                if self._ingest(request, CONTEXT)["statusCode"] != 202:
+                if self._ingest(request, CONTEXT)["statusCode"] != status:
                     raise AssertionError("a made-up event is not taken in")
             return size * len(requests)
 
@@ -358,13 +373,38 @@ class Bench:
     def _raw(self, user: str) -> dict[str, Any]:
         return made_raw(self._rng, user, self._rng.randrange(DAY_SECONDS))
 
-    def _api_events(self, size: int) -> list[dict[str, Any]]:
+    def _api_events(self, size: int, *, segment: bool = False) -> list[dict[str, Any]]:
         sample = json.loads((ROOT / "events/ingest.json").read_text())
         made = []
         for _ in range(max(1, min(MOST_REQUESTS, self.batches * EVENTS_PER_BATCH // size))):
-            body = json.dumps([self._raw(f"known-{number}") for number in range(size)]).encode()
+            raws = [self._raw(f"known-{number}") for number in range(size)]
+            body = json.dumps(_segment_batch(raws) if segment else raws).encode()
             made.append({**sample, "body": base64.b64encode(body).decode(), "isBase64Encoded": True})
+        if segment:
+            made = [{**each, "resource": "/batch", "path": "/batch"} for each in made]
         return made
+
+
+def _segment_batch(raws: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "batch": [
+            {
+                "integrations": {},
+                "anonymousId": None,
+                "properties": raw["properties"],
+                # The SDK says the time to the microsecond.
+                "timestamp": raw["occurred_at"].replace("Z", ".123456+00:00"),
+                "context": {"library": {"name": "analytics-python", "version": "2.4.0"}},
+                "userId": raw["user_id"],
+                "type": "track",
+                "event": raw["event_type"],
+                "messageId": raw["event_id"],
+            }
+            for raw in raws
+        ],
+        "sentAt": datetime.now(UTC).isoformat(),
+        "writeKey": "YOUR-API-KEY",
+    }
 
 
 def profile_lines(profiler: cProfile.Profile, events: int) -> list[ProfileLine]:
@@ -387,6 +427,11 @@ def _where(file: str, line: int, name: str) -> str:
     return f"{'/'.join(place.parts[-3:])}:{line} {name}"
 
 
+def _after_json_dumps(size: int) -> tuple[bool, bool]:
+    """Sorts the sizes: the one that is compared with `json.dumps` first, the one compared with Segment's last."""
+    return size != DOOR_SIZE, size == SDK_SIZE
+
+
 def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
     """Measure in this process, which must have the functions' environment."""
     bench = Bench(batches)
@@ -397,7 +442,8 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
         "consumer": bench.consumer,
         "json_dumps": bench.json_dumps,
         # Measurements that are compared follow each other.
-        **{size: partial(bench.ingest, size) for size in sorted(INGEST_SIZES, key=lambda size: size != DOOR_SIZE)},
+        **{size: partial(bench.ingest, size) for size in sorted(INGEST_SIZES, key=_after_json_dumps)},
+        "segment": bench.segment,
     }
     took: dict[object, list[float]] = {name: [] for name in measurements}
     for _ in range(rounds):
@@ -422,9 +468,11 @@ def measure(rounds: int, batches: int, *, profile: bool) -> CpuCosts:
         consumer_unremembered=median(took["consumer_unremembered"]),
         literal=median(took["literal"]),
         ingest=[IngestCost(size, median(took[size])) for size in INGEST_SIZES],
+        segment=median(took["segment"]),
         json_dumps=median(took["json_dumps"]),
         literal_over_consumer=median(map(truediv, took["literal"], took["consumer"])),
         door_to_counter_in_dumps=median(map(truediv, door_to_counter, took["json_dumps"])),
+        segment_over_ingest=median(map(truediv, took["segment"], took[SDK_SIZE])),
         consumer_requests=dict(sorted(consumer_requests.items())),
         literal_requests=dict(sorted(bench.literal_requests.items())),
         consumer_profile=of_consumer,

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from scripts.bench.archive import ArchiveCosts
 from scripts.bench.cold import ColdStarts
-from scripts.bench.cpu import CpuCosts, ProfileLine
+from scripts.bench.cpu import SDK_SIZE, CpuCosts, ProfileLine
 from scripts.bench.imports import ImportMemory
 from scripts.bench.pipeline import Pipeline
 from scripts.bench.reads import Reads
@@ -69,6 +69,7 @@ def cpu(found: CpuCosts) -> Table:
         ("  with the archive switched off", found.consumer_unarchived, None, ""),
         ("literal design, a request for each write", found.literal, None, f"{literal:,.1f}"),
         ("ingest, 500 in a request", found.ingest_of_500, None, ""),
+        (f"Segment batch of {SDK_SIZE}", found.segment, None, ""),
         ("door to counter", found.door_to_counter, found.door_to_counter_in_dumps, ""),
         ("json.dumps of the event", found.json_dumps, None, ""),
     ):

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scripts.bench.cold import BARE, environment, functions
-from scripts.bench.cpu import DOOR_SIZE, INGEST_SIZES, PROFILE_LINES
+from scripts.bench.cpu import DOOR_SIZE, INGEST_SIZES, PROFILE_LINES, SDK_SIZE
 from scripts.bench.documents import fill_in
 from scripts.bench.report import Report, Target
 from scripts.bench.writes import users_for
@@ -49,6 +49,8 @@ def test_cpu_measures_the_way_from_the_door_to_the_counter(cpu_report: dict[str,
     assert found["door_to_counter"] == pytest.approx(door + found["consumer"])
     assert found["door_to_counter_in_dumps"] == pytest.approx(found["door_to_counter"] / found["json_dumps"])
     assert found["literal_over_consumer"] == pytest.approx(found["literal"] / found["consumer"])
+    (native,) = (one["microseconds"] for one in found["ingest"] if one["size"] == SDK_SIZE)
+    assert found["segment_over_ingest"] == pytest.approx(found["segment"] / native)
     # Both designs do the same work: an event, a user-day for each tenth, a counter.
     assert found["consumer_events"] == found["literal_events"] == 500
     assert found["literal_requests"] == {"PutItem": 500 + 50, "UpdateItem": 500}
@@ -58,6 +60,7 @@ def test_cpu_measures_the_way_from_the_door_to_the_counter(cpu_report: dict[str,
     assert {target["what"]: target["bound"] for target in cpu_report["targets"]} == {
         "literal design ÷ consumer": 20,
         "door to counter, µs an event, where json.dumps takes 3": 60,
+        "Segment batch ÷ native events, 100 in a request": 1.5,
     }
     for profile in (found["consumer_profile"], found["ingest_profile"]):
         assert len(profile) == PROFILE_LINES
@@ -67,7 +70,16 @@ def test_cpu_measures_the_way_from_the_door_to_the_counter(cpu_report: dict[str,
 
 @pytest.mark.xdist_group("cpu")
 def test_cpu_prints_tables(cpu_report: dict[str, Any]) -> None:
-    for name in ("consumer", "literal design", "door to counter", "json.dumps", "5,000", "most own time", "target"):
+    for name in (
+        "consumer",
+        "literal design",
+        "Segment batch",
+        "door to counter",
+        "json.dumps",
+        "5,000",
+        "most own time",
+        "target",
+    ):
         assert name in cpu_report["text"]
 
 
