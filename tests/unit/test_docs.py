@@ -12,6 +12,7 @@ import typer
 
 from rollcall.core.events import PROFILE_TYPES
 from rollcall.http.document import describe
+from rollcall.intake.dialects.registry import routes as sdk_routes
 from scripts.bench.documents import FOLDER, blocks_of, documents, fill_in, read_all
 from scripts.cli import app
 from scripts.local.deploy import template
@@ -62,6 +63,12 @@ def test_the_types_of_profile_calls_are_listed_for_readers_and_for_queries_of_at
     (listed,) = re.findall(r"\n\n((?:`\$\w+`(?:, )?)+)\n", _section("numbers.md", "Profile calls"))
     (queried,) = re.findall(r"event_type NOT IN \(([^)]*)\)", _section("archive.md", "Athena"))
     assert set(re.findall(r"`([^`]+)`", listed)) == set(re.findall(r"'([^']+)'", queried)) == PROFILE_TYPES
+
+
+def test_the_table_of_sdks_routes_has_each_of_them() -> None:
+    rows = _rows(_section("api.md", "Routes of other services' SDKs"))
+    named = {route for _, cell, _ in rows for route in re.findall(r"`(?:GET )?(/[\w./{}-]*)`", cell)}
+    assert sdk_routes().keys() <= named
 
 
 def test_every_code_of_a_refusal_is_explained() -> None:
