@@ -3,12 +3,24 @@
 from collections.abc import Sequence
 
 from rollcall.intake.bodies import UnreadableBody
+from rollcall.intake.dialects.amplitude import Amplitude
 from rollcall.intake.dialects.cloudevents import CloudEvents
 from rollcall.intake.dialects.dialect import Dialect, Sent
+from rollcall.intake.dialects.mixpanel import Mixpanel
+from rollcall.intake.dialects.posthog import PostHog, PostHogV1
 from rollcall.intake.dialects.segment import Segment
+from rollcall.intake.dialects.snowplow import Snowplow
 
 # Where routes meet, the first one that speaks as a request does has it. So Segment, which takes any object, is last.
-DIALECTS: Sequence[Dialect] = (CloudEvents(), Segment())
+DIALECTS: Sequence[Dialect] = (
+    PostHog(),
+    PostHogV1(),
+    Amplitude(),
+    Mixpanel(),
+    Snowplow(),
+    CloudEvents(),
+    Segment(),
+)
 
 
 def routes() -> dict[str, tuple[str, ...]]:
