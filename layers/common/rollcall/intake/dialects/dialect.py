@@ -1,5 +1,6 @@
 """The contract of a dialect, and what dialects share: ids, times and the credential."""
 
+import base64
 import hashlib
 import json
 import re
@@ -19,6 +20,10 @@ JSON = "application/json"
 # Less than this, a difference between two clocks is the time that a request takes, or waits to be sent.
 TRUSTED_SKEW = timedelta(hours=1)
 MAX_QUERY_FIELDS = 1_000
+# What pages load as an image.
+PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+
+_ONE_ALPHABET = str.maketrans(" -_", "++/")
 
 _FIELD = re.compile(rf"({'|'.join(Event._fields)})\b")
 
@@ -135,6 +140,11 @@ class Dialect(ABC):
         return replace(rejection, message=f"{self.fields.get(found[0], found[0])}{rejection.message[found.end() :]}")
 
 
+def pixel_answer() -> Answer:
+    """A transparent image of one pixel."""
+    return Answer(200, PIXEL, "image/gif")
+
+
 def json_answer(status: int, document: object, named: frozenset[int] = frozenset()) -> Answer:
     """An answer in JSON."""
     return Answer(status, json.dumps(document, separators=(",", ":")).encode(), JSON, named)
@@ -167,6 +177,20 @@ def text_of(value: object) -> str | None:
 def credential_in(value: object) -> str | None:
     """The key in a field. What follows a colon is no part of it."""
     return value.partition(":")[0] if isinstance(value, str) and value else None
+
+
+def brings_credential(sent: Sent) -> bool:
+    """Whether the headers hold a credential, so that what stands in the place of a key in an event is none."""
+    return not sent.headers.keys().isdisjoint(("authorization", "x-api-key", "x-write-key"))
+
+
+def decode_base64(text: str) -> bytes:
+    """What base64 says, of either alphabet, padded or not; raises `ValueError`.
+
+    A space is a `+` that was sent in a form without percent-encoding.
+    """
+    text = text.translate(_ONE_ALPHABET).rstrip("=")
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def event_id_of(dialect: str, value: object, item: object, *, timed: bool, called: str) -> str:
