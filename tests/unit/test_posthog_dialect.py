@@ -73,8 +73,8 @@ def test_events_are_the_same_in_every_encoding(
                 assert (answer.status_code, answer.json()) == (200, {"status": 1})
         batched = sdk.taken()
         for each in load:
-            single = {**item(each, place), "api_key": KEY}
-            assert sdk.post("/capture", content=encoded(single, encoding)).status_code == 200
+            one = {**item(each, place), "api_key": KEY}
+            assert sdk.post("/capture", content=encoded(one, encoding)).status_code == 200
         single = sdk.taken()
         v1 = {"created_at": sent_at, "batch": [{**item(each, place), "options": {}} for each in load]}
         answer = sdk.post(V1, content=encoded(v1, encoding), headers=BEARER)

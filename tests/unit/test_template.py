@@ -386,7 +386,6 @@ def test_every_route_of_the_sdks_is_in_the_template_and_leads_to_ingest() -> Non
     assert everything <= {path for path, _ in routes("ingest")}
 
 
-@pytest.mark.xfail(reason="not every dialect is there yet", strict=True)
 def test_the_template_has_no_route_of_all_methods_that_is_of_no_sdk() -> None:
     everything, sdks = of_sdks()
 

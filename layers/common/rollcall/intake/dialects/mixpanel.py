@@ -199,13 +199,13 @@ def _event(item: dict[str, Any], sent: Sent) -> object:
     event, time, user_id = item.get("event"), properties.get("time"), properties.get("distinct_id")
     if user_id is None:
         user_id = properties.get("$user_id", properties.get("$device_id"))
+    # What SDKs send by GET they never send again. So it needs no id by which it could be told from another event.
+    once = sent.method == "GET" or (isinstance(event, str) and event in _PROFILE_CALLS)
     if event == "$merge":
         # It is about several people, and no person more than another.
         event, people = "$alias", properties.get("$distinct_ids")
         user_id = people[0] if isinstance(people, list) and people else None
     content: object = [event, user_id, time, kept]
-    # What SDKs send by GET they never send again. So it needs no id by which it could be told from another event.
-    once = sent.method == "GET" or item.get("event") in _PROFILE_CALLS
     if time is None and once:
         content = [content, sent.received.isoformat()]
     event_id = event_id_of(

@@ -231,9 +231,9 @@ def _properties(item: Mapping[str, Any]) -> object:
     found = dict(properties or {})
     for name in ("$set", "$set_once"):
         if item.get(name) is not None:
-            mine = found.get(name)
-            merged = isinstance(mine, dict) and isinstance(item[name], dict)
-            found[name] = {**mine, **item[name]} if merged else item[name]
+            mine, beside = found.get(name), item[name]
+            both = isinstance(mine, dict) and isinstance(beside, dict)
+            found[name] = mine | beside if both else beside
     options = item.get("options")
     for names, fields in ((_LIFTED, item), (_OPTIONS, options)):
         if isinstance(fields, dict):
