@@ -1,5 +1,6 @@
 """Tables for people: the API's answers and the results of commands."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -122,6 +123,30 @@ def api_keys(keys: Sequence[ApiKey]) -> SafeTable:
         requests = f"{sum(key.requests.values()):,}"
         table.add_row(key.key_id, key.name, " ".join(key.scopes), str(key.reach), key.source, limit, requests, state)
     return table
+
+
+def ledger(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /keys/{key_id}/ledger: the days with events, and their sum."""
+    outcomes = ("received", "accepted", "counted", "duplicates", "conflicts", "refused")
+    table = SafeTable(title=f"Ledger of the key {answer['key_id']} ({answer['timezone']})", box=None, pad_edge=False)
+    table.add_column("date")
+    for outcome in outcomes:
+        table.add_column(outcome, justify="right")
+    table.add_column("rejected")
+    sums: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+    for day in answer["data"]:
+        if not day["received"]:
+            continue
+        sums.update({outcome: day[outcome] for outcome in outcomes})
+        codes.update(day["rejected"])
+        table.add_row(day["date"], *(f"{day[outcome]:,}" for outcome in outcomes), _codes(day["rejected"]))
+    table.add_row("all days", *(f"{sums[outcome]:,}" for outcome in outcomes), _codes(codes))
+    return table
+
+
+def _codes(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {code}" for code, count in sorted(rejected.items()))
 
 
 def projects(known: Sequence[Record]) -> SafeTable:

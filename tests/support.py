@@ -4,7 +4,7 @@ import itertools
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -17,13 +17,15 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.gate import Gate, Principal
 from rollcall.access.reach import ALL
-from rollcall.core.batch import Batch
+from rollcall.core.batch import Batch, Delivery, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, is_profile_call
 from rollcall.core.limits import Allowance, Limit
 from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipt
-from rollcall.stack.keys import Tables, counted_source, counted_type, split_key
+from rollcall.questions.ledgers import Ledgers
+from rollcall.stack.dynamo import Dynamo
+from rollcall.stack.keys import Tables, counted_source, counted_type, receipt_key, split_key
 from rollcall.stack.queues import BatchQueue
 from rollcall.stack.settings import IngestSettings
 from scripts.local.deploy import template
@@ -330,6 +332,63 @@ def assert_counters_equal_recount(client: Any, tables: Tables, calendar: Calenda
     first_days = {item["user_id"]: item["first_day"] for item in items if item["pk"].startswith("first#")}
     assert first_days == recount.first_days
     assert _inserted(items) == recount.events
+
+
+def delivered(batch: Batch, number: int, key_id: str = "a" * 16, **more: Any) -> Batch:
+    """A batch as a request brings it; each number is a request."""
+    more = {"day": "2025-09-01", "rejected": (), "repeats": 0, **more}
+    return batch._replace(delivery=Delivery(key_id, f"{number:032x}", 0, **more))
+
+
+def rejected_alone(project: Project, number: int, key_id: str = "a" * 16, **more: Any) -> Batch:
+    """What a request brings of which nothing was accepted."""
+    return delivered(make_batch(project, (), "test", RECEIVED_AT), number, key_id, **more)
+
+
+def assert_ledgers_tell_of_each_message(
+    client: Any, tables: Tables, messages: Iterable[Batch], calendars: Mapping[Project, Calendar]
+) -> None:
+    """Each message is in its key's ledger once, with what its receipt says, and nothing else is."""
+    first_parts = {item["pk"]: item for item in scan(client, tables.stats) if item["sk"] == "0"}
+    expected: dict[tuple[Project, str, str], Counter[str]] = {}
+    rejected: dict[tuple[Project, str], Counter[str]] = {}
+    for message in {(one.delivery.delivery_id, one.delivery.part): one for one in messages if one.delivery}.values():
+        assert message.delivery
+        key_id, delivery_id, _, day, codes, repeats = message.delivery
+        accepted = len(message.events) + repeats
+        receipt = first_parts.get(receipt_key(message.project, message.batch_id), {})
+        found = {name: int(receipt.get(name, 0)) for name in Receipt._fields}
+        counted = found["inserted"] if receipt.get("delivery") == delivery_id else 0
+        line = expected.setdefault((message.project, key_id, day), Counter())
+        line.update(
+            {
+                "received": accepted + sum(count for _, count in codes),
+                "accepted": accepted,
+                "counted": counted,
+                "duplicates": repeats + found["duplicates"] + found["inserted"] - counted,
+                "conflicts": found["conflicts"],
+                "refused": found["refused"],
+            }
+        )
+        line.update({f"rejected {code}": count for code, count in codes})
+        rejected.setdefault((message.project, key_id), Counter()).update(dict(codes))
+    ledgers = Ledgers(Dynamo(client), tables)
+    for (project, key_id, day), line in expected.items():
+        read = ledgers.read(project, calendars[project], key_id, day, day)[day]
+        assert read.received == read.accepted + sum(read.rejected.values())
+        assert read.accepted == read.counted + read.duplicates + read.conflicts + read.refused
+        shown = read._asdict() | {f"rejected {code}": count for code, count in read.rejected.items()}
+        assert {name: count for name, count in shown.items() if name != "rejected" and count} == +line
+    assert ledgers.rejections(None) == {key: +codes for key, codes in rejected.items() if +codes}
+    for of in calendars:
+        mine = {key: +codes for key, codes in rejected.items() if key[0] == of and +codes}
+        assert ledgers.rejections(of) == mine
+    lines = {
+        (split_key(item["pk"])[0], item["pk"].rpartition("#")[2], item["sk"])
+        for item in scan(client, tables.stats)
+        if split_key(item["pk"])[1].startswith("ledger#")
+    }
+    assert lines == expected.keys()
 
 
 def _inserted(items: list[dict[str, str]]) -> int:

@@ -8,11 +8,12 @@ from rollcall.access.gate import build as build_gate
 from rollcall.core.projects import DEFAULT
 from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import batches, docs, health, metrics, stats
+from rollcall.http.routes import batches, docs, health, ledger, metrics, stats
 from rollcall.operation.health import Health
 from rollcall.operation.monitor import Monitor
 from rollcall.questions.asking import Asking
 from rollcall.questions.from_counters import Counters
+from rollcall.questions.ledgers import Ledgers
 from rollcall.questions.remote import build as build_segments
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
@@ -36,10 +37,12 @@ sqs, cloudwatch = clients.later(clients.sqs), clients.later(clients.cloudwatch)
 named_types = TopEventsSettings.read(os.environ).named_types
 counters = Counters(dynamo, settings.tables, DEFAULT, settings.calendar, named_types=named_types)
 api_keys = ApiKeys(dynamo, who_may.table)
+ledgers = Ledgers(dynamo, settings.tables)
 projects = Projects(dynamo, settings.tables.stats, settings.calendar)
 app = create_app(
     stats.router,
     batches.router,
+    ledger.router,
     health.router,
     metrics.router,
     docs.router,
@@ -50,8 +53,12 @@ app = create_app(
         DocsSettings.read(os.environ),
         Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ))),
         Receipts(dynamo, settings.tables),
+        ledgers,
+        api_keys,
         Health(watched, dynamo.client, sqs, clients.later(clients.s3)),
-        Monitor(counters, projects, api_keys, sqs, cloudwatch, watched.queue_url, watched.dead_letter_queue_url),
+        Monitor(
+            counters, projects, api_keys, ledgers, sqs, cloudwatch, watched.queue_url, watched.dead_letter_queue_url
+        ),
     ],
 )
 answer = serve(app, who_may.cors_origins)

@@ -1,7 +1,8 @@
 """`rollcall keys`."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -10,8 +11,19 @@ from rollcall.access.reach import ALL
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
 from scripts import show
-from scripts.commands.common import PROJECT_VARIABLE, AsJson, StackName, output, output_json, say, tell
+from scripts.commands.common import (
+    PROJECT_VARIABLE,
+    AsJson,
+    KeyText,
+    ProjectName,
+    StackName,
+    output,
+    output_json,
+    say,
+    tell,
+)
 from scripts.commands.projects import known_reach
+from scripts.commands.stats import Asked, First, Last, ask, range_of
 from scripts.operate import stacks
 
 app = typer.Typer(help="API keys: who may send events and read answers.", no_args_is_help=True)
@@ -75,6 +87,26 @@ def revoke(key_id: KeyId, stack: StackName = None) -> None:
     """Revoke a key; it is refused from now on."""
     _api_keys(stack).revoke(key_id, ALL)
     say(f"key {key_id} is revoked")
+
+
+@app.command()
+def ledger(
+    key_id: KeyId,
+    first: First = None,
+    last: Last = None,
+    as_json: AsJson = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show what became of the events that a key sent, by the days on which they came."""
+
+    def asked(today: date) -> Asked:
+        return range_of(first, last or today)
+
+    # Whatever is typed is one part of the path.
+    path = f"/keys/{quote(key_id, safe='')}/ledger"
+    ask(path, asked, show.ledger, "data", (as_json, False, False), (stack, key, project))
 
 
 def _as_json(key: ApiKey) -> dict[str, Any]:

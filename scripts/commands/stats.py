@@ -87,9 +87,9 @@ def dau(
     project: ProjectName = None,
 ) -> None:
     """Show the number of users who were active on each day."""
-    _answer(
+    ask(
         "/stats/dau",
-        lambda today: _range(first, last or today) | _of(segment),
+        lambda today: range_of(first, last or today) | _of(segment),
         show.daily_actives,
         "data",
         (as_json, as_csv, raw),
@@ -119,9 +119,9 @@ def actives(
         spans["period"] = (period or Span.week).value
 
     def asked(today: date) -> Asked:
-        return _range(first, last or today) | spans | _of(segment)
+        return range_of(first, last or today) | spans | _of(segment)
 
-    _answer("/stats/actives", asked, show.actives, "data", (as_json, as_csv, raw), (stack, key, project))
+    ask("/stats/actives", asked, show.actives, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
 @app.command()
@@ -139,9 +139,9 @@ def stickiness(
     """Show which share of the users of 30 days was active on each day."""
 
     def asked(today: date) -> Asked:
-        return _range(first, last or today) | _of(segment)
+        return range_of(first, last or today) | _of(segment)
 
-    _answer("/stats/stickiness", asked, show.stickiness, "data", (as_json, as_csv, raw), (stack, key, project))
+    ask("/stats/stickiness", asked, show.stickiness, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
 @app.command("top-events")
@@ -160,9 +160,9 @@ def top_events(
     """Show the most frequent event types."""
 
     def asked(today: date) -> Asked:
-        return _range(first, last or today) | {"limit": limit} | _of(segment)
+        return range_of(first, last or today) | {"limit": limit} | _of(segment)
 
-    _answer("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key, project))
+    ask("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
 @app.command()
@@ -194,10 +194,10 @@ def retention(
             **_of(segment),
         }
 
-    _answer("/stats/retention", asked, show.retention, "retention", (as_json, as_csv, raw), (stack, key, project))
+    ask("/stats/retention", asked, show.retention, "retention", (as_json, as_csv, raw), (stack, key, project))
 
 
-def _answer(
+def ask(
     path: str,
     asked: Callable[[date], Asked],
     table: Callable[[dict[str, Any]], SafeTable],
@@ -238,6 +238,7 @@ def _of(segment: list[str] | None) -> Asked:
     return {"segment": segment} if segment else {}
 
 
-def _range(first: date | None, last: date) -> Asked:
+def range_of(first: date | None, last: date) -> Asked:
+    """The parameters of a range of days, of `RANGE_DAYS` up to the last one where no first one is given."""
     start = first or last - timedelta(days=RANGE_DAYS - 1)
     return {"from": start.isoformat(), "to": last.isoformat()}

@@ -59,6 +59,8 @@ BUNDLING_RUN_SECONDS = 0.2
 # For each bundle: a LIST of the batches, one for each of three tiers, and a PUT. The lease is taken, kept and returned.
 PUTS_A_BUNDLE = 5
 LEASE_WRITES_A_BUNDLE = 3
+# The line of the key's day, of less than a KB.
+LEDGER_UNITS = 2
 # How long a run waits for S3 for each bundle: to get its objects, 16 at a time, and for the requests above. A guess.
 BUNDLE_SECONDS = 1.0
 # The objects in an answer to a LIST (Amazon S3 API Reference).
@@ -418,8 +420,9 @@ def batch_units(load: Load, stack: Stack) -> BatchUnits:
         # The gate takes a token (gate.py). A write unit is for 1 KB; an event has a quarter of that.
         write_units=1
         + load.batch_size * (1 + user_days + 2 * new_users)
-        # The mark, the transaction, and those before it that were cancelled: AWS does not say that they are free.
-        + sum(1 + (1 + cancelled) * transaction_units(size, load.event_types) for size in sizes)
+        # The mark, the transaction with the line of the ledger (ledger.py), and those before it that were cancelled:
+        # AWS does not say that they are free.
+        + sum(1 + (1 + cancelled) * (transaction_units(size, load.event_types) + LEDGER_UNITS) for size in sizes)
         + bundles * LEASE_WRITES_A_BUNDLE,
         # 1 for the gate; 1 for the receipt of each batch (claims.py, _first_part), and 1 when it is bundled or
         # compacted (receipts.py, finished); a half for each pair that a consumer does not remember; a half for the

@@ -13,6 +13,7 @@ from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting import claims as claiming
 from rollcall.counting.claims import Claims
+from rollcall.questions.ledgers import Ledgers
 from rollcall.stack.dynamo import Dynamo
 from scripts.operate.audit import LEAST_AGE, Auditor, CannotRepair, Drift
 from tests.support import (
@@ -21,6 +22,7 @@ from tests.support import (
     assert_counters_equal_recount,
     create_tables,
     delete_tables,
+    delivered,
     pass_over,
     scan,
 )
@@ -194,7 +196,9 @@ def test_what_a_lost_message_left_is_counted_by_the_repair_wherever_its_consumer
         # Two calls' worth of events, some of them stored before by another batch.
         first = call * 1_000
         stack.apply(batch(*range(first, first + 3), source="other"))
-        message = batch(*range(first, first + 40))
+        message = delivered(
+            batch(*range(first, first + 40)), call, f"{call:016x}", rejected=(("too_old", 2),), repeats=1
+        )
         killing = Killing(stack.client, call, after)
         try:
             stack.apply(message, killing)
@@ -206,10 +210,22 @@ def test_what_a_lost_message_left_is_counted_by_the_repair_wherever_its_consumer
         repaired += stack.auditor.repair(found, pass_over, LATER)
         stack.check()
         assert stack.auditor.repair(stack.auditor.audit(), pass_over, LATER) == 0
-        # Somebody sends it again after all.
-        for _ in range(2):
-            stack.apply(message)
+        # Somebody sends it again after all, and the lost message comes.
+        again = delivered(message, 1_000 + call, f"{call:016x}")
+        for late in (again, message, message, again):
+            stack.apply(late)
             stack.check()
+        line = Ledgers(Dynamo(stack.client), stack.tables).read(
+            DEFAULT, CALENDAR, f"{call:016x}", "2025-09-01", "2025-09-01"
+        )["2025-09-01"]
+        assert (line.received, line.accepted, line.rejected) == (83, 81, {"too_old": 2})
+        # What a repair counts is in no ledger, so that it is a duplicate of what comes later.
+        by_repair = [
+            int(item["inserted"])
+            for item in scan(stack.client, stack.tables.stats)
+            if item["pk"] == f"batch#{message.batch_id}" and "repaired" in item
+        ]
+        assert (line.counted, line.duplicates) == (37 - sum(by_repair), 81 - 37 + sum(by_repair))
         stored = {item["event_id"] for item in scan(stack.client, stack.tables.events)}
         assert {f"e{number}" for number in range(first, first + 40)} <= stored
     assert died >= 5

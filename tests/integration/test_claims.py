@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC as UTC_TIME
+from datetime import datetime
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from rollcall.core.batch import Batch, make_batch
-from rollcall.core.days import Calendar
+from rollcall.core.days import LONGEST_WAY_DAYS, Calendar
 from rollcall.core.events import PROFILE_TYPES, Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting import claims, counters
@@ -16,6 +18,7 @@ from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt, Receipts, finished, receipts_of
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
+from rollcall.questions.ledgers import Ledgers, Line
 from rollcall.questions.retention import Retention
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo, Item
@@ -29,6 +32,8 @@ from tests.support import (
     assert_counters_equal_recount,
     create_tables,
     delete_tables,
+    delivered,
+    rejected_alone,
     scan,
     settings_for,
 )
@@ -194,6 +199,85 @@ def test_a_redriven_event_is_a_dead_letter_again_until_it_can_be_stored(stack: S
     assert stack.consumer().apply(message).receipt == Receipt(1, 1, 0, 0, 0)
     assert receipts.find(DEFAULT, message.batch_id) == Receipt(1, 1, 0, 0, 0)
     stack.check()
+
+
+def test_a_delivery_of_which_nothing_can_be_stored_is_in_the_ledger_once_and_its_redriven_events_are_not(
+    stack: Stack,
+) -> None:
+    message = delivered(batch(event(1, user=""), event(2, kind="")), 1, rejected=(("too_old", 1),))
+    for _ in range(2):
+        stack.consumer().apply(message)
+    for letter, _ in stack.dead_letters.kept[:2]:
+        stack.consumer().apply(letter)
+    assert line_of(stack) == Line(3, 2, 0, 0, 0, 2, {"too_old": 1})
+    stack.consumer().apply(delivered(message, 2))
+    assert line_of(stack) == Line(5, 4, 0, 0, 0, 4, {"too_old": 1})
+
+
+def test_what_became_of_a_delivery_is_in_its_line(stack: Stack) -> None:
+    stack.warm.apply(delivered(batch(event(1), event(2)), 1, "b" * 16))
+    message = batch(event(1), event(2, kind="other"), event(3), event(3), event(4, user=""))
+    stack.warm.apply(delivered(message, 2, repeats=3, rejected=(("missing_field", 1),)))
+    assert line_of(stack) == Line(9, 8, 1, 2 + 3, 1, 1, {"missing_field": 1})
+    stack.warm.apply(delivered(message, 3))
+    assert line_of(stack) == Line(14, 13, 1, 2 + 3 + 3, 2, 2, {"missing_field": 1})
+    assert line_of(stack, "b" * 16) == Line(2, 2, 2, 0, 0, 0, {})
+
+
+def test_a_delivery_of_rejected_events_alone_counts_none_and_leaves_no_receipt(stack: Stack) -> None:
+    message = rejected_alone(DEFAULT, 1, rejected=(("missing_field", 2),))
+    assert [stack.consumer().apply(message).repeated for _ in range(2)] == [False, True]
+    assert line_of(stack) == Line(2, 0, 0, 0, 0, 0, {"missing_field": 2})
+    assert not [item for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("batch#")]
+
+
+def test_a_project_of_which_all_was_rejected_is_not_laid_out_by_it(stack: Stack) -> None:
+    def unasked(_: Project) -> Calendar:
+        raise AssertionError("the project's timezone would be fixed")
+
+    consumer = Claims(stack.dynamo, stack.tables, unasked, stack.dead_letters)
+    assert not consumer.apply(rejected_alone(Project("shop"), 1, rejected=(("too_old", 1),))).repeated
+
+
+def test_the_mark_of_a_message_expires_when_no_queue_can_have_it(stack: Stack) -> None:
+    now = datetime.now(UTC_TIME)
+    consumer = Claims(stack.dynamo, stack.tables, lambda _: UTC, stack.dead_letters, now=lambda: now)
+    consumer.apply(rejected_alone(DEFAULT, 1, rejected=(("too_old", 1),)))
+    (mark,) = (item for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith("delivery#"))
+    assert int(mark["expires_at"]) == int(now.timestamp()) + LONGEST_WAY_DAYS * 86_400
+
+
+def test_a_ledger_costs_two_write_units_a_batch_and_two_more_where_events_were_rejected(stack: Stack) -> None:
+    found = []
+    for number, rejected in enumerate([(), (("too_old", 1),)]):
+        bare, message = batch(event(2 * number)), delivered(batch(event(2 * number + 1)), number, rejected=rejected)
+        items = []
+        for one in (bare, message):
+            with mock.patch.object(stack.dynamo, "transact", wraps=stack.dynamo.transact) as transact:
+                stack.warm.apply(one)
+            ((writes,),) = (call.args for call in transact.call_args_list)
+            items.append(len(writes))
+        found.append(items[1] - items[0])
+    # An item of less than a KB each, at two units in a transaction.
+    assert found == [1, 2]
+    lines = [item for item in scan(stack.client, stack.tables.stats) if item["pk"].startswith(("ledger#", "rejected#"))]
+    assert all(sum(len(name) + len(value) for name, value in item.items()) < 512 for item in lines)
+
+
+def test_a_batch_of_99_days_and_its_ledger_are_applied_in_transactions_that_dynamodb_takes(stack: Stack) -> None:
+    days = [f"2024-{month:02}-{day:02}" for month in range(1, 5) for day in range(1, 26)][:99]
+    message = batch(*(event(number, day=day) for number, day in enumerate(days)))
+    with mock.patch.object(stack.dynamo, "transact", wraps=stack.dynamo.transact) as transact:
+        stack.warm.apply(delivered(message, 1, rejected=(("too_old", 1),)))
+    assert [len(call.args[0]) for call in transact.call_args_list] == [100, 1 + 2]
+    assert line_of(stack) == Line(100, 99, 99, 0, 0, 0, {"too_old": 1})
+    stack.check()
+
+
+def line_of(stack: Stack, key_id: str = "a" * 16) -> Line:
+    """A key's line of the day on which all deliveries came."""
+    day = "2025-09-01"
+    return Ledgers(stack.dynamo, stack.tables).read(DEFAULT, UTC, key_id, day, day)[day]
 
 
 def test_an_id_twice_in_one_batch_with_other_content_is_a_conflict(stack: Stack) -> None:

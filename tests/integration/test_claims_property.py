@@ -1,10 +1,12 @@
 """The claim protocol under random schedules.
 
 A schedule is some consumers that take messages from one queue, one AWS call at a time in an order that Hypothesis
-chooses, with messages delivered twice, contents that overlap and contradict each other, and a fault at any call:
-a crash before it, a crash after it, or throttling. When everything is delivered, the counters have to equal a recount.
+chooses, with messages delivered twice, bodies that clients send again, contents that overlap and contradict each other,
+and a fault at any call: a crash before it, a crash after it, or throttling. When everything is delivered, the counters
+have to equal a recount, and each message has to be in its key's ledger once.
 """
 
+import itertools
 import os
 import threading
 from collections import Counter
@@ -42,8 +44,10 @@ from tests.support import (
     OnlyOf,
     Recount,
     assert_counters_equal_recount,
+    assert_ledgers_tell_of_each_message,
     create_tables,
     delete_tables,
+    delivered,
     scan,
 )
 
@@ -80,12 +84,37 @@ class Crash(BaseException):
 @dataclass(frozen=True)
 class Schedule:
     batches: list[Batch]
-    deliveries: list[int]
-    """Positions of batches, in the order of the queue; every batch at least once, some more often."""
+    messages: list[Batch]
+    """In the order of the queue: every batch at least once. Some come more often, in the same delivery, in others or in
+    none; and deliveries without a batch."""
     consumers: int
     turns: list[tuple[int, str | None]]
     """Which of the consumers makes the next AWS call, and the fault it meets."""
     remember: int
+
+
+@st.composite
+def messages_of(draw: st.DrawFn, batches: list[Batch]) -> list[Batch]:
+    """The messages that bring some batches."""
+    numbers = itertools.count()
+    rejections = st.dictionaries(st.sampled_from(["too_old", "missing_field"]), st.integers(1, 3), max_size=2)
+
+    def brought(batch: Batch) -> Batch:
+        if batch.events and draw(st.sampled_from([True, False, False, False])):
+            # By an account, or of a version before there were ledgers.
+            return batch
+        return delivered(
+            batch,
+            next(numbers),
+            draw(st.sampled_from(["a" * 16, "b" * 16])),
+            day=draw(st.sampled_from(["2025-09-01", "2025-09-02"])),
+            rejected=tuple(draw(rejections).items()),
+            repeats=draw(st.integers(0, 2)),
+        )
+
+    alone = [make_batch(batch.project, (), "test", RECEIVED_AT) for batch in batches]
+    sent = [brought(batch) for batch in [*batches, *draw(st.lists(st.sampled_from([*batches, *alone]), max_size=4))]]
+    return draw(st.permutations([*sent, *draw(st.lists(st.sampled_from(sent), max_size=3))]))
 
 
 @st.composite
@@ -99,12 +128,10 @@ def schedules(draw: st.DrawFn) -> Schedule:
     )
     contents = draw(st.lists(st.lists(event, min_size=1, max_size=7), min_size=1, max_size=4))
     batches = [make_batch(DEFAULT, content, "test", RECEIVED_AT) for content in contents]
-    again = draw(st.lists(st.integers(0, len(batches) - 1), max_size=4))
-    deliveries = draw(st.permutations([*range(len(batches)), *again]))
     turn = st.tuples(st.integers(0, 2), st.one_of(st.none(), st.none(), st.sampled_from(FAULTS)))
     return Schedule(
         batches=batches,
-        deliveries=deliveries,
+        messages=draw(messages_of(batches)),
         consumers=draw(st.integers(1, 3)),
         turns=draw(st.lists(turn, max_size=60)),
         remember=draw(st.sampled_from([0, 2, 100])),
@@ -128,11 +155,10 @@ def shared_schedules(draw: st.DrawFn) -> Schedule:
     # Most of the contents are sent to several projects.
     wanted = st.lists(st.sampled_from([*PROJECTS]), min_size=1, max_size=3, unique=True)
     batches = [make_batch(project, content, "test", RECEIVED_AT) for content in contents for project in draw(wanted)]
-    again = draw(st.lists(st.integers(0, len(batches) - 1), max_size=4))
     turn = st.tuples(st.integers(0, 2), st.one_of(st.none(), st.none(), st.sampled_from(FAULTS)))
     return Schedule(
         batches=batches,
-        deliveries=draw(st.permutations([*range(len(batches)), *again])),
+        messages=draw(messages_of(batches)),
         consumers=draw(st.integers(1, 3)),
         turns=draw(st.lists(turn, max_size=60)),
         remember=draw(st.sampled_from([0, 2, 100])),
@@ -257,7 +283,7 @@ def consume(queue: Queue, client: FaultyClient, tables: Tables, remember: int, f
 
 def run(schedule: Schedule, client: Any, tables: Tables) -> None:
     turns = Turns()
-    queue = Queue([schedule.batches[position] for position in schedule.deliveries])
+    queue = Queue(list(schedule.messages))
     failures: list[BaseException] = []
 
     def work(consumer: int) -> None:
@@ -303,6 +329,7 @@ def test_counters_equal_a_recount_after_any_schedule_of_crashes_and_repeats(dyna
             assert_first_content_won(dynamodb, tables, schedule)
             assert_receipts_tell_of_each_event(dynamodb, tables, schedule)
             assert_stats_answer_the_recount(dynamodb, tables)
+            assert_ledgers_tell_of_each_message(dynamodb, tables, schedule.messages, {DEFAULT: CALENDAR})
         finally:
             delete_tables(dynamodb, tables)
 
@@ -331,6 +358,7 @@ def test_each_projects_numbers_are_what_they_would_be_alone_after_any_schedule(d
                 assert_counters_equal_recount(OnlyOf(dynamodb, project), tables, calendar)
                 assert_answers(dynamodb, tables, project, calendar, schedule)
             assert_receipts_are_the_projects_own(dynamodb, tables, schedule)
+            assert_ledgers_tell_of_each_message(dynamodb, tables, schedule.messages, PROJECTS)
         finally:
             delete_tables(dynamodb, tables)
 

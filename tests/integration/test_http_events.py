@@ -15,7 +15,7 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 from fastapi.testclient import TestClient
 
-from rollcall.core.batch import Batch, decode
+from rollcall.core.batch import Batch, Sender, decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.projects import Project
@@ -90,7 +90,7 @@ class RaisingClient:
 class FailingIntake(Intake):
     error: Exception
 
-    def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def take(self, project: Project, raws: Iterable[object], sender: Sender, correlation_id: str) -> Taken:
         raise self.error
 
 
@@ -393,7 +393,8 @@ def test_a_request_of_bad_events_alone_is_a_422_with_the_same_body(
         "rejected": [{"index": 0, "event_id": "event-0", "code": "missing_field", "message": "event_type is missing"}],
         "duplicates_in_request": 0,
     }
-    assert queue.messages() == []
+    # Its line of the key's ledger alone.
+    assert queued(queue.batches()) == []
 
 
 UNREADABLE: dict[str, tuple[bytes, str]] = {
@@ -455,7 +456,7 @@ def test_an_event_beyond_its_limit_is_a_413_that_names_it(client: TestClient, qu
 
     assert response.status_code == 413
     assert str(32 * 1024) in response.text
-    assert queue.messages() == []
+    assert queued(queue.batches()) == []
 
 
 @pytest.mark.parametrize(
@@ -637,6 +638,9 @@ def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
     batches = queue.batches()
     assert response.status_code == 202
     assert answer["accepted"] == 998
+    # What the batch that the queue refuses would have told the ledger comes alone.
+    told = [(len(batch.events), batch.delivery and batch.delivery.rejected) for batch in batches]
+    assert told == [(500, ()), (498, ()), (0, (("missing_field", 2),))]
     assert [rejection["index"] for rejection in answer["rejected"]] == [3, *range(500, 1_000), 1_200]
     assert [rejection["event_id"] for rejection in answer["rejected"]] == [
         f"event-{rejection['index']}" for rejection in answer["rejected"]
@@ -646,11 +650,11 @@ def test_events_that_the_queue_keeps_refusing_come_back_to_be_sent_again(
         *["retry"] * 500,
         "missing_field",
     ]
-    assert answer["batch_ids"] == [batch.batch_id for batch in batches]
+    assert answer["batch_ids"] == [batch.batch_id for batch in batches if batch.events]
     assert sorted(event.event_id for event in queued(batches)) == sorted(
         f"event-{number}" for number in range(1_500) if number not in bad and not 500 <= number < 1_000
     )
-    assert sorted(refusing.seen.values()) == [1, 1, ATTEMPTS]
+    assert sorted(refusing.seen.values()) == [1, 1, 1, ATTEMPTS]
     assert len(pauses) == ATTEMPTS - 1
     assert pauses == sorted(set(pauses))
 
@@ -757,14 +761,17 @@ def test_a_call_that_stops_raising_before_the_last_try_is_no_failure(
     assert logs.getvalue() == ""
 
 
-def test_bad_events_alone_are_no_failure_of_the_queue(queue: Queue, client_of: Callable[..., TestClient]) -> None:
+def test_bad_events_alone_are_no_failure_of_the_queue(
+    queue: Queue, client_of: Callable[..., TestClient], logs: io.StringIO
+) -> None:
     refusing = RefusingClient(queue.client, refuses=everything)
     client = client_of(refusing)
 
     response = client.post("/events", content=as_json([raw(0, user_id=None)]))
 
     assert response.status_code == 422
-    assert refusing.seen == {}
+    assert list(refusing.seen.values()) == [ATTEMPTS]
+    assert "the ledger lacks events" in logs.getvalue()
 
 
 def test_an_unexpected_failure_is_a_500_that_tells_the_logs_alone_why(logs: io.StringIO, logger: Logger) -> None:

@@ -18,7 +18,7 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
-from rollcall.core.batch import decode
+from rollcall.core.batch import Sender, decode
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, BadProject, Project
@@ -676,10 +676,10 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     take = Intake.take
 
-    def counted(intake: Intake, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def counted(intake: Intake, project: Project, raws: Iterable[object], sender: Sender, correlation_id: str) -> Taken:
         window = [*raws]
         sizes.append(len(window))
-        return take(intake, project, window, source, correlation_id)
+        return take(intake, project, window, sender, correlation_id)
 
     monkeypatch.setattr(Intake, "take", counted)
     return sizes

@@ -17,22 +17,24 @@ from rollcall.access.api_keys import ApiKeys
 from rollcall.core.batch import make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Claims
 from rollcall.http.app import create_app
 from rollcall.http.routes import metrics as metrics_routes
 from rollcall.operation.monitor import Monitor
 from rollcall.questions.from_counters import Counters
+from rollcall.questions.ledgers import Ledgers
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import counts_key
+from rollcall.stack.keys import Tables, counts_key
 from rollcall.stack.projects import Projects
 from tests.integration.conftest import REGION, Queue, WholeApi
-from tests.support import KeptDeadLetters, OpenGate, create_tables, delete_tables
+from tests.support import KeptDeadLetters, OpenGate, create_tables, delete_tables, rejected_alone
 
 NOW = datetime(2025, 9, 1, 12, tzinfo=UTC)
 ALL = {
     "events",
     "http_requests",
+    "rejected_events",
     "event_processing_seconds",
     "queue_depth",
     "oldest_message_age_seconds",
@@ -78,6 +80,7 @@ class FilledStats:
     counters: Counters
     claims: Claims
     projects: Projects
+    tables: Tables
 
     def consume(self, source: str, seconds: float, *events: Event) -> None:
         """Have events delivered twice that came at the door so long ago."""
@@ -96,7 +99,7 @@ def filled(dynamodb: Any) -> Iterator[FilledStats]:
     dynamo = Dynamo(dynamodb)
     claims = Claims(dynamo, tables, lambda _: calendar, KeptDeadLetters(), now=lambda: NOW)
     yield FilledStats(
-        dynamodb, Counters(dynamo, tables, DEFAULT, calendar), claims, Projects(dynamo, tables.stats, calendar)
+        dynamodb, Counters(dynamo, tables, DEFAULT, calendar), claims, Projects(dynamo, tables.stats, calendar), tables
     )
     delete_tables(dynamodb, tables)
 
@@ -116,6 +119,7 @@ def test_events_are_counted_by_their_source_over_all_days(filled: FilledStats, l
         filled.counters,
         filled.projects,
         cast(ApiKeys, NoKeys()),
+        Ledgers(Dynamo(filled.client), filled.tables),
         cast(Any, EmptyQueues()),
         cast(Any, None),
         "batches",
@@ -150,7 +154,7 @@ class Watched:
     queue: Queue
     dead_letters: Queue
     cloudwatch: Any
-    stats_table: str
+    tables: Tables
     dynamodb: Any
     keys: ApiKeys
 
@@ -174,7 +178,7 @@ class Watched:
     def put_counters(self, shard: int, day: str, **counters: int) -> None:
         item = {"pk": {"S": counts_key(DEFAULT, shard)}, "sk": {"S": day}}
         item |= {name: {"N": str(count)} for name, count in counters.items()}
-        self.dynamodb.put_item(TableName=self.stats_table, Item=item)
+        self.dynamodb.put_item(TableName=self.tables.stats, Item=item)
 
 
 @pytest.fixture
@@ -193,8 +197,8 @@ def watched(
     api = WholeApi({name: module.app for name, module in modules.items()})
     cloudwatch = boto3.client("cloudwatch", region_name=REGION)
     keys = ApiKeys(Dynamo(dynamodb), access_table)
-    stats_table = modules["stats"].settings.tables.stats
-    return Watched(api, api_key, queue, dead_letters, cloudwatch, stats_table, dynamodb, keys)
+    tables = modules["stats"].settings.tables
+    return Watched(api, api_key, queue, dead_letters, cloudwatch, tables, dynamodb, keys)
 
 
 def test_an_idle_stack_has_every_figure(watched: Watched) -> None:
@@ -249,6 +253,33 @@ def test_requests_are_counted_by_key_and_by_the_route_as_it_is_described(watched
         (shop.key_id, "default", "shop.eu-1", "GET", "/batches/{batch_id}"): 2,
         (reader.key_id, "default", "http", "GET", "/stats/dau"): 1,
         (reader.key_id, "default", "http", "GET", "/metrics"): 1,
+    }
+
+
+def test_rejected_events_are_counted_by_key_and_code_within_the_reach_of_who_asks(watched: Watched) -> None:
+    claims = Claims(Dynamo(watched.dynamodb), watched.tables, lambda _: Calendar("UTC"), KeptDeadLetters())
+    shop = Project("shop")
+    sent = [
+        (DEFAULT, "a" * 16, (("too_old", 2), ("missing_field", 1))),
+        (DEFAULT, "a" * 16, (("too_old", 3),)),
+        (DEFAULT, "b" * 16, (("too_old", 1),)),
+        (shop, "a" * 16, (("invalid_user_id", 4),)),
+    ]
+    for number, (project, key_id, rejected) in enumerate(sent):
+        for _ in range(2):
+            claims.apply(rejected_alone(project, number, key_id, rejected=rejected))
+    _, of_shop = watched.keys.create("reader", ["read"], "http", reach=reach.Reach(shop))
+
+    def found(key: str | None) -> dict[tuple[str, ...], float]:
+        samples = watched.figures(key)["rejected_events"].samples
+        return {tuple(one.labels[name] for name in ("project", "key_id", "code")): one.value for one in samples}
+
+    mine = {("shop", "a" * 16, "invalid_user_id"): 4}
+    assert found(of_shop) == mine
+    assert found(None) == mine | {
+        ("default", "a" * 16, "too_old"): 5,
+        ("default", "a" * 16, "missing_field"): 1,
+        ("default", "b" * 16, "too_old"): 1,
     }
 
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollcall.core import batch
-from rollcall.core.batch import Batch, UndecodableBatch, cut, decode, encode, make_batch
+from rollcall.core.batch import Batch, Delivery, UndecodableBatch, cut, decode, encode, make_batch
 from rollcall.core.events import Event
+from rollcall.core.message_pack import unpack
 from rollcall.core.projects import DEFAULT, Project
 
 RECEIVED_AT = "2025-08-03T12:00:00.000Z"
@@ -24,9 +25,29 @@ SECOND = Event("e2", "2025-08-03T10:04:16Z", "43", "a#b\0🎉", '{"country":"PL"
 BATCH = make_batch(DEFAULT, [FIRST, SECOND], "http", RECEIVED_AT)
 MAX_ENCODED_BYTES = 200 * 1024
 
+DELIVERY = Delivery("0123456789abcdef", "ab" * 16, 0, "2025-08-03", (("invalid_user_id", 2), ("too_old", 1)), 3)
+
 texts = st.text(max_size=20)
 projects = st.sampled_from([DEFAULT, Project("shop"), Project("shop-2")])
-batches = st.builds(make_batch, projects, st.lists(st.builds(Event, *[texts] * 5), max_size=8), texts, texts)
+deliveries = st.builds(
+    Delivery,
+    st.from_regex("[0-9a-f]{16}", fullmatch=True),
+    st.from_regex("[0-9a-f]{32}", fullmatch=True),
+    st.integers(0, 40),
+    st.dates().map(str),
+    st.dictionaries(st.from_regex("[a-z][a-z_]{0,30}", fullmatch=True), st.integers(1, 1_000), max_size=20).map(
+        lambda rejected: tuple(rejected.items())
+    ),
+    st.integers(0, 1_000),
+)
+batches = st.builds(
+    lambda delivery, *content: make_batch(*content)._replace(delivery=delivery),
+    st.none() | deliveries,
+    projects,
+    st.lists(st.builds(Event, *[texts] * 5), max_size=8),
+    texts,
+    texts,
+)
 
 
 def message() -> dict[str, Any]:
@@ -61,7 +82,7 @@ def incompressible_events(sizes: list[int]) -> list[Event]:
 
 
 def test_a_batch_keeps_its_events_in_their_order() -> None:
-    assert BATCH[2:] == ("http", RECEIVED_AT, (FIRST, SECOND))
+    assert BATCH[2:5] == ("http", RECEIVED_AT, (FIRST, SECOND))
 
 
 def test_a_batch_is_named_by_128_bits_in_hex() -> None:
@@ -166,6 +187,92 @@ def test_a_request_sent_again_makes_the_same_batches() -> None:
     first = [batch.batch_id for batch, _ in cut(DEFAULT, events, "http", RECEIVED_AT)]
     assert len(set(first)) == len(first) > 2
     assert [batch.batch_id for batch, _ in cut(DEFAULT, list(events), "http", LATER)] == first
+
+
+def read_by_the_consumers_of_before(text: str) -> Any:
+    """What consumers of before there were ledgers made of a body: the document at its beginning, of so many values."""
+    expander = zlib.decompressobj()
+    expanded = expander.decompress(base64.b64decode(text, validate=True), 500 * (40 * 1024))
+    assert expander.eof
+    return unpack(expanded, 3006)
+
+
+@pytest.mark.parametrize("project", [DEFAULT, Project("shop")])
+def test_consumers_of_before_there_were_ledgers_read_a_full_batch_that_has_a_delivery(project: Project) -> None:
+    ((made, text),) = cut(project, small_events(500), "http", RECEIVED_AT, DELIVERY)
+    read = read_by_the_consumers_of_before(text)
+    assert read == read_by_the_consumers_of_before(encode(made._replace(delivery=None)))
+    assert read["batch"] == make_batch(project, small_events(500), "http", LATER).batch_id
+
+
+def test_a_delivery_changes_neither_the_batches_nor_their_names() -> None:
+    events = incompressible_events([1_000] * 600)
+    alone = [batch for batch, _ in cut(DEFAULT, events, "http", RECEIVED_AT)]
+    delivered = [batch for batch, _ in cut(DEFAULT, events, "http", RECEIVED_AT, DELIVERY)]
+    assert [batch._replace(delivery=None) for batch in delivered] == alone
+
+
+def test_the_first_message_of_a_delivery_alone_has_what_makes_no_batch() -> None:
+    made = [decode(text) for _, text in cut(DEFAULT, small_events(1_200), "http", RECEIVED_AT, DELIVERY)]
+    bare = DELIVERY._replace(rejected=(), repeats=0)
+    assert [batch.delivery for batch in made] == [DELIVERY, bare._replace(part=1), bare._replace(part=2)]
+
+
+BAD_NUMBERS: list[object] = [-1, True, 1.0, "1", None, [], 10**10]
+BAD_CODES: list[object] = ["", "Too_old", "a b", "_a", "a" * 65, 7, b"too_old"]
+BAD_FIELDS: dict[str, list[object]] = {
+    "key_id": ["", "a#b", "k\x1f", "a" * 65, "k\n", 7, None, ["k"]],
+    "delivery_id": ["", "ab", "AB" * 16, "-" * 32, "ab" * 17, b"ab" * 16, None],
+    "part": BAD_NUMBERS,
+    "day": ["", "today", "2025-02-30", "2025-8-3", 20250803, None],
+    "repeats": BAD_NUMBERS,
+    "rejected": [
+        *(None, [], "too_old", 7),
+        *({code: 1} for code in BAD_CODES),
+        *({"too_old": number} for number in BAD_NUMBERS),
+        {f"code_{number}": 1 for number in range(65)},
+    ],
+}
+
+
+@pytest.mark.parametrize("field", BAD_FIELDS)
+def test_a_delivery_with_a_field_of_another_kind_is_refused(field: str) -> None:
+    sent = {**DELIVERY._asdict(), "rejected": dict(DELIVERY.rejected)}
+    assert decode(followed_by(list(sent.values()))).delivery == DELIVERY
+    for value in BAD_FIELDS[field]:
+        with pytest.raises(UndecodableBatch):
+            decode(followed_by(list({**sent, field: value}.values())))
+
+
+@pytest.mark.parametrize(
+    "value", [None, 7, "text", [], {}, [*DELIVERY], [*DELIVERY._replace(rejected=())[:4], {}], [[[]] * 100] * 6]
+)
+def test_what_follows_a_batch_and_is_no_delivery_is_refused(value: object) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(followed_by(value))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(b"\0", id="no zlib"),
+        pytest.param(zlib.compress(b"\xc1"), id="no MessagePack"),
+        pytest.param(zlib.compress(b"\0" * (1 << 20)), id="zlib bomb"),
+        pytest.param(zlib.compress(msgpack.packb(["k", "ab" * 16, 0, "2025-08-03", {}, 0]))[:-1], id="cut short"),
+        pytest.param(zlib.compress(msgpack.packb(["k", "ab" * 16, 0, "2025-08-03", {}, 0])) + b"\0", id="more behind"),
+        pytest.param(
+            zlib.compress(b"\x96\xa1k\xd9\x20" + b"ab" * 16 + b"\0\xaa2025-08-03\x82\xa1a\1\xa1a\1\0"), id="code twice"
+        ),
+    ],
+)
+def test_bytes_behind_a_batch_that_are_no_delivery_are_refused(behind: bytes) -> None:
+    with pytest.raises(UndecodableBatch):
+        decode(base64.b64encode(base64.b64decode(encode(BATCH)) + behind).decode())
+
+
+def followed_by(value: object) -> str:
+    compressed = base64.b64decode(encode(BATCH)) + zlib.compress(msgpack.packb(value))
+    return base64.b64encode(compressed).decode()
 
 
 def test_a_message_in_the_documented_form_is_read() -> None:

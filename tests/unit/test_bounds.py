@@ -18,7 +18,7 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 
 from rollcall.archive import bucket
-from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.batch import Batch, Sender, encode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw
 from rollcall.core.projects import DEFAULT
@@ -203,7 +203,7 @@ BODIES |= {f"MessagePack: {name}": make for name, make in MESSAGE_PACK.items()}
 
 def take_in(sent: bytes) -> None:
     with suppress(UnreadableBody):
-        intake().take(DEFAULT, read_events(sent), "http", "-")
+        intake().take(DEFAULT, read_events(sent), Sender("http"), "-")
 
 
 @pytest.mark.parametrize("make", BODIES.values(), ids=BODIES.keys())
@@ -328,7 +328,7 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 def take_in_file(data: bytes) -> None:
     for window in importer._windows(read_rows(chunks(data))):
-        intake().take(DEFAULT, (row.event for row in window), "import", "-")
+        intake().take(DEFAULT, (row.event for row in window), Sender("import"), "-")
 
 
 def cut_up(data: bytes) -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rollcall.archive.compaction import Compacted
-from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.batch import Batch, Sender, encode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
@@ -743,7 +743,7 @@ def test_the_batches_of_other_content_are_predicted() -> None:
     event = {"event_id": "a", "occurred_at": "2024-05-01T00:00:00Z", "user_id": "u", "event_type": "open"}
     events = [event, {**event, "event_id": "b"}, {**event, "occurred_at": "2024-04-01T00:00:00Z"}, event]
     door = Intake(cast(Any, MagicMock(send=lambda *_: {})), lambda _: Calendar("UTC"))
-    taken = door.take(DEFAULT, events, "http", "-")
+    taken = door.take(DEFAULT, events, Sender("http"), "-")
     assert Naming(DEFAULT, "http", Calendar("UTC")).names(events) == {batch.batch_id for batch in taken.batches}
     assert taken.accepted == 3
 

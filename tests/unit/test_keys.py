@@ -91,6 +91,8 @@ IN_TABLES: dict[str, tuple[Callable[[Project], str], str]] = {
     "first day": (lambda project: keys.first_day_key(project, "u#\x1fv"), "first#u#\x1fv"),
     "day of the index": (lambda project: keys.indexed_day(project, DAY), "2025-08-01"),
     "receipt": (lambda project: keys.receipt_key(project, BATCH), f"batch#{BATCH}"),
+    "ledger": (lambda project: keys.ledger_key(project, "k", 3), "ledger#3#k"),
+    "delivery": (lambda project: keys.delivery_key(project, "d"), "delivery#d"),
     "idempotency key": (lambda project: keys.idempotency_key(project, "key k", "d"), "idempotency#d#key k"),
     "layout": (keys.layout_key, "layout"),
     "import": (lambda project: keys.import_key(project, "i"), "import#i"),

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from fastapi.testclient import TestClient
 
 from rollcall.archive.compaction import Compacted, Compaction, Compactor
-from rollcall.core.batch import Batch, encode, make_batch
+from rollcall.core.batch import Batch, Sender, encode, make_batch
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Applied, Claims
@@ -80,7 +80,7 @@ class StubIntake(Intake):
     def __init__(self, taken: Taken) -> None:
         self._taken = taken
 
-    def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def take(self, project: Project, raws: Iterable[object], sender: Sender, correlation_id: str) -> Taken:
         return self._taken
 
 

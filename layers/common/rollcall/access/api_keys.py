@@ -133,6 +133,10 @@ class ApiKeys:
         keys = (_shown(item) for item in items if within.covers(reach_of(item)))
         return sorted(keys, key=lambda key: (key.created_at, key.key_id))
 
+    def find(self, key_id: str, within: Reach) -> ApiKey:
+        """A key within a reach; one read unit. Raises `UnknownKey`."""
+        return _shown(self._find(key_id, within))
+
     def rotate(self, key_id: str, within: Reach, grace: timedelta = timedelta()) -> str:
         """Give a key a new secret; returns the new text. The present secret stays valid for `grace`.
 

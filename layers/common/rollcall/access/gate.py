@@ -10,6 +10,7 @@ from rollcall.access.buckets import Buckets, NoBucket
 from rollcall.access.places import Places
 from rollcall.access.reach import Reach, reach_of
 from rollcall.access.tokens import AccessTokens, ExpiredToken, InvalidToken, SigningKey
+from rollcall.core.batch import Sender
 from rollcall.core.limits import Allowance, Limit
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import account_key, api_key_key, bucket_key, session_key
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # The source under which the events of logged-in people are counted.
 ACCOUNT_SOURCE = "account"
+_KEY_NAME = "key "
 
 
 class Principal(NamedTuple):
@@ -37,6 +39,11 @@ class Principal(NamedTuple):
     """None for an API key."""
     session_id: str | None = None
     """None for an API key."""
+
+    @property
+    def sender(self) -> Sender:
+        """Whom the caller's events are counted for."""
+        return Sender(self.source, None if self.account_id else self.name.removeprefix(_KEY_NAME))
 
 
 class Unauthenticated(Exception):
@@ -103,7 +110,7 @@ class Gate:
         if now >= int(item.get("valid_until", {"N": "99999999999"})["N"]):
             raise Unauthenticated("expired", "the API key has expired")
         scopes = frozenset(item["scopes"]["SS"])
-        return Principal(f"key {key_id}", scopes, item["source"]["S"], reach_of(item), None), item
+        return Principal(f"{_KEY_NAME}{key_id}", scopes, item["source"]["S"], reach_of(item), None), item
 
     def _session(self, token: str, now: float) -> Principal:
         try:

@@ -3,7 +3,8 @@
 A batch claims its events, then its (day, user) pairs: the consumer inserts each that is absent, under the batch's name.
 A claim never changes hands. So every delivery of a batch owns the same events and pairs, however far an earlier
 delivery came. The consumer adds what the batch owns to the counters in transactions that also put the batch's receipt.
-A receipt can be put only once, so each transaction happens only once.
+A receipt can be put only once, so each transaction happens only once. What is added to the sender's ledger with them is
+in `rollcall.counting.ledger`.
 """
 
 import hashlib
@@ -17,9 +18,10 @@ from rollcall.core.batch import Batch, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, flaw, is_profile_call
 from rollcall.core.projects import Project
+from rollcall.counting import ledger
 from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
 from rollcall.counting.receipts import PROFILES, Receipt, is_last, read_standing, told_otherwise
-from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.dynamo import Dynamo, Item, addition
 from rollcall.stack.keys import (
     REFUSED,
     Tables,
@@ -99,14 +101,22 @@ class Claims:
         """Store and count a batch. Safe to repeat, to interrupt at any point, and to run at the same time as others.
 
         Costs one write unit for each event and each new (day, user) pair, two for each new user, and usually four for
-        the transaction. Raises `rollcall.stack.dynamo.Unavailable`, botocore's errors, or `RuntimeError` if the receipt
-        or DynamoDB contradicts this delivery. After any error the batch has to be delivered again.
+        the transaction. A ledger takes two more, and another two where events were rejected. A body that is sent again
+        costs the ledger's and two for a mark. Raises `rollcall.stack.dynamo.Unavailable`, botocore's errors, or
+        `RuntimeError` if the receipt or DynamoDB contradicts this delivery. After any error the batch has to be
+        delivered again.
         """
+        if not batch.events:
+            nothing = Receipt(0, 0, 0, 0, 0)
+            return Applied(nothing, repeated=not self._enter(batch, nothing, counted=False))
         first = self._first_part(batch.project, batch.batch_id)
         if first and "repaired" in first:
             # The repair counts the events that the batch stored. All others are stored and counted under another name.
             return self.apply(_successor(batch))
-        return _done(first) or self._apply(batch, {})
+        done = _done(first)
+        if first and done:
+            self._enter_another(batch, done.receipt, first)
+        return done or self._apply(batch, {})
 
     def give_up(self, project: Project, batch_id: str) -> None:
         """Stop consumers from storing events under a batch's name. A consumer that has already begun may still finish.
@@ -153,6 +163,7 @@ class Claims:
         )
         if receipt.refused == receipt.received:
             # The batch gets no first part, so that a redrive from the dead-letter queue is not taken for a repeat.
+            self._enter(batch, receipt, counted=True)
             self._dynamo.put_if_absent(
                 self._tables.stats, self._receipt_item(batch.project, batch.batch_id, REFUSED, receipt)
             )
@@ -318,10 +329,13 @@ class Claims:
         """
         shard = shard_of(batch.batch_id, self._tables.counter_shards)
         start, number, repeated = 0, 0, True
+        entry = ledger.additions(batch, receipt, self._tables, counted=True)
+        of_another: Item | None = None
         while True:
             vocabularies = self._vocabularies_for(batch.project, shard, increments[start:])
-            part = plan_part(increments, start, vocabularies)
-            standing = self._dynamo.transact(self._writes(batch, receipt, number, len(increments), shard, part, marks))
+            part = plan_part(increments, start, vocabularies, len(entry))
+            writes = self._writes(batch, receipt, number, len(increments), shard, part, marks)
+            standing = self._dynamo.transact([*writes, *entry])
             if standing is None:
                 repeated = False
                 start = part.end
@@ -330,11 +344,27 @@ class Claims:
                 raise RuntimeError("the batch was repaired while it was being applied")
             elif int(standing["total"]["N"]) == len(increments):
                 start = int(standing["applied"]["N"])
+                of_another = of_another or (None if number else standing)
             else:
                 raise RuntimeError("an earlier try of this batch counted other days or event types")
+            entry = []
             if start == len(increments):
+                if of_another:
+                    self._enter_another(batch, receipt, of_another)
                 return repeated
             number += 1
+
+    def _enter_another(self, batch: Batch, receipt: Receipt, first: Item) -> None:
+        """Enter a message into its ledger unless it is the one that was entered with the first part of the receipt."""
+        if batch.delivery and not ledger.named_in(first, batch.delivery):
+            self._enter(batch, receipt, counted=False)
+
+    def _enter(self, batch: Batch, receipt: Receipt, *, counted: bool) -> bool:
+        """Enter a message into its ledger, if it has one and is not there; returns whether it was entered."""
+        if batch.delivery is None:
+            return False
+        writes = ledger.additions(batch, receipt, self._tables, counted=counted)
+        return self._dynamo.transact([ledger.mark(batch, batch.delivery, self._tables, self._now()), *writes]) is None
 
     def _vocabularies_for(self, project: Project, shard: int, increments: Sequence[Increment]) -> dict[str, Vocabulary]:
         """The event types in each day's counter item. Reads the items of days with a type that is not remembered."""
@@ -375,7 +405,8 @@ class Claims:
                     "TableName": table,
                     "Item": self._receipt_item(
                         batch.project, batch.batch_id, str(number), receipt, applied=part.end, total=total, **marks
-                    ),
+                    )
+                    | ({} if number else ledger.name_of(batch)),
                     # The first part of a batch that was given up holds no count, so a repair may replace it.
                     "ConditionExpression": "attribute_not_exists(pk)"
                     + (" OR attribute_exists(given_up)" if "repaired" in marks else ""),
@@ -383,11 +414,11 @@ class Claims:
                 }
             },
             *(
-                _addition(table, counts_key(batch.project, shard), day, additions)
+                addition(table, counts_key(batch.project, shard), day, additions)
                 for day, additions in part.days.items()
             ),
             *(
-                _addition(
+                addition(
                     table,
                     overflow_key(batch.project, one.day, shard),
                     str(counted_type(one.counter)),
@@ -447,18 +478,3 @@ def _sound(events: Iterable[Event]) -> tuple[list[Event], list[Event], list[tupl
         else:
             sound[event.event_id] = event
     return list(sound.values()), repeats, flawed
-
-
-def _addition(table: str, pk: str, sk: str, additions: Mapping[str, int]) -> Item:
-    terms = ",".join(f"#{index} :{index}" for index in range(len(additions)))
-    return {
-        "Update": {
-            "TableName": table,
-            "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
-            "UpdateExpression": f"ADD {terms}",
-            "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(additions)},
-            "ExpressionAttributeValues": {
-                f":{index}": {"N": str(count)} for index, count in enumerate(additions.values())
-            },
-        }
-    }

@@ -97,6 +97,8 @@ class Consumer:
                 **applied.receipt._asdict(),
             },
         )
+        if not batch.events:
+            return
         self._measure(applied)
         if self._backlog and not applied.repeated:
             try:

@@ -88,8 +88,10 @@ def tally(
     return [Increment(day, counter, count) for (day, counter), count in sorted(counts.items())]
 
 
-def plan_part(increments: Sequence[Increment], start: int, vocabularies: Mapping[str, Vocabulary]) -> Part:
-    """As many increments from `start` on as fit in one transaction.
+def plan_part(
+    increments: Sequence[Increment], start: int, vocabularies: Mapping[str, Vocabulary], others: int = 0
+) -> Part:
+    """As many increments from `start` on as fit in one transaction with `others` writes besides.
 
     `vocabularies` has the event types in each day's counter item; types that the part adds to an item are added to
     it. A type for which the item has no room gets an item of its own. The day's item then counts such additions under
@@ -102,7 +104,7 @@ def plan_part(increments: Sequence[Increment], start: int, vocabularies: Mapping
         event_type = counted_type(increment.counter)
         full = day is not None and len(day) >= INLINE_TYPES
         inline = event_type is None or (not full and vocabularies[increment.day].admit(event_type))
-        if used + (day is None) + (not inline) > MAX_WRITES:
+        if used + (day is None) + (not inline) > MAX_WRITES - others:
             break
         additions = part.days.setdefault(increment.day, {})
         if inline:

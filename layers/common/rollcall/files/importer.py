@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 
+from rollcall.core.batch import Sender
 from rollcall.core.events import InvalidEvent
 from rollcall.core.projects import Project
 from rollcall.core.spreadsheets import escape_formula
@@ -40,6 +41,7 @@ ROWS_AT_A_TIME = 5_000
 BYTES_AT_A_TIME = 8 * 1024 * 1024
 REJECTS_IN_MEMORY_BYTES = 1024 * 1024
 MAX_REJECTS_BYTES = 200 * 1024 * 1024
+_SENDER = Sender(SOURCE)
 _REJECTS_HEADER = ["line", "code", "message", "row"]
 
 
@@ -119,7 +121,7 @@ class Importer:
             for window in _windows(numbering.watch(rows)):
                 left = window
                 while left:
-                    taken = self._intake.take(project, (row.event for row in left), SOURCE, correlation_id)
+                    taken = self._intake.take(project, (row.event for row in left), _SENDER, correlation_id)
                     if taken.queue_errors:
                         raise QueueUnavailable(f"the queue did not take all rows: {', '.join(taken.queue_errors)}")
                     of_later_days = [one for one in taken.rejected if one.code == TOO_MANY_DAYS]

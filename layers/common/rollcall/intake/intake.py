@@ -1,12 +1,14 @@
 """The steps that every door takes with raw events: check, drop repeats, sort by day, cut into batches, queue."""
 
+import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from rollcall.core.batch import Batch, cut
+from rollcall.core.batch import Batch, Delivery, Sender, cut, encode, make_batch
 from rollcall.core.characters import readable
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event, InvalidEvent, parse_event
@@ -41,6 +43,8 @@ class Taken(NamedTuple):
     """The error codes of the batches that the queue did not take."""
     conflicts: Sequence[Rejection] = ()
     """The queued events whose id an earlier event of the call has with other content; sorted by index."""
+    ledger_errors: Sequence[str] = ()
+    """The error codes of the queue where the ledger lacks the rejected events and the duplicates of the call."""
 
     @property
     def accepted(self) -> int:
@@ -104,7 +108,7 @@ class Intake:
         self._calendars = calendars
         self.now = now
 
-    def take(self, project: Project, raws: Iterable[object], source: str, correlation_id: str) -> Taken:
+    def take(self, project: Project, raws: Iterable[object], sender: Sender, correlation_id: str) -> Taken:
         """Check events of a project as clients sent them, and queue the good ones.
 
         Bad events, and events that the queue does not take, are in `rejected`; they raise nothing. The code of an event
@@ -113,6 +117,9 @@ class Intake:
 
         An event that repeats an earlier one is dropped. One with the id of an earlier event and other content is queued
         behind that one, so that the consumer finds it a conflict.
+
+        What an API key brings is in its ledger, but for events of the codes `retry` and `TOO_MANY_DAYS`, which are to
+        come again. Rejected events travel with the first batch, and alone where there is none.
         """
         now, calendar = self.now(), self._calendars(project)
         contents = Contents(calendar)
@@ -141,8 +148,16 @@ class Intake:
 
         ordered = contents.in_order()
         received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-        batches = list(cut(project, [event for _, event in ordered], source, received_at))
+        delivery = _delivery(sender, calendar.day_of(received_at), rejected, duplicates)
+        batches = list(cut(project, [event for _, event in ordered], sender.source, received_at, delivery))
         unsent = self._queue.send([body for _, body in batches], correlation_id)
+        ledger_errors: set[str] = set()
+        lost = 0 in unsent and len(unsent) < len(batches)
+        if delivery and delivery.has_own and (lost or not batches):
+            alone = make_batch(project, (), sender.source, received_at)._replace(
+                delivery=delivery._replace(part=len(batches))
+            )
+            ledger_errors = set(self._queue.send([encode(alone)], correlation_id).values())
         sent: list[Batch] = []
         conflicts: list[Rejection] = []
         positions = iter(ordered)
@@ -164,7 +179,16 @@ class Intake:
             duplicates=duplicates,
             queue_errors=sorted(set(unsent.values())),
             conflicts=sorted(conflicts),
+            ledger_errors=sorted(ledger_errors),
         )
+
+
+def _delivery(sender: Sender, day: str, rejected: Sequence[Rejection], repeats: int) -> Delivery | None:
+    """What the ledger gets of a call beside the events of its batches."""
+    if sender.key_id is None:
+        return None
+    codes = Counter(one.code for one in rejected if one.code != TOO_MANY_DAYS)
+    return Delivery(sender.key_id, secrets.token_hex(16), 0, day, tuple(sorted(codes.items())), repeats)
 
 
 def _readable_id(raw: object) -> str | None:

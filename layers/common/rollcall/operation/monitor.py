@@ -1,4 +1,6 @@
-"""The figures of a stack for `GET /metrics`: events counted, requests by key, and messages in the queues."""
+"""The figures of a stack for `GET /metrics`: events counted, requests and rejected events by key, and messages in the
+queues.
+"""
 
 import time
 from collections import Counter
@@ -10,6 +12,7 @@ from rollcall.access.api_keys import ApiKey, ApiKeys
 from rollcall.access.reach import Reach
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.from_counters import Counters
+from rollcall.questions.ledgers import Ledgers
 from rollcall.stack.projects import Projects
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Figures(NamedTuple):
 
     totals: dict[Project, Totals]
     keys: list[ApiKey]
+    rejected: dict[tuple[Project, str], Counter[str]]
+    """The events that the doors rejected, by project, API key and code."""
     queues: Queues | None
     """None for who may see another project than the default one alone: the queues tell how much others send."""
 
@@ -63,6 +68,7 @@ class Monitor:
         counters: Counters,
         projects: Projects,
         api_keys: ApiKeys,
+        ledgers: Ledgers,
         sqs: "SQSClient",
         cloudwatch: "CloudWatchClient",
         queue_url: str,
@@ -72,6 +78,7 @@ class Monitor:
         self._counters = counters
         self._projects = projects
         self._api_keys = api_keys
+        self._ledgers = ledgers
         self._sqs = sqs
         self._cloudwatch = cloudwatch
         self._queue_url = queue_url
@@ -81,13 +88,14 @@ class Monitor:
     def read(self, within: Reach) -> Figures:
         """All figures within a reach. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
 
-        Half a read unit for each 4 KB of all days' counters of each project, what `Projects.laid_out` reads, and one
-        read unit for each key.
+        Half a read unit for each 4 KB of all days' counters of each project, what `Projects.laid_out` reads, one read
+        unit for each key, and half a one for each 4 KB of a shard's sums of rejected events.
         """
         own = within.project
         return Figures(
             self._totals([own] if own else [one.project for one in self._projects.all()]),
             self._api_keys.all(within),
+            self._ledgers.rejections(own),
             self._queues() if within.covers(Reach(DEFAULT)) else None,
         )
 

@@ -302,6 +302,22 @@ class Dynamo:
             self._sleep(seconds)
 
 
+def addition(table: str, pk: str, sk: str, additions: Mapping[str, int]) -> Item:
+    """The write of a transaction that adds to numbers of an item, and makes the item if there is none."""
+    terms = ",".join(f"#{index} :{index}" for index in range(len(additions)))
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
+            "UpdateExpression": f"ADD {terms}",
+            "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(additions)},
+            "ExpressionAttributeValues": {
+                f":{index}": {"N": str(count)} for index, count in enumerate(additions.values())
+            },
+        }
+    }
+
+
 def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:
     iterator = iter(things)
     while chunk := list(islice(iterator, size)):

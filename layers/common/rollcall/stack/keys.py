@@ -28,6 +28,7 @@ PENDING = "pending"
 REFUSED = "refused"
 _TYPE_PREFIX = "#"
 _SOURCE_PREFIX = "@"
+_REJECTED_PREFIX = "rejected#"
 API_KEYS_KEY = "keys"
 _BATCHES = "batches/"
 _BUNDLES = "bundles/"
@@ -138,6 +139,32 @@ def receipt_key(project: Project, batch_id: str) -> str:
 def batch_of_receipt(project: Project, key: str) -> str:
     """The batch id in the partition of a receipt."""
     return key.removeprefix(receipt_key(project, ""))
+
+
+def ledger_key(project: Project, key_id: str, shard: int) -> str:
+    """Partition of one shard of an API key's ledger; the sort key is the day of receipt."""
+    return _of(project, f"ledger#{shard}#{key_id}")
+
+
+def delivery_key(project: Project, delivery_id: str) -> str:
+    """Partition of the messages of a delivery that are in the ledger without a receipt; the sort key is their part."""
+    return _of(project, f"delivery#{delivery_id}")
+
+
+def rejections_key(shard: int) -> str:
+    """Partition of one shard of the rejected events of all API keys, so that one query finds those of all projects."""
+    return f"rejected#{shard}"
+
+
+def rejection_key(project: Project, key_id: str = "") -> str:
+    """Sort key of the rejected events of an API key; without one, what those of a project begin with, and no others."""
+    return f"{project.name}#{key_id}"
+
+
+def split_rejection_key(key: str) -> tuple[Project, str]:
+    """The project and the API key in what `rejection_key` made."""
+    name, _, key_id = key.partition("#")
+    return Project(name), key_id
 
 
 def idempotency_key(project: Project, caller: str, digest: str) -> str:
@@ -326,6 +353,16 @@ def counted_source(attribute: str) -> str | None:
 def counted_type(attribute: str) -> str | None:
     """The event type that an attribute of a day's counter item counts, or None for any other attribute."""
     return _unescaped(attribute[len(_TYPE_PREFIX) :]) if attribute.startswith(_TYPE_PREFIX) else None
+
+
+def rejected_attribute(code: str) -> str:
+    """The attribute that counts the events that were rejected with a code."""
+    return f"{_REJECTED_PREFIX}{code}"
+
+
+def rejected_code(attribute: str) -> str | None:
+    """The code whose rejected events an attribute counts, or None for any other attribute."""
+    return attribute.removeprefix(_REJECTED_PREFIX) if attribute.startswith(_REJECTED_PREFIX) else None
 
 
 def _of(project: Project, key: str) -> str:

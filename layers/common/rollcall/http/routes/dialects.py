@@ -94,10 +94,12 @@ def _queue(
     places: Sequence[int] = range(len(items))
     while places:
         taken: Taken = service(request, Intake).take(
-            project, [items[place].raw for place in places], caller.source, _request_id(request)
+            project, [items[place].raw for place in places], caller.sender, _request_id(request)
         )
         if taken.queue_errors:
             service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
+        if taken.ledger_errors:
+            service(request, Logger).error("the ledger lacks events", extra={"queue_errors": taken.ledger_errors})
         accepted += taken.accepted
         duplicates += taken.duplicates
         put_off = []

@@ -215,12 +215,14 @@ async def post_events(
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
-    taken = service(request, Intake).take(project, raws, principal.source, _request_id(request))
+    taken = service(request, Intake).take(project, raws, principal.sender, _request_id(request))
     metrics = service(request, Metrics)
     add_count(metrics, "EventsAccepted", taken.accepted)
     add_count(metrics, "EventsRejected", len(taken.rejected))
     if taken.queue_errors:
         service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
+    if taken.ledger_errors:
+        service(request, Logger).error("the ledger lacks events", extra={"queue_errors": taken.ledger_errors})
     if taken.unavailable:
         message = "no event could be queued; send them again"
         raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)

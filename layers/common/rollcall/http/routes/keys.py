@@ -160,7 +160,7 @@ def rotate(
     try:
         text = service(request, ApiKeys).rotate(key_id, admin.reach, timedelta(seconds=rotation.grace_seconds))
     except UnknownKey:
-        raise _unknown() from None
+        raise unknown_key() from None
     except KeyRevoked:
         raise Refused(409, "key_revoked", "the key is revoked, and stays so", parameter="key_id") from None
     except KeyChanged:
@@ -174,9 +174,10 @@ def revoke(request: Request, admin: Admin, key_id: KeyId) -> Response:
     try:
         service(request, ApiKeys).revoke(key_id, admin.reach)
     except UnknownKey:
-        raise _unknown() from None
+        raise unknown_key() from None
     return Response(status_code=204)
 
 
-def _unknown() -> Refused:
+def unknown_key() -> Refused:
+    """A 404 for a key that is not there, or of which the caller may not know."""
     return Refused(404, "unknown_key", "There is no such key.", parameter="key_id")

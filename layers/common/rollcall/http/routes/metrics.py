@@ -45,6 +45,15 @@ class _FiguresCollector(Collector):
             for place, count in sorted(key.requests.items()):
                 requests.add_metric([key.key_id, str(key.reach), key.source, *place.split(" ", 1)], count)
         yield requests
+        rejected = CounterMetricFamily(
+            "rejected_events_total",
+            "Events that API keys sent and the doors rejected.",
+            labels=["project", "key_id", "code"],
+        )
+        for (project, key_id), codes in sorted(figures.rejected.items()):
+            for code, count in sorted(codes.items()):
+                rejected.add_metric([project.name, key_id, code], count)
+        yield rejected
         yield processing
         if figures.queues is not None:
             yield from _of_queues(figures.queues)
@@ -66,8 +75,8 @@ def _of_queues(queues: Queues) -> Iterator[Metric]:
     responses=REFUSALS,
 )
 def metrics(request: Request, caller: Annotated[Principal, Security(admitted, scopes=["read"])]) -> Response:
-    """Events by source, requests by key, time from door to counter, and the depth of the queues. A caller of one
-    project is told of that one alone; the queues are told to callers of `default` and of all projects."""
+    """Events by source, requests and rejected events by key, time from door to counter, and the depth of the queues. A
+    caller of one project is told of that one alone; the queues are told to callers of `default` and of all projects."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_FiguresCollector(service(request, Monitor).read(caller.reach)))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
