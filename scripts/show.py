@@ -19,6 +19,7 @@ from scripts.operate.stored_events import Stored
 from scripts.terminal import SafeTable
 
 BAR_WIDTH = 30
+SHOWN_CHARACTERS = 100
 
 
 def daily_actives(answer: dict[str, Any]) -> SafeTable:
@@ -147,6 +148,17 @@ def ledger(answer: dict[str, Any]) -> SafeTable:
 
 def _codes(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {code}" for code, count in sorted(rejected.items()))
+
+
+def rejected_events(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /rejects."""
+    table = SafeTable("received", "dialect", "code", "message", "id", "event", box=None, pad_edge=False)
+    for row in answer["data"]:
+        event = row["item"] if len(row["item"]) <= SHOWN_CHARACTERS else f"{row['item'][:SHOWN_CHARACTERS]}…"
+        table.add_row(row["received_at"], row["dialect"], row["code"], row["message"], row["event_id"] or "", event)
+    if answer["next"]:
+        table.caption = "There are more: narrow the days, raise --limit, or ask GET /rejects with after."
+    return table
 
 
 def projects(known: Sequence[Record]) -> SafeTable:

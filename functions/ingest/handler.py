@@ -12,11 +12,12 @@ from rollcall.http.app import create_app, serve
 from rollcall.http.routes import dialects, events, imports
 from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.intake.intake import Intake
+from rollcall.intake.rejects import Rejects
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
-from rollcall.stack.settings import AccessSettings, IngestSettings, StatsSettings
+from rollcall.stack.settings import AccessSettings, IngestSettings, RejectsSettings, StatsSettings
 from rollcall.stack.telemetry import make_logger, make_metrics
 
 logger = make_logger(os.environ)
@@ -40,6 +41,7 @@ app = create_app(
         Intake(BatchQueue(clients.sqs(), settings.queue_url), projects.calendar),
         log,
         Uploads(clients.later(clients.s3), settings.upload_bucket, log),
+        Rejects(clients.later(clients.s3), RejectsSettings.read(os.environ).bucket),
         Receipts(dynamo, tables),
         IdempotencyKeys(dynamo, tables),
         Buckets(dynamo, who_may.table),

@@ -8,7 +8,8 @@ from rollcall.access.gate import build as build_gate
 from rollcall.core.projects import DEFAULT
 from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import batches, docs, health, ledger, metrics, stats
+from rollcall.http.routes import batches, docs, health, ledger, metrics, rejects, stats
+from rollcall.intake.rejects import Rejects
 from rollcall.operation.health import Health
 from rollcall.operation.monitor import Monitor
 from rollcall.questions.asking import Asking
@@ -23,6 +24,7 @@ from rollcall.stack.settings import (
     AskSettings,
     DocsSettings,
     HealthSettings,
+    RejectsSettings,
     StatsSettings,
     TopEventsSettings,
 )
@@ -43,6 +45,7 @@ app = create_app(
     stats.router,
     batches.router,
     ledger.router,
+    rejects.router,
     health.router,
     metrics.router,
     docs.router,
@@ -54,6 +57,7 @@ app = create_app(
         Asking(counters, projects.calendar, build_segments(AskSettings.read(os.environ))),
         Receipts(dynamo, settings.tables),
         ledgers,
+        Rejects(clients.later(clients.s3), RejectsSettings.read(os.environ).bucket),
         api_keys,
         Health(watched, dynamo.client, sqs, clients.later(clients.s3)),
         Monitor(

@@ -109,6 +109,24 @@ def ledger(
     ask(path, asked, show.ledger, "data", (as_json, False, False), (stack, key, project))
 
 
+def rejects(
+    key_id: Annotated[str, typer.Argument(help="The key's id, or account for what people sent.")],
+    first: First = None,
+    last: Last = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Events to list at most.")] = 100,
+    as_json: AsJson = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show events that a key sent by another service's SDK and that were not accepted, with the reasons."""
+
+    def asked(today: date) -> Asked:
+        return {"key": key_id, **range_of(first, last or today), "limit": limit}
+
+    ask("/rejects", asked, show.rejected_events, "data", (as_json, False, False), (stack, key, project))
+
+
 def _as_json(key: ApiKey) -> dict[str, Any]:
     shown = {**key._asdict(), "limit": key.limit and key.limit._asdict(), "project": str(key.reach)}
     return {name: value for name, value in shown.items() if name != "reach"}

@@ -1,5 +1,8 @@
 """The functions' roles allow what their requests need, for every service."""
 
+import gzip
+import io
+import json
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from types import ModuleType, SimpleNamespace
@@ -9,6 +12,7 @@ import boto3
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.response import StreamingBody
 
 from rollcall.archive import binding, compaction, snapshots
 from rollcall.archive.bucket import Archive
@@ -17,6 +21,7 @@ from rollcall.core.batch import make_batch
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt
+from rollcall.intake.rejects import Reject, Rejects
 from rollcall.stack import clients, keys
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import receipt_key
@@ -273,6 +278,27 @@ def test_what_a_role_does_not_allow_is_denied(aws: None) -> None:
         ("s3:GetObject", "uploads/events/day"),
         ("s3:ListBucket", "uploads"),
     }
+
+
+@pytest.mark.parametrize("project", [DEFAULT, Project("shop")], ids=lambda project: project.name)
+def test_rejects_are_kept_and_listed_with_what_the_roles_allow(aws: None, project: Project) -> None:
+    bucket = SETTINGS["ARCHIVE_BUCKET"]
+    kept = Reject.of("missing_field", "userId is missing", None, {}, "segment")
+    watch, s3 = watching("ingest", clients.s3)
+    Rejects(s3, bucket).keep(project, "a" * 16, "2025-09-01", RECEIVED_AT, [kept], "key")
+    assert {action for action, _ in watch.needed} == {"s3:PutObject"}
+    assert not watch.denied
+    key = keys.rejects_object(project, "a" * 16, "2025-09-01", "0" * 32)
+    body = b"".join(f"{json.dumps(line)}\n".encode() for line in (RECEIVED_AT, kept))
+    packed = gzip.compress(body)
+    content = {"Contents": [{"Key": key}], "ContentLength": len(packed), "ETag": '"e"'}
+    watch, s3 = watching(
+        "stats", clients.s3, {**content, "Body": StreamingBody(io.BytesIO(packed), len(packed)), "IsTruncated": False}
+    )
+    found = Rejects(s3, bucket).list(project, "a" * 16, "2025-09-01", "2025-09-01", 10)
+    assert [each.reject for each in found.rejects] == [kept]
+    assert {action for action, _ in watch.needed} == {"s3:ListBucket", "s3:GetObject"}
+    assert not watch.denied
 
 
 def test_a_presigned_url_needs_what_its_request_needs(aws: None) -> None:

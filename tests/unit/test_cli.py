@@ -415,6 +415,80 @@ def test_the_days_that_are_asked_about_by_default_are_those_of_the_stack(
     assert asked.items() <= dict(sent[0].url.params).items()
 
 
+LEDGER_DAY = {"received": 3, "accepted": 2, "counted": 1, "duplicates": 1, "conflicts": 0, "refused": 0}
+LEDGER = {
+    "key_id": "a" * 16,
+    "timezone": "UTC",
+    "data": [
+        {"date": "2026-01-01", **LEDGER_DAY, "rejected": {"too_old": 1}},
+        {"date": "2026-01-02", **LEDGER_DAY, "rejected": {"missing_field": 2}},
+        {"date": "2026-01-03", **dict.fromkeys(LEDGER_DAY, 0), "rejected": {}},
+    ],
+}
+REJECTS = {
+    "data": [
+        {
+            "received_at": "2026-01-01T00:00:00Z",
+            "dialect": "segment",
+            "code": "too_old",
+            "message": "userId",
+            "event_id": None,
+            "item": "{}",
+        }
+    ],
+    "next": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "path", "asked", "shown"),
+    [
+        (
+            ("keys", "ledger", "a/b"),
+            LEDGER,
+            "/keys/a%2Fb/ledger",
+            {},
+            ["all days 6 4 2 2 0 0 2 missing_field, 1 too_old"],
+        ),
+        (
+            ("rejects", "a" * 16, "--limit", "7"),
+            REJECTS,
+            "/rejects",
+            {"key": "a" * 16, "limit": "7"},
+            ["2026-01-01T00:00:00Z segment too_old userId {}"],
+        ),
+    ],
+    ids=["ledger", "rejects"],
+)
+def test_what_became_of_a_keys_events_is_asked_and_shown(
+    rollcall: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    answer: dict[str, Any],
+    path: str,
+    asked: dict[str, str],
+    shown: list[str],
+) -> None:
+    sent: list[httpx2.Request] = []
+
+    def told(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200, json=answer)
+
+    monkeypatch.setattr(stats, "datetime", Noon)
+    monkeypatch.setattr(stacks, "find", lambda _name: IN_APIA)
+    transport = httpx2.MockTransport(told)
+    monkeypatch.setattr(stats, "api", lambda *_: Api("http://stack", None, transport=transport))
+    done = rollcall(*arguments, env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert sent[0].url.raw_path.decode().partition("?")[0] == path
+    assert {**asked, "from": "2025-12-04", "to": "2026-01-02"} == dict(sent[0].url.params)
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert set(shown) <= set(lines)
+    # A day without events has no row.
+    assert "2026-01-03" not in done.stdout
+
+
 @pytest.mark.parametrize(("options", "first"), [((), "'=1+1"), (("--raw",), "=1+1")])
 def test_an_event_type_in_csv_starts_a_formula_only_if_raw(
     rollcall: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], first: str

@@ -115,6 +115,11 @@ IN_BUCKETS: dict[str, tuple[Callable[[Project], str], str, str]] = {
         f"batches/{BATCH}.json.gz",
         f"project=shop/batches/{BATCH}.json.gz",
     ),
+    "rejects": (
+        lambda project: keys.rejects_object(project, "k", DAY, "d"),
+        "rejects/key=k/day=2025-08-01/d.jsonl.gz",
+        "rejects/project=shop/key=k/day=2025-08-01/d.jsonl.gz",
+    ),
     "bundle": (
         lambda project: keys.bundle_object(project, 4, "n"),
         "bundles/000004/n.json.gz",

@@ -17,7 +17,7 @@ from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.intake.dialects.registry import routes as sdk_routes
 from rollcall.stack import settings
-from rollcall.stack.keys import BUNDLING_KEY, day_object
+from rollcall.stack.keys import BUNDLING_KEY, day_object, rejects_objects
 from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
 from scripts.operate.anonymous import KINDS
@@ -880,3 +880,10 @@ def test_a_table_that_imports_write_to_is_warmed_where_that_is_wanted_and_left_a
     assert TEMPLATE["Conditions"]["Warmed"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "WarmWriteUnits"}, str(definition["Default"])]}]
     }
+
+
+def test_rejects_expire_after_their_days() -> None:
+    (rule,) = RESOURCES["ArchiveBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    # Nothing else of the archive does.
+    assert rule["Prefix"] == "rejects/" == rejects_objects(DEFAULT, "k")[: len("rejects/")]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", {"Ref": "RejectRetentionDays"})

@@ -83,6 +83,25 @@ TABLES = {
         }
     ),
     "keys": show.api_keys([ApiKey(EVIL, EVIL, (EVIL,), EVIL, ALL, None, EVIL, EVIL, EVIL, {EVIL: 1})]),
+    "ledger": show.ledger(
+        {
+            "key_id": EVIL,
+            "timezone": EVIL,
+            "data": [
+                {
+                    "date": EVIL,
+                    **dict.fromkeys(("received", "accepted", "counted", "duplicates", "conflicts", "refused"), 1),
+                    "rejected": {EVIL: 1},
+                }
+            ],
+        }
+    ),
+    "rejected events": show.rejected_events(
+        {
+            "data": [dict.fromkeys(("received_at", "dialect", "code", "message", "event_id", "item"), EVIL)],
+            "next": EVIL,
+        }
+    ),
     "rejects": show.rejects([Reject(1, EVIL, EVIL, EVIL)], 0),
     "failures": show.failures([Summary(EVIL, EVIL, EVIL, EVIL, EVIL)]),
     "failure": show.failure(Failure(EVIL, EVIL, EVIL, EVIL, EVIL, None, (EVIL,), None, EVIL, EVIL)),

@@ -21,6 +21,7 @@ from rollcall.http.routes import (
     ledger,
     metrics,
     projects,
+    rejects,
     retention,
     stats,
 )
@@ -34,6 +35,7 @@ def describe() -> dict[str, Any]:
         events.router,
         imports.router,
         batches.router,
+        rejects.router,
         stats.router,
         retention.router,
         actives.router,

@@ -41,6 +41,7 @@ _PROJECT_FOLDER = re.compile(f"{PROJECT_FOLDERS}([a-z][a-z0-9-]{{0,31}})/")
 _DAY_SUFFIX = "/events.parquet"
 _VOLUMES = "volumes/"
 _VOLUME_SUFFIX = "/events.parquet"
+_REJECTS_SUFFIX = ".jsonl.gz"
 _CONTENTS_SUFFIX = "/days.json"
 _NAMED = re.compile(f"([a-z][a-z0-9-]{{0,31}}){SEPARATOR}", re.ASCII)
 
@@ -333,6 +334,22 @@ def contents_object(project: Project, name: str) -> str:
 def volume_of_object(project: Project, key: str) -> str:
     """The name of the volume in the key of an archive's object of a volume."""
     return key.removeprefix(volume_objects(project)).partition("/")[0]
+
+
+def rejects_objects(project: Project, key_id: str) -> str:
+    """What the keys of the objects with the events of an API key that were not accepted begin with. The day follows."""
+    return f"rejects/{_folder(project)}key={key_id}/day="
+
+
+def rejects_object(project: Project, key_id: str, day: str, digest: str) -> str:
+    """Key of the object with the events of a request that were not accepted."""
+    return f"{rejects_objects(project, key_id)}{day}/{digest}{_REJECTS_SUFFIX}"
+
+
+def split_rejects_object(project: Project, key_id: str, key: str) -> tuple[str, str]:
+    """The day and the digest in what `rejects_object` made."""
+    day, _, name = key.removeprefix(rejects_objects(project, key_id)).partition("/")
+    return day, name.removesuffix(_REJECTS_SUFFIX)
 
 
 def type_attribute(event_type: str) -> str:

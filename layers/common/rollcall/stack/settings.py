@@ -143,6 +143,19 @@ class StatsSettings:
 
 
 @dataclass(frozen=True)
+class RejectsSettings:
+    """Settings of the functions that keep and list the events of other services' SDKs that were not accepted."""
+
+    bucket: str
+    """The archive's, whether or not the stack keeps an archive."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "RejectsSettings":
+        """Raises `BadSetting`."""
+        return cls(_text(environment, "ARCHIVE_BUCKET"))
+
+
+@dataclass(frozen=True)
 class TopEventsSettings:
     """Settings of top events."""
 
