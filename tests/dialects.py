@@ -1,14 +1,18 @@
 """The routes of the dialects in this process, with a queue in memory, and events to send in each dialect."""
 
 import asyncio
+import gzip
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from aws_lambda_powertools import Logger, Metrics
+from botocore.exceptions import EndpointConnectionError
 from httpx2 import ASGITransport, AsyncClient, Response
 from hypothesis import strategies as st
 
@@ -26,6 +30,7 @@ from rollcall.http.routes import dialects, events
 from rollcall.intake.dialects.registry import routes
 from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.intake.intake import Intake
+from rollcall.intake.rejects import Reject, Rejects
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import Tables
 from rollcall.stack.projects import ProjectArchived, Projects
@@ -66,9 +71,39 @@ class StubProjects(Projects):
     def __init__(self) -> None:
         pass
 
+    def calendar(self, project: Project) -> Calendar:
+        return Calendar("UTC")
+
     def check_open(self, project: Project) -> None:
         assert project == OLD
         raise ProjectArchived(project)
+
+
+class KeptRejects(Rejects):
+    """Keeps rejects in memory, as an object would have them."""
+
+    def __init__(self) -> None:
+        self.kept: list[Reject] = []
+        self.fails = False
+
+    def keep(
+        self,
+        project: Project,
+        key_id: str | None,
+        day: str,
+        received_at: str,
+        rejects: Sequence[Reject],
+        credential: str,
+    ) -> None:
+        if self.fails:
+            raise EndpointConnectionError(endpoint_url="https://s3.amazonaws.com")
+        assert (project, key_id) == (DEFAULT, KEY[3:19])
+        bodies: list[bytes] = []
+        s3 = SimpleNamespace(put_object=lambda **put: bodies.append(put["Body"]))
+        Rejects(cast(Any, s3), "archive").keep(project, key_id, day, received_at, rejects, credential)
+        for body in bodies:
+            _, *lines = gzip.decompress(body).decode().splitlines()
+            self.kept += [Reject(*json.loads(line)) for line in lines]
 
 
 class Kept(BatchQueue):
@@ -123,6 +158,7 @@ class Door:
     client: AsyncClient
     queue: Kept
     log: io.StringIO
+    rejects: KeptRejects
 
     def post(self, path: str, **request: Any) -> Response:
         """Send a request. Checks what every answer has to be."""
@@ -144,11 +180,16 @@ class Door:
         found, self.queue.events = self.queue.events, []
         return found
 
+    def kept(self) -> list[Reject]:
+        """The events that were kept as bad since the last call."""
+        found, self.rejects.kept = self.rejects.kept, []
+        return found
+
 
 @contextmanager
 def door(now: datetime = NOW, timezone: str = "UTC") -> Iterator[Door]:
     """A door, where it is always `now`."""
-    queue, log = Kept(), io.StringIO()
+    queue, log, rejects = Kept(), io.StringIO(), KeptRejects()
     app = create_app(
         dialects.router,
         events.router,
@@ -158,6 +199,7 @@ def door(now: datetime = NOW, timezone: str = "UTC") -> Iterator[Door]:
             Metrics(service="dialects", namespace="Rollcall"),
             Intake(queue, lambda _: Calendar(timezone), lambda: now),
             StubProjects(),
+            rejects,
             Receipts(),
             IdempotencyKeys(Items(), Tables("events", "stats", 1, 1)),
             ingest_settings(),
@@ -165,7 +207,7 @@ def door(now: datetime = NOW, timezone: str = "UTC") -> Iterator[Door]:
     )
     transport = ASGITransport(app, raise_app_exceptions=False)
     with asyncio.Runner() as runner:
-        yield Door(runner, AsyncClient(transport=transport, base_url="http://stack"), queue, log)
+        yield Door(runner, AsyncClient(transport=transport, base_url="http://stack"), queue, log, rejects)
 
 
 def native(

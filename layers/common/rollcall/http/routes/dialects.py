@@ -18,10 +18,12 @@ from rollcall.http.security import REFUSALS, admit, credential_of
 from rollcall.http.sent import sent_of
 from rollcall.http.services import service
 from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, check_count, expand
-from rollcall.intake.dialects.dialect import Answer, Dialect, Item, Outcome, Refusal, Sent, credential_in
+from rollcall.intake.dialects.dialect import Answer, Dialect, Item, Outcome, Refusal, Sent, credential_in, rfc_3339
 from rollcall.intake.dialects.registry import dialect_of, routes
 from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection, Taken
+from rollcall.intake.rejects import Reject, Rejects
 from rollcall.stack.dynamo import Unavailable
+from rollcall.stack.projects import Projects
 from rollcall.stack.telemetry import add_count
 
 router = APIRouter(tags=[ANY_PARAMETERS_TAG])
@@ -39,7 +41,8 @@ async def answer_sdk(request: Request, credential: Annotated[str | None, Securit
         found = credential_in(credential or request.headers.get("x-write-key")) or reading.credential
         caller = await admit(request, found, ["ingest"])
         project = await taking_project(request, caller.reach.project or DEFAULT)
-        answer = _take(request, caller, project, dialect, sent, reading.items)
+        rejected, answer = _take(request, caller, project, dialect, sent, reading.items)
+        _keep(request, caller, project, dialect, sent, found or "", _unnamed(rejected, answer, reading.items))
     except BodyTooLarge as error:
         answer = dialect.refused(sent, Refusal(413, error.code, str(error)))
     except UnreadableBody as error:
@@ -68,7 +71,8 @@ for _route, _methods in routes().items():
 
 def _take(
     request: Request, caller: Principal, project: Project, dialect: Dialect, sent: Sent, items: Sequence[Item]
-) -> Answer:
+) -> tuple[Sequence[Rejection], Answer]:
+    """The events that were not accepted, and the answer; raises `Refused` where all are to be sent again."""
     accepted, duplicates, rejected = _queue(request, caller, project, items)
     metrics = service(request, Metrics)
     add_count(metrics, "EventsAccepted", accepted)
@@ -81,8 +85,35 @@ def _take(
     if rejected and not accepted and not duplicates:
         first = rejected[0]
         message = f"none of {len(rejected)} events is good: {first.message}" if len(rejected) > 1 else first.message
-        return dialect.refused(sent, Refusal(400, first.code, message, rejected))
-    return dialect.taken(sent, Outcome(items, rejected))
+        return rejected, dialect.refused(sent, Refusal(400, first.code, message, rejected))
+    return rejected, dialect.taken(sent, Outcome(items, rejected))
+
+
+def _unnamed(
+    rejected: Sequence[Rejection], answer: Answer, items: Sequence[Item]
+) -> Sequence[tuple[Rejection, object]]:
+    """The bad events that the answer does not name one by one, as they were sent. Those to be sent again are no such."""
+    return [
+        (each, items[each.index].sent) for each in rejected if each.index not in answer.named and each.code != "retry"
+    ]
+
+
+def _keep(
+    request: Request,
+    caller: Principal,
+    project: Project,
+    dialect: Dialect,
+    sent: Sent,
+    credential: str,
+    rejected: Sequence[tuple[Rejection, object]],
+) -> None:
+    """Keep bad events for `GET /rejects`. Where that fails, the SDK is to send all again, which counts nothing twice."""
+    if not rejected:
+        return
+    received_at = rfc_3339(sent.received)
+    day = service(request, Projects).calendar(project).day_of(received_at)
+    rejects = [Reject.of(each.code, each.message, each.event_id, item, dialect.name) for each, item in rejected]
+    service(request, Rejects).keep(project, caller.sender.key_id, day, received_at, rejects, credential)
 
 
 def _queue(
