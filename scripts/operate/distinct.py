@@ -1,43 +1,45 @@
 """Counts different texts among very many, and finds repeated ids, in memory that does not grow with their number."""
 
-import hashlib
 from array import array
-from collections.abc import Hashable, Iterator
-from itertools import chain
-from struct import Struct
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import compress
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-# As many texts as that are told apart in memory alone: some 10 MB.
-REMEMBERED = 100_000
-DIGEST_BYTES = 16
-# A digest's first byte says which part of the file it is in.
+# As many texts as that are told apart in memory alone: some 30 MB.
+REMEMBERED = 200_000
+# The hash of a text says which part of the file it is in.
 PARTS = 256
 
-_DIGEST = Struct(f"{DIGEST_BYTES}s")
-# The digest of an id, the hash of a row's content, and the line of the row.
-_ROW = Struct(f">{DIGEST_BYTES}sqQ")
+# Python hashes the bytes of a text, in which each character takes one, or each two, or each four: "ab" has the hash of
+# U+6261. With this behind them, no two texts have the same bytes.
+_END = "\0"
 
 
 class _Spilled:
-    """Records of one form in a temporary file, each of which begins with the digest of a text."""
+    """Records of whole numbers in a temporary file. The first two of each record are hashes of a text.
 
-    def __init__(self, form: Struct) -> None:
-        self._form = form
+    These are Python's, which are keyed, so nobody can make up texts that share both.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        self._numbers = numbers
+        """The numbers of a record."""
         self._file = TemporaryFile()  # noqa: SIM115 - closed by close
         self._written = [array("Q") for _ in range(PARTS)]
         """Where in the file the records of each part are: each time an offset and a length."""
-        self._waiting = [bytearray() for _ in range(PARTS)]
+        self._waiting = [array("q") for _ in range(PARTS)]
         self._count = 0
 
     def close(self) -> None:
         """Delete the file."""
         self._file.close()
 
-    def append(self, digest: bytes, *more: int) -> None:
+    def append(self, text: str, *more: int) -> None:
         """Append a record. Up to `REMEMBERED` of them wait in memory."""
-        self._waiting[digest[0]] += self._form.pack(digest, *more)
+        found = hash(text)
+        self._waiting[found % PARTS].extend((found, hash(text + _END), *more))
         self._count += 1
         if self._count >= REMEMBERED:
             self._write()
@@ -46,21 +48,29 @@ class _Spilled:
         place = self._file.seek(0, 2)
         for written, waiting in zip(self._written, self._waiting, strict=True):
             if waiting:
-                self._file.write(waiting)
-                written.extend((place, len(waiting)))
-                place += len(waiting)
-                waiting.clear()
+                length = self._file.write(waiting)
+                written.extend((place, length))
+                place += length
+                del waiting[:]
         self._count = 0
 
-    def groups(self) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """The records in groups of about `REMEMBERED`. All records of a digest are in one, in the order of `append`."""
+    def groups(self) -> Iterator[list[Sequence[int]]]:
+        """The columns of the records, in groups of about `REMEMBERED`.
+
+        All records of a text are in one group, in the order of `append`.
+        """
         self._write()
         for written in self._written:
-            # A part is read several times if it is large.
-            passes = sum(written[1::2]) // (self._form.size * REMEMBERED) + 1
-            for number in range(passes):
-                records = chain.from_iterable(map(self._form.iter_unpack, self._read(written)))
-                yield records if passes == 1 else (each for each in records if each[0][1] % passes == number)
+            records = array("q", b"".join(self._read(written)))
+            columns: list[Sequence[int]] = [records[number :: self._numbers] for number in range(self._numbers)]
+            # A part is several groups if it is large.
+            groups = len(columns[1]) // REMEMBERED + 1
+            for number in range(groups):
+                if groups > 1:
+                    chosen = [second % groups == number for second in columns[1]]
+                    yield [array("q", compress(column, chosen)) for column in columns]
+                else:
+                    yield columns
 
     def _read(self, written: "array[int]") -> Iterator[bytes]:
         for offset, length in zip(written[::2], written[1::2], strict=True):
@@ -85,9 +95,9 @@ class _Spilling:
 
 
 class Distinct(_Spilling):
-    """The number of different texts. Beyond `REMEMBERED` of them, their digests go to a temporary file.
+    """The number of different texts. Beyond `REMEMBERED` of them, their hashes go to a temporary file.
 
-    The digests have 128 bits: the chance that any two of a billion texts share one is below 1 to 10^20. The file takes
+    There are 128 bits of them: the chance that any two of a billion texts share all is below 1 to 10^20. The file takes
     16 bytes a text. A text that comes again soon is in the file once.
     """
 
@@ -106,19 +116,19 @@ class Distinct(_Spilling):
         if self._spilled is None:
             return len(self._recent)
         self._spill()
-        return sum(len(set(group)) for group in self._spilled.groups())
+        return sum(len(set(zip(*columns, strict=True))) for columns in self._spilled.groups())
 
     def _spill(self) -> None:
-        self._spilled = self._spilled or _Spilled(_DIGEST)
+        self._spilled = self._spilled or _Spilled(2)
         for text in self._recent:
-            self._spilled.append(_digest(text))
+            self._spilled.append(text)
         self._recent.clear()
 
 
 class Repeats(_Spilling):
     """The repeats of ids in a file: with the content that the id has first, or with another.
 
-    Beyond `REMEMBERED` ids, a record of 32 bytes for each row goes to a temporary file.
+    Beyond `REMEMBERED` ids, a record of 32 bytes for each row with another id goes to a temporary file.
     """
 
     def __init__(self) -> None:
@@ -128,42 +138,36 @@ class Repeats(_Spilling):
         """The number of repeats with the content of the first; complete once `late_conflicts` is exhausted."""
 
     def add(self, text: str, content: Hashable, line: int) -> bool:
-        """Add the id of a row and its content, of which only Python's hash is kept; returns whether it is known to be a
+        """Add the id of a row and its content, of which only the hash is kept; returns whether it is known to be a
         conflict.
 
-        Once there are more ids than fit in memory, `late_conflicts` tells.
+        Of an id beyond the first `REMEMBERED`, `late_conflicts` tells.
         """
         found = hash(content)
-        if self._spilled is not None:
-            self._spilled.append(_digest(text), found, line)
-            return False
         first = self._firsts.get(text)
         if first is not None:
             self.same += first == found
             return first != found
-        self._firsts[text] = found
-        if len(self._firsts) == REMEMBERED:
-            self._spilled = _Spilled(_ROW)
-            for each, first in self._firsts.items():
-                self._spilled.append(_digest(each), first, 0)
-            self._firsts.clear()
+        if len(self._firsts) < REMEMBERED:
+            self._firsts[text] = found
+        else:
+            self._spilled = self._spilled or _Spilled(4)
+            self._spilled.append(text, found, line)
         return False
 
     def late_conflicts(self) -> Iterator[int]:
         """The lines of the conflicts that `add` did not know, in any order. To be called once, after all rows."""
         if self._spilled is None:
             return
-        for group in self._spilled.groups():
-            firsts: dict[bytes, int] = {}
-            for digest, found, line in group:
-                first = firsts.get(digest)
+        for columns in self._spilled.groups():
+            if len(set(columns[0])) == len(columns[0]):
+                continue
+            firsts: dict[tuple[int, int], int] = {}
+            for one, other, found, line in zip(*columns, strict=True):
+                first = firsts.get((one, other))
                 if first is None:
-                    firsts[digest] = found
+                    firsts[one, other] = found
                 elif first == found:
                     self.same += 1
                 else:
                     yield line
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()

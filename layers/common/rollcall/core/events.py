@@ -45,9 +45,8 @@ LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 PLACEHOLDER_USER_IDS = frozenset({"null", "(null)", "none", "nil", "nan", "undefined", "[object object]"})
 
 _EARLIEST_SECOND = "0001-01-03T00:00:00Z"
-# The parts of most times, which are looked up sooner than a time is parsed.
-_MINUTES = frozenset(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
-_SECONDS = frozenset(f":{second:02}" for second in range(60))
+# The minutes and seconds of most times, which are looked up sooner than a time is parsed.
+_SIXTY = frozenset(f":{number:02}" for number in range(60))
 # With dashes, braces and `urn:uuid:`, or without.
 _UUID_LENGTHS = frozenset((32, 34, 36, 38, 41, 43, 45, 47))
 
@@ -114,8 +113,6 @@ def parse_event(raw: object, now: datetime, calendar: Calendar | None = None) ->
     could not read; that one is raised. `now` is an aware datetime: an event more than `CLOCK_SKEW` after `now` is
     refused, and one before the first day of `calendar`. Unknown fields are ignored.
     """
-    if isinstance(raw, InvalidEvent):
-        raise raw
     event = _plain_event(raw, now) if type(raw) is dict else None
     if event is None:
         event = _event(raw, now)
@@ -134,7 +131,7 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         if offset[:1] == "." and (found := _FRACTION.match(offset)):
             offset = offset[found.end() :]
             fraction = "" if found[1] in _NO_FRACTION else f".{found[1]:0<6}"
-        hour = _hour_in_utc(occurred_at[:13], offset)
+        hour = _hour_in_utc(occurred_at[:13] + offset)
         second = f"{hour}{occurred_at[13:19]}Z"
     except (KeyError, TypeError):
         return None
@@ -149,8 +146,8 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         and (user_id[0].isdigit() or not (user_id.isspace() or user_id.strip().lower() in PLACEHOLDER_USER_IDS))
         and 0 < len(event_type) <= MAX_EVENT_TYPE_CHARACTERS
         and event_type != OTHER_TYPES
-        and occurred_at[11:16] in _MINUTES
-        and occurred_at[16:19] in _SECONDS
+        and occurred_at[13:16] in _SIXTY
+        and occurred_at[16:19] in _SIXTY
         and hour
         and _EARLIEST_SECOND <= second <= _latest_second(now)
         and not (fraction and second == _latest_second(now))
@@ -160,15 +157,18 @@ def _plain_event(raw: dict[Any, Any], now: datetime) -> Event | None:
         second = f"{second[:-1]}{fraction}Z"
     properties = _properties(raw.get("properties"))
     try:
-        if len(f"{names}{second}{properties}".encode()) > MAX_EVENT_BYTES:
-            return None
+        size = len(names) + len(second) + len(properties if properties.isascii() else properties.encode())
     except UnicodeEncodeError:
+        return None
+    if size > MAX_EVENT_BYTES:
         return None
     # `Event(...)` is a call of Python code, which does this.
     return tuple.__new__(Event, (event_id, second, user_id, event_type, properties))
 
 
 def _event(raw: object, now: datetime) -> Event:
+    if isinstance(raw, InvalidEvent):
+        raise raw
     if not isinstance(raw, _OBJECT):
         raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
     event = Event(
@@ -271,9 +271,9 @@ def _occurred_at(value: str, now: datetime) -> str:
 
 
 @lru_cache(20_000)
-def _hour_in_utc(hour: str, offset: str) -> str:
-    """The day and hour in UTC of those at an offset of whole hours; empty where there are none."""
-    shown = f"{hour}:00:00{'+00:00' if offset == 'Z' else offset}"
+def _hour_in_utc(hour: str) -> str:
+    """The day and hour in UTC of those with an offset of whole hours behind them; empty where there are none."""
+    shown = f"{hour[:13]}:00:00{hour[13:].replace('Z', '+00:00')}"
     try:
         return datetime.fromisoformat(shown).astimezone(UTC).isoformat()[:13] if _WHOLE_HOUR.fullmatch(shown) else ""
     except (ValueError, OverflowError):
@@ -327,9 +327,9 @@ def _event_type(value: str) -> str:
 def _properties(value: object) -> str:
     if value is None:
         return "{}"
-    if isinstance(value, InvalidEvent):
-        raise value
     if not isinstance(value, dict):
+        if isinstance(value, InvalidEvent):
+            raise value
         raise InvalidEvent("invalid_properties", f"properties has to be an object, not {_kind(value)}")
     try:
         text = "".join(_canonical_parts(value, 0))
@@ -340,8 +340,8 @@ def _properties(value: object) -> str:
             "invalid_properties",
             "properties holds what JSON cannot: a number that is not finite, bytes, a name twice, or too deep",
         ) from None
-    # Text that is too long is refused for its length.
-    if MAX_DEPTH < len(text) <= MAX_EVENT_BYTES and is_deeper(text, MAX_DEPTH):
+    # Each level takes two brackets. Text that is too long is refused for its length.
+    if 2 * MAX_DEPTH < len(text) <= MAX_EVENT_BYTES and is_deeper(text, MAX_DEPTH):
         raise InvalidEvent("invalid_properties", f"properties nests deeper than {MAX_DEPTH} levels")
     return with_canonical_numbers(text) if may_differ(value) else text
 

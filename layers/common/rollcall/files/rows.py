@@ -319,7 +319,6 @@ class _Lines(Iterator[str]):
         self._at_start = not number
         self._first_line = 1
         self._text: list[str] = []
-        self._size = 0
 
     def __next__(self) -> str:
         raw = self._read()
@@ -331,8 +330,7 @@ class _Lines(Iterator[str]):
             line = line.removeprefix("\ufeff")
             self._at_start = _is_empty(raw)
         self._text.append(line)
-        self._size += len(raw)
-        if self._within_line or self._size > MAX_LINE_BYTES:
+        if self._within_line or self.offset - self.record_offset > MAX_LINE_BYTES:
             raise _RowTooLong
         return line
 
@@ -361,7 +359,6 @@ class _Lines(Iterator[str]):
             self._kept_before = len(self._kept)
         self.skipped = False
         self._text.clear()
-        self._size = 0
 
     def finish_record(self, *, quotes: bool = True) -> bool:
         """Read on to the end of the record, which is its line's end without `quotes`. Keeps nothing of what it reads.

@@ -92,7 +92,7 @@ def _take(
 def _unnamed(
     rejected: Sequence[Rejection], answer: Answer, items: Sequence[Item]
 ) -> Sequence[tuple[Rejection, object]]:
-    """The bad events that the answer does not name one by one, as they were sent. Those to be sent again are no such."""
+    """The bad events that the answer does not name, as they were sent. An event that is to come again is not bad."""
     return [
         (each, items[each.index].sent) for each in rejected if each.index not in answer.named and each.code != "retry"
     ]
@@ -107,7 +107,7 @@ def _keep(
     credential: str,
     rejected: Sequence[tuple[Rejection, object]],
 ) -> None:
-    """Keep bad events for `GET /rejects`. Where that fails, the SDK is to send all again, which counts nothing twice."""
+    """Keep bad events for `GET /rejects`. Where that fails, the SDK has to send all again: nothing counts twice."""
     if not rejected:
         return
     received_at = rfc_3339(sent.received)
