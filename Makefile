@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Nothing is installed but the files whose hashes the requirements name.
 LOCKED := install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
 
-.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local check-build bench figures soak lint lint-sam format lock
+.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local check-build bench figures sdks soak lint lint-sam format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here
 	@test -n "$(FILE)" || { echo "name the file: make import FILE=events.csv" >&2; exit 2; }
 	@$(BIN)/rollcall import "$(FILE)"
 
-test: $(VENV)/.test ## Run all tests
+test: $(VENV)/.test $(VENV)/.sdks ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
 test-dynamodb: $(VENV)/.test ## Run the integration tests against another DynamoDB: DYNAMODB=http://127.0.0.1:8000
@@ -30,11 +30,11 @@ test-dynamodb: $(VENV)/.test ## Run the integration tests against another Dynamo
 test-botocore: $(VENV)/.test ## Run the tests of the AWS clients on the oldest supported, the pinned and the newest botocore
 	@$(BIN)/python -m scripts.botocores
 
-e2e: $(VENV)/.test ## Run the end-to-end tests: make e2e TARGET=direct, sam or sam-local
+e2e: $(VENV)/.test $(VENV)/.sdks ## Run the end-to-end tests: make e2e TARGET=direct, sam or sam-local
 	@test "$(TARGET)" = direct || $(MAKE) $(VENV)/.sam
 	$(BIN)/pytest tests/e2e --target=$(TARGET)
 
-e2e-localstack: $(VENV)/.test $(VENV)/.sam ## Run the end-to-end tests on a LocalStack in a container
+e2e-localstack: $(VENV)/.test $(VENV)/.sdks $(VENV)/.sam ## Run the end-to-end tests on a LocalStack in a container
 	trap 'docker compose down' EXIT; docker compose up --detach --wait && $(BIN)/pytest tests/e2e --target=localstack
 
 sam-local: $(VENV)/.run $(VENV)/.sam ## Serve the API from containers, on the tables of the stack that runs here
@@ -51,6 +51,9 @@ bench: $(VENV)/.run ## Measure everything: about half an hour
 figures: $(VENV)/.run ## Measure everything, and write the figures into the documents
 	@$(BIN)/rollcall bench all --into docs/figures
 	@$(BIN)/python -m scripts.bench.documents
+
+sdks: $(VENV)/.run $(VENV)/.sdks ## Run other services' SDKs, unchanged, against a local stack, and compare what is counted
+	@$(BIN)/rollcall sdks
 
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol, and 20,000 nasty files through all doors
 	ROLLCALL_SCHEDULES=10000 ROLLCALL_FILES=20000 $(BIN)/pytest -n auto \
@@ -93,4 +96,10 @@ $(VENV)/.sam: scripts/sam-requirements.txt scripts/runtime-requirements.txt
 	$(VENV)/sam/bin/pip $(LOCKED) $<
 	$(PYTHON313) -m venv $(VENV)/runtime
 	$(VENV)/runtime/bin/pip $(LOCKED) scripts/runtime-requirements.txt
+	@touch $@
+
+# The SDKs of other services, which may need other releases of what this project uses itself.
+$(VENV)/.sdks: scripts/sdks-requirements.txt $(VENV)/.run
+	$(PYTHON) -m venv $(VENV)/sdks
+	$(VENV)/sdks/bin/pip $(LOCKED) $<
 	@touch $@

@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from scripts.commands import accounts, archive, audit, bench, cost, dlq, events, keys, projects, smoke, stack, stats
+from scripts.commands import (
+    accounts,
+    archive,
+    audit,
+    bench,
+    cost,
+    dlq,
+    events,
+    keys,
+    projects,
+    sdks,
+    smoke,
+    stack,
+    stats,
+)
 from scripts.commands.common import TOLD, explain, say, tell
 
 EPILOG = "Without --stack NAME the commands are about the stack that `rollcall up` runs on this machine."
@@ -80,6 +94,7 @@ app.add_typer(accounts.app, name="accounts", rich_help_panel=OPERATE)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(audit.audit)
 app.command(rich_help_panel=OPERATE)(smoke.smoke)
+app.command(rich_help_panel=OPERATE)(sdks.sdks)
 app.add_typer(bench.app, name="bench", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(cost.cost)
 

@@ -5,14 +5,18 @@
 
 `make run` installs `scripts/requirements.txt`. The tests and linters also need `tests/requirements.txt`. The SAM CLI
 has a virtual environment of its own, with `scripts/sam-requirements.txt`, and the MiniStack that runs what SAM built
-has another one, with `scripts/runtime-requirements.txt`. A function's requirements.txt has all packages that the
-function's extra needs in the Lambda runtime, at the versions that the tests use.
+has another one, with `scripts/runtime-requirements.txt`. So have the SDKs that `rollcall sdks` runs, with
+`scripts/sdks-requirements.txt`; those for node and browsers are pinned in `scripts/sdks/node/package-lock.json`. A
+function's requirements.txt has all packages that the function's extra needs in the Lambda runtime, at the versions that
+the tests use.
 
 Each pin has the hashes of all files of its release, so that it is the same for every platform and Python.
 """
 
 import argparse
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +33,7 @@ LOCKS = {
     "dev": ROOT / "tests/requirements.txt",
     "sam": ROOT / "scripts/sam-requirements.txt",
     "runtime": ROOT / "scripts/runtime-requirements.txt",
+    "sdks": ROOT / "scripts/sdks-requirements.txt",
 }
 # Markers are evaluated for the runtime in template.yaml, not for this machine.
 RUNTIME = {
@@ -43,6 +48,10 @@ RUNTIME = {
 }
 # Packages that the Lambda runtime has.
 IN_THE_RUNTIME = {"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"}
+# Where package.json says which SDKs of node and browsers are run, and package-lock.json pins all that they need.
+NODE = ROOT / "scripts/sdks/node"
+# What npm notes of a package and nothing needs: whence it came, and whom to pay.
+LEFT_OUT = ("resolved", "funding")
 
 
 def functions() -> list[str]:
@@ -102,7 +111,20 @@ def resolve() -> None:
     subprocess.run([*compile_, "--extra=dev", "-o", LOCKS["dev"]], cwd=ROOT, check=True)
     for extra in ("local", "runtime"):
         subprocess.run([*compile_, f"--extra={extra}", "-c", LOCKS["dev"], "-o", LOCKS[extra]], cwd=ROOT, check=True)
-    subprocess.run([*compile_, "--extra=sam", "-o", LOCKS["sam"]], cwd=ROOT, check=True)
+    for extra in ("sam", "sdks"):
+        subprocess.run([*compile_, f"--extra={extra}", "-o", LOCKS[extra]], cwd=ROOT, check=True)
+
+
+def resolve_node(npm: str) -> None:
+    """Write package-lock.json, with the hashes of all packages. Like the other locks, it names no registry."""
+    command = [npm, "install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run([*command, "--omit-lockfile-registry-resolved=true"], cwd=NODE, check=True)
+    file = NODE / "package-lock.json"
+    locked = json.loads(file.read_text())
+    for package in locked["packages"].values():
+        for name in LEFT_OUT:
+            package.pop(name, None)
+    file.write_text(json.dumps(locked, indent=2, ensure_ascii=False) + "\n")
 
 
 def drift() -> list[str]:
@@ -124,6 +146,10 @@ def main() -> int:
             print(f"functions/{function}/requirements.txt is stale: run python -m scripts.lock", file=sys.stderr)
         return bool(drifted)
     resolve()
+    if npm := shutil.which("npm"):
+        resolve_node(npm)
+    else:
+        print("scripts/sdks/node/package-lock.json stays as it is: there is no npm here", file=sys.stderr)
     for function in functions():
         (ROOT / "functions" / function / "requirements.txt").write_text(function_requirements(function))
     return 0

@@ -1,0 +1,77 @@
+"""What the drivers of the Python SDKs share: the load on standard input, the report on standard output.
+
+A driver sends the events of the load as any user of its SDK would. It imports nothing but the standard library and the
+SDK, because it runs in the SDKs' own environment.
+"""
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+
+class Event(NamedTuple):
+    """An event to send."""
+
+    call: str
+    """Which of the SDK's calls it goes through: `track`, or another one that the registry names for the SDK."""
+    event_type: str
+    user_id: str
+    moment: datetime
+    """In UTC."""
+    event_id: str
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send, where, and with which key."""
+
+    url: str
+    """Of the API, without a slash at the end."""
+    key: str
+    variant: str
+    """Which way of the SDK is meant, where it has several."""
+    events: list[Event]
+    """In the order in which to send them. One that is there twice is sent twice."""
+    user_id: str
+    """Of the calls about people."""
+
+
+def drive(send: Callable[[Load, list[str]], None]) -> None:
+    """Have `send` send the load, and report what the SDK said.
+
+    `send` appends the errors that the SDK tells its callbacks. What the SDK logs as a warning or worse is an error,
+    too, and so is an exception, in whatever thread it is raised.
+    """
+    given = json.load(sys.stdin)
+    events = [Event(**{**each, "moment": datetime.fromisoformat(each["moment"])}) for each in given.pop("events")]
+    errors: list[str] = []
+    logging.getLogger().addHandler(_Listener(errors))
+    threading.excepthook = lambda raised: errors.append(f"in a thread: {raised.exc_value!r}")
+    started = time.monotonic()
+    try:
+        send(Load(**given, events=events), errors)
+    except Exception as error:
+        errors.append(repr(error))
+    print(json.dumps({"sent": len(events), "errors": errors, "seconds": time.monotonic() - started}))
+
+
+def batches(events: list[Event], size: int) -> Iterator[list[Event]]:
+    """The events, so many at a time."""
+    for start in range(0, len(events), size):
+        yield events[start : start + size]
+
+
+class _Listener(logging.Handler):
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._errors = errors
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._errors.append(f"{record.name}: {record.getMessage()}")
