@@ -123,7 +123,7 @@ def test_a_dry_run_tells_contents_apart_that_are_the_same_bytes_in_memory(
     monkeypatch: pytest.MonkeyPatch, remembered: int, field: str, one: str, other: str
 ) -> None:
     monkeypatch.setattr(distinct, "REMEMBERED", remembered)
-    events = [raw("0"), raw("1", **{field: one}), raw("1", **{field: other}), raw("1", **{field: one})]
+    events = [raw("0"), *(raw("1") | {field: text} for text in (one, other, one))]
     found, rejects = surveyed(events)
     assert (found.conflicts, found.duplicates) == (1, 1)
     assert [reject.line for reject in rejects] == [3]
