@@ -288,6 +288,15 @@ def test_v1_sends_all_again_that_the_queue_did_not_take(sdk: Door) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
 
 
+def test_v1_sends_all_again_if_an_event_that_has_no_name_is_among_those(sdk: Door) -> None:
+    sdk.queue.refuses = lambda event: event.user_id == "u3"
+    good = [{**EVENT, "uuid": f"g{number}"} for number in range(MAX_BATCH_EVENTS)]
+    unnamed = {**EVENT, "uuid": "x" * 65, "distinct_id": "u3", "timestamp": "2025-08-02T09:30:00Z"}
+    answer = sdk.post(V1, json={"batch": [*good, unnamed]}, headers=BEARER)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
+
+
 def test_v0_sends_all_again_if_the_queue_did_not_take_some(sdk: Door) -> None:
     sdk.queue.refuses = lambda _: True
     answer = sdk.post("/e", json={"api_key": KEY, "batch": [EVENT]})

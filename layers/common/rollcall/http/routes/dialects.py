@@ -77,8 +77,9 @@ def _take(
     metrics = service(request, Metrics)
     add_count(metrics, "EventsAccepted", accepted)
     add_count(metrics, "EventsRejected", len(rejected))
-    told = dialect.tells_retry and (accepted or duplicates)
-    if not told and any(each.code == "retry" for each in rejected):
+    unsent = [items[each.index] for each in rejected if each.code == "retry"]
+    told = dialect.tells_retry and (accepted or duplicates) and all(each.name for each in unsent)
+    if unsent and not told:
         message = "not all events could be queued; send them again"
         raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
     rejected = [dialect.in_words(each) for each in rejected]

@@ -16,5 +16,6 @@ holds no list of events raises `UnreadableBody`. Whatever a dialect reads is bou
 *What it answers.* `taken` answers a request of which at least one event was taken, `refused` all others. `taken` gives,
 besides, the places of the bad events that the answer names one by one. The route keeps all other bad events with their
 reasons, so that none is dropped in silence. A dialect that sets `tells_retry` names the events that the queue did not
-take. If it took none, and in any other dialect, the whole request is refused with 503, and its SDK sends it again.
+take. If it took none, or one of those has no name, and in any other dialect, the whole request is refused with 503, and
+its SDK sends it again.
 """
