@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import EndpointConnectionError
+from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from hypothesis import strategies as st
 
@@ -154,6 +155,7 @@ class Items(Dynamo):
 class Door:
     """The routes of the dialects, and `POST /events`."""
 
+    app: FastAPI
     runner: asyncio.Runner
     client: AsyncClient
     queue: Kept
@@ -207,7 +209,7 @@ def door(now: datetime = NOW, timezone: str = "UTC") -> Iterator[Door]:
     )
     transport = ASGITransport(app, raise_app_exceptions=False)
     with asyncio.Runner() as runner:
-        yield Door(runner, AsyncClient(transport=transport, base_url="http://stack"), queue, log, rejects)
+        yield Door(app, runner, AsyncClient(transport=transport, base_url="http://stack"), queue, log, rejects)
 
 
 def native(

@@ -59,14 +59,15 @@ async def answer_sdk(request: Request, credential: Annotated[str | None, Securit
 
 
 for _route, _methods in routes().items():
-    router.add_api_route(
-        _route,
-        answer_sdk,
-        methods=list(_methods),
-        response_class=Response,
-        responses=REFUSALS,
-        summary="For SDKs of other services",
-    )
+    for _method in _methods:
+        router.add_api_route(
+            _route,
+            answer_sdk,
+            methods=[_method],
+            response_class=Response,
+            responses=REFUSALS,
+            summary="For SDKs of other services",
+        )
 
 
 def _take(

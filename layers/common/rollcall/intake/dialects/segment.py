@@ -15,6 +15,7 @@ from rollcall.intake.dialects.dialect import (
     Item,
     Outcome,
     Reading,
+    Refusal,
     Sent,
     corrected,
     credential_in,
@@ -69,6 +70,13 @@ class Segment(Dialect):
     def taken(self, sent: Sent, outcome: Outcome) -> Answer:  # noqa: ARG002
         """See `Dialect.taken`. Jitsu reads `ok`, nobody else reads anything."""
         return _SUCCESS
+
+    def refused(self, sent: Sent, refusal: Refusal) -> Answer:
+        """See `Dialect.refused`. A batch too large to be read may be Amplitude's, whose SDKs read a number."""
+        if sent.route == "/batch" and refusal.status == 413:
+            told = {"code": 413, "error": refusal.message, "message": refusal.message}
+            return json_answer(413, told)
+        return super().refused(sent, refusal)
 
 
 _SUCCESS = json_answer(200, {"success": True, "ok": True})
