@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from rollcall.core.events import Event
+from rollcall.intake.dialects import mixpanel
 from tests.dialects import KEY, READS_ONLY, REFUSALS, UNKNOWN, Door, Meant, door, loads, native
 from tests.support import NOW
 
@@ -339,6 +340,19 @@ def test_a_hostile_form_is_refused_so_that_no_sdk_fails_on_the_answer(sdk: Door,
         # No SDK leaves out `data`.
         assert {"status", "error"} <= got.json().keys() or content == b"verbose=1"
     assert sdk.taken() == []
+
+
+def test_what_a_get_says_is_in_its_query_whatever_its_body_is(sdk: Door) -> None:
+    got = send(sdk, "/track", event(), "node_get", content=b"data=[]")
+
+    assert got.text == "1"
+    assert sdk.taken() == [native("mixpanel:m1")]
+
+
+def test_no_event_is_mapped_where_there_are_too_many(sdk: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixpanel, "_raw", lambda *_: pytest.fail("an event is mapped"))
+    for encoding in ("json", "python"):
+        assert send(sdk, "/track", [{}] * 5_001, encoding).status_code == 413
 
 
 @pytest.mark.parametrize("query", ["", "data=", "data=%ff", "data=e30=&x", "a=1&" * 1001])

@@ -25,6 +25,7 @@ from rollcall.intake.dialects.dialect import (
     event_id_of,
     from_epoch,
     json_answer,
+    listed,
     pixel_answer,
     read_form,
     rfc_3339,
@@ -79,10 +80,7 @@ class Mixpanel(Dialect):
         else:
             form = _form_of(sent)
             found = _document_of(form.get("data", ""))
-        if isinstance(found, dict):
-            found = [found]
-        if not isinstance(found, list):
-            raise UnreadableBody("not_a_list", "the body has to be an event or an array of events")
+        found = [found] if isinstance(found, dict) else listed(found, "what is no event")
         credential = credential_in(form.get("api_key") or (sent.query and sent.parameters.get("api_key")))
         keyed = credential is not None or brings_credential(sent)
         items = []
@@ -130,10 +128,11 @@ def _answers_import(sent: Sent) -> bool:
 
 def _is_form(sent: Sent) -> bool:
     """Whether the events are in a field of a form or of the query. The headers tell only of a body that is not read."""
-    body = sent.body
-    if body:
+    if sent.method == "GET":
+        return True
+    if body := sent.body:
         return body.startswith(b"data=") or (not body[:64].lstrip().startswith((b"{", b"[")) and b"&data=" in body)
-    return sent.method == "GET" or "data=" in sent.query or sent.headers.get("content-type", "").startswith(_FORM)
+    return "data=" in sent.query or sent.headers.get("content-type", "").startswith(_FORM)
 
 
 def _is_verbose(sent: Sent) -> bool:
@@ -141,7 +140,7 @@ def _is_verbose(sent: Sent) -> bool:
 
 
 def _form_of(sent: Sent) -> dict[str, str]:
-    if not sent.body:
+    if sent.method == "GET" or not sent.body:
         return sent.parameters
     try:
         return read_form(sent.body.decode())
