@@ -2,7 +2,7 @@
 
 from amplitude import Amplitude, BaseEvent, Config, EventOptions, Identify
 
-from scripts.sdks.python.driving import Load, drive
+from scripts.sdks.python.driving import Load, drive, wait_until
 
 
 def send(load: Load, errors: list[str]) -> None:
@@ -28,12 +28,10 @@ def send(load: Load, errors: list[str]) -> None:
                 event_properties=event.properties,
             )
         )
-    client.shutdown()
-    for flushed in client.flush() or ():
-        if flushed is not None:
-            flushed.result()
-    if len(told) != len(load.events) + 2:
+    client.flush()
+    if not wait_until(lambda: len(told) >= len(load.events) + 2):
         errors.append(f"the callback was told of {len(told)} events of {len(load.events) + 2}")
+    client.shutdown()
 
 
 drive(send)

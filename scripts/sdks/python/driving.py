@@ -9,10 +9,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+
+# Longer than an SDK takes for a second try.
+WAIT_SECONDS, LOOK_SECONDS = 30.0, 0.02
 
 
 class Event(NamedTuple):
@@ -62,10 +65,12 @@ def drive(send: Callable[[Load, list[str]], None]) -> None:
     print(json.dumps({"sent": len(events), "errors": errors, "seconds": time.monotonic() - started}))
 
 
-def batches(events: list[Event], size: int) -> Iterator[list[Event]]:
-    """The events, so many at a time."""
-    for start in range(0, len(events), size):
-        yield events[start : start + size]
+def wait_until(done: Callable[[], bool]) -> bool:
+    """Wait until something is so, as long as an application that goes on would; returns whether it is."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not done() and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    return done()
 
 
 class _Listener(logging.Handler):
