@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from rollcall.access.api_keys import ApiKeys
+from rollcall.access.api_keys import ApiKeys, key_id_of
 from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT
 from rollcall.stack.dynamo import Dynamo
@@ -96,6 +96,8 @@ def _given(target: str, key: str | None, read_key: str | None) -> Iterator[Place
     text = key or os.environ.get("ROLLCALL_KEY")
     if not text:
         raise Failed("--target asks for a key: --key or ROLLCALL_KEY")
+    if key_id_of(text) is None:
+        raise Failed("that is no API key, which begins with rc_")
     url = target.rstrip("/")
     yield Place(url, text, Api(url, read_key or text, PATIENCE_SECONDS))
 

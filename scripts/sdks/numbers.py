@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -12,21 +12,26 @@ from scripts.sdks.load import Event, Load
 from scripts.sdks.registry import Sdk
 
 MOST_TYPES = 1_000
+# What becomes of an event that is accepted, as the ledger of a key calls it.
+COUNTED, DUPLICATES = "counted", "duplicates"
+FATES = (COUNTED, DUPLICATES, "conflicts", "refused")
 
 _Name = TypeVar("_Name")
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The answers of the stats about some days."""
+    """What a stack answers about some days."""
 
     events: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By day and event type."""
     actives: Counter[str] = field(default_factory=Counter)
     """Users by day."""
+    fates: Counter[str] = field(default_factory=Counter)
+    """What became of the events that came with a key on these days, by its ledger. Profile calls are among them."""
 
     @classmethod
-    def of(cls, api: Api, days: Sequence[date]) -> "Numbers":
+    def of(cls, api: Api, days: Sequence[date], key_id: str) -> "Numbers":
         """Ask a stack."""
         events: Counter[tuple[str, str]] = Counter()
         for day in days:
@@ -34,18 +39,34 @@ class Numbers:
             for row in api.get("/stats/top-events", span)["data"]:
                 events[day.isoformat(), row["event_type"]] = row["count"]
         span = {"from": min(days).isoformat(), "to": max(days).isoformat()}
-        return cls(events, Counter({row["date"]: row["dau"] for row in api.get("/stats/dau", span)["data"]}))
+        actives = Counter({row["date"]: row["dau"] for row in api.get("/stats/dau", span)["data"]})
+        fates: Counter[str] = Counter()
+        for row in api.get(f"/keys/{key_id}/ledger", span)["data"]:
+            fates.update({name: row[name] for name in FATES})
+            fates.update({f"rejected as {code}": count for code, count in row["rejected"].items()})
+        return cls(events, actives, fates)
 
     def __add__(self, other: "Numbers") -> "Numbers":
-        return Numbers(_summed(self.events, other.events, 1), _summed(self.actives, other.actives, 1))
+        return self._with(other, 1)
 
     def __sub__(self, other: "Numbers") -> "Numbers":
-        return Numbers(_summed(self.events, other.events, -1), _summed(self.actives, other.actives, -1))
+        return self._with(other, -1)
+
+    def _with(self, other: "Numbers", sign: int) -> "Numbers":
+        return Numbers(
+            _summed(self.events, other.events, sign),
+            _summed(self.actives, other.actives, sign),
+            _summed(self.fates, other.fates, sign),
+        )
+
+    def but_duplicates(self) -> "Numbers":
+        """These, where nobody can say how often an event is sent again."""
+        return replace(self, fates=Counter({name: n for name, n in self.fates.items() if name != DUPLICATES}))
 
     def about(self, own: "Numbers", due: "Numbers") -> "Numbers":
         """Those of an SDK: what is its `own`, and what is due to none of those that ran together."""
         events = {name: count for name, count in self.events.items() if name in own.events or name not in due.events}
-        return Numbers(Counter(events), self.actives)
+        return replace(self, events=Counter(events))
 
     @classmethod
     def due(cls, sdk: Sdk, load: Load, today: date, zone: ZoneInfo) -> "Numbers":
@@ -55,6 +76,7 @@ class Numbers:
         return cls(
             Counter((days[event.mark].isoformat(), event.event_type) for event in load.events),
             Counter(day for day, _ in users),
+            +Counter({COUNTED: len(load.events) + sdk.profiles, DUPLICATES: len(load.again)}),
         )
 
     def differences(self, found: "Numbers") -> list[str]:
@@ -64,10 +86,15 @@ class Numbers:
             for name in sorted(self.events.keys() | found.events.keys())
             if self.events[name] != found.events[name]
         ]
-        return lines + [
+        lines += [
             f"{day}: {self.actives[day]} users are due, {found.actives[day]} counted"
             for day in sorted(self.actives.keys() | found.actives.keys())
             if self.actives[day] != found.actives[day]
+        ]
+        return lines + [
+            f"the ledger has {found.fates[name]} events {name}, {self.fates[name]} are due"
+            for name in sorted(self.fates.keys() | found.fates.keys())
+            if self.fates[name] != found.fates[name]
         ]
 
 

@@ -35,6 +35,8 @@ class Sdk:
     """What the driver is told, where an SDK has several ways."""
     calls: Mapping[str, str] = field(default_factory=dict)
     """Calls besides that of an event by its name, and the event type that each ends in. `{run}` is the run's name."""
+    profiles: int = 0
+    """How many calls about people its driver makes. They are taken in, and in no number."""
     ids: bool = True
     """Whether its user can set an event's id."""
     uuids: bool = False
@@ -83,15 +85,40 @@ _PAGES = {"page": "$page", "screen": "$screen"}
 _SNOWPLOW = {"self_describing": "bought_{run}", "page_view": "page_view", "page_ping": "page_ping"}
 
 SDKS: Sequence[Sdk] = (
-    Sdk("Segment for Python", "segment-analytics-python", "python", "segment_driver", _named("segment"), calls=_PAGES),
-    Sdk("RudderStack for Python", "rudder-sdk-python", "python", "rudderstack_driver", _named("segment"), calls=_PAGES),
-    Sdk("Segment for node", "@segment/analytics-node", "node", "segment.mjs", _named("segment"), calls=_PAGES),
+    Sdk(
+        "Segment for Python",
+        "segment-analytics-python",
+        "python",
+        "segment_driver",
+        _named("segment"),
+        profiles=3,
+        calls=_PAGES,
+    ),
+    Sdk(
+        "RudderStack for Python",
+        "rudder-sdk-python",
+        "python",
+        "rudderstack_driver",
+        _named("segment"),
+        profiles=3,
+        calls=_PAGES,
+    ),
+    Sdk(
+        "Segment for node",
+        "@segment/analytics-node",
+        "node",
+        "segment.mjs",
+        _named("segment"),
+        profiles=3,
+        calls=_PAGES,
+    ),
     Sdk(
         "RudderStack for node",
         "@rudderstack/rudder-sdk-node",
         "node",
         "rudderstack.mjs",
         _named("segment"),
+        profiles=3,
         calls=_PAGES,
         ids=False,
     ),
@@ -101,6 +128,7 @@ SDKS: Sequence[Sdk] = (
         "browser",
         "segment.html",
         _named("segment"),
+        profiles=3,
         calls=_PAGES,
         users=1,
     ),
@@ -110,16 +138,17 @@ SDKS: Sequence[Sdk] = (
         "node",
         "jitsu.mjs",
         _named("segment"),
+        profiles=2,
         variant="s2s",
         calls={"page": "$page"},
         ids=False,
         times=False,
     ),
-    Sdk("PostHog for Python", "posthog", "python", "posthog_driver", _same, variant="v0", uuids=True),
-    Sdk("PostHog for Python, v1", "posthog", "python", "posthog_driver", _same, variant="v1", uuids=True),
-    Sdk("PostHog for node", "posthog-node", "node", "posthog.mjs", _same, variant="v0", uuids=True),
-    Sdk("PostHog for node, v1", "posthog-node", "node", "posthog.mjs", _same, variant="v1", uuids=True),
-    Sdk("PostHog for browsers", "posthog-js", "browser", "posthog.html", _same, ids=False, users=1),
+    Sdk("PostHog for Python", "posthog", "python", "posthog_driver", _same, profiles=4, variant="v0", uuids=True),
+    Sdk("PostHog for Python, v1", "posthog", "python", "posthog_driver", _same, profiles=4, variant="v1", uuids=True),
+    Sdk("PostHog for node", "posthog-node", "node", "posthog.mjs", _same, profiles=3, variant="v0", uuids=True),
+    Sdk("PostHog for node, v1", "posthog-node", "node", "posthog.mjs", _same, profiles=3, variant="v1", uuids=True),
+    Sdk("PostHog for browsers", "posthog-js", "browser", "posthog.html", _same, profiles=3, ids=False, users=1),
     Sdk(
         "Snowplow for Python",
         "snowplow-tracker",
@@ -130,10 +159,10 @@ SDKS: Sequence[Sdk] = (
         ids=False,
         kept=("self_describing",),
     ),
-    Sdk("Amplitude for Python", "amplitude-analytics", "python", "amplitude_driver", _named("amplitude")),
-    Sdk("Amplitude for node", "@amplitude/analytics-node", "node", "amplitude.mjs", _named("amplitude")),
-    Sdk("Mixpanel for Python", "mixpanel", "python", "mixpanel_driver", _named("mixpanel")),
-    Sdk("Mixpanel for node", "mixpanel", "node", "mixpanel.mjs", _named("mixpanel")),
+    Sdk("Amplitude for Python", "amplitude-analytics", "python", "amplitude_driver", _named("amplitude"), profiles=2),
+    Sdk("Amplitude for node", "@amplitude/analytics-node", "node", "amplitude.mjs", _named("amplitude"), profiles=2),
+    Sdk("Mixpanel for Python", "mixpanel", "python", "mixpanel_driver", _named("mixpanel"), profiles=2),
+    Sdk("Mixpanel for node", "mixpanel", "node", "mixpanel.mjs", _named("mixpanel"), profiles=2),
     Sdk("CloudEvents for Python", "cloudevents", "python", "cloudevents_driver", _of_source),
     Sdk("CloudEvents for node", "cloudevents", "node", "cloudevents.mjs", _of_source),
 )

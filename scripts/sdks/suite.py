@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from rollcall.access.api_keys import key_id_of
 from scripts.api import Api
 from scripts.sdks.drivers import CannotRun, Drivers, Report
 from scripts.sdks.load import DAYS_BACK, Load, load_for
@@ -51,7 +52,7 @@ class Result:
 
 
 class Suite:
-    """Runs SDKs against the API at `url`. `key` sends, `reading` reads the stats.
+    """Runs SDKs against the API at `url`. The API key `key` sends, `reading` reads the stats and the key's ledger.
 
     Nothing else may send events meanwhile to what `reading` reads, and none but those of the last days matter. Where
     answers are lost on the way (`losing`), an SDK may complain and send again. What is counted has to be the same.
@@ -70,6 +71,8 @@ class Suite:
     ) -> None:
         self._url = url
         self._key = key
+        # A text that is no key has no ledger, and opens nothing.
+        self._key_id = key_id_of(key) or ""
         self._api = reading
         self._drivers = drivers
         self._stored = stored
@@ -98,8 +101,10 @@ class Suite:
             if sdk not in [result.sdk for result in skipped]
         ]
         dues = [Numbers.due(sdk, load, today, zone) for sdk, load in given]
+        if self._losing:
+            dues = [due.but_duplicates() for due in dues]
         due = sum(dues, Numbers())
-        before = Numbers.of(self._api, days)
+        before = self._numbers(days)
         with ThreadPoolExecutor(at_once) as pool:
             sent = list(pool.map(lambda each: self._send(*each), given))
         # What an SDK has been refused will not be counted.
@@ -138,17 +143,21 @@ class Suite:
             proxy.wait(load.marks(), seconds)
             return report, proxy.exchanges
 
+    def _numbers(self, days: Sequence[date]) -> Numbers:
+        found = Numbers.of(self._api, days, self._key_id)
+        return found.but_duplicates() if self._losing else found
+
     def _counted(self, before: Numbers, due: Numbers, days: Sequence[date], seconds: float) -> Numbers:
         """What is counted once that is all that is due, or in the end."""
 
         def complete() -> Numbers | None:
-            found = Numbers.of(self._api, days) - before
+            found = self._numbers(days) - before
             return found if found == due else None
 
         try:
             return poll(complete, seconds, "not all is counted")
         except TimeoutError:
-            return Numbers.of(self._api, days) - before
+            return self._numbers(days) - before
 
     def _judged(
         self,

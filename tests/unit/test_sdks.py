@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
+from rollcall.access.api_keys import key_id_of
 from scripts.api import Api
 from scripts.cli import app
 from scripts.paths import ROOT
@@ -34,6 +35,7 @@ from scripts.sdks.suite import Result, Suite
 UTC = ZoneInfo("UTC")
 TODAY = date(2026, 3, 5)
 RUN = "0a1b2c3d"
+KEY = f"rc_{16 * '0'}_{48 * '0'}"
 PATTERN = re.compile(rf"{RUN}-\d{{3}}")
 SDK = Sdk("Some", "segment-analytics-python", "python", "segment_driver", lambda event_id: f"some:{event_id}")
 LOCK = json.loads((HERE / "node/package-lock.json").read_text())["packages"]
@@ -113,6 +115,8 @@ class Counting:
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}
         self.asked: list[tuple[str, Mapping[str, str], bytes]] = []
+        self.duplicates = 0
+        self.rejected: dict[str, int] = {}
         self.status = 200
         self.headers: dict[str, str] = {}
         # What the faulty ones do: how often they count an event, by its mark.
@@ -121,6 +125,7 @@ class Counting:
 
     def take(self, body: bytes) -> None:
         for event in json.loads(body)["events"]:
+            self.duplicates += event["event_id"] in self.events
             self.events.setdefault(event["event_id"], event)
 
     def counted(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -134,6 +139,9 @@ class Counting:
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:
         day = request.url.params["from"]
+        if request.url.path == f"/keys/{key_id_of(KEY)}/ledger":
+            fates = {"counted": len(self.events), "duplicates": self.duplicates, "refused": 0, "conflicts": 0}
+            return httpx2.Response(200, json={"data": [{**fates, "rejected": self.rejected}]})
         if request.url.path == "/stats/top-events":
             types = Counter(event["event_type"] for at, event in self.counted() if at == day)
             types.update({event_type: count for (at, event_type), count in self.also.items() if at == day})
@@ -276,7 +284,7 @@ class Driver(Drivers):
 
 
 def run(stack: tuple[Counting, str], driver: Drivers, *, losing: bool = False) -> Result:
-    suite = Suite(stack[1], "key", stack[0].api(), driver, patience=0.01, losing=losing)
+    suite = Suite(stack[1], KEY, stack[0].api(), driver, patience=0.01, losing=losing)
     (result,) = suite.run([SDK])
     return result
 
@@ -293,7 +301,7 @@ def test_an_sdk_that_sends_an_answered_event_again_fails_though_it_is_counted_on
         send(url, events[:2])
 
     result = run(stack, Driver(again))
-    assert result.faults == ["it sent an event again 2 times"]
+    assert result.faults == ["it sent an event again 2 times", "the ledger has 5 events duplicates, 3 are due"]
     assert (result.counted, result.retries) == (18, 2)
 
 
@@ -316,6 +324,17 @@ def test_a_stack_that_refuses_an_event_fails(stack: tuple[Counting, str]) -> Non
     result = run(stack, Driver())
     assert result.faults[:3] == ["answered POST /batch: 403"] * 3
     assert result.counted == 0
+
+
+def test_an_event_that_the_stack_rejects_without_a_word_is_a_fault(stack: tuple[Counting, str]) -> None:
+    driver = Driver(lambda _url, _events: stack[0].rejected.update(too_old=1))
+    assert run(stack, driver).faults == ["the ledger has 1 events rejected as too_old, 0 are due"]
+
+
+def test_a_call_about_people_that_the_stack_did_not_take_in_is_a_fault(stack: tuple[Counting, str]) -> None:
+    sdk = Sdk("Some", "posthog", "python", "posthog_driver", SDK.stored_id, profiles=1)
+    (result,) = Suite(stack[1], KEY, stack[0].api(), Driver(), patience=0.01).run([sdk])
+    assert result.faults == ["the ledger has 18 events counted, 19 are due"]
 
 
 def test_a_page_that_is_not_let_in_is_told_with_the_setting_that_lets_it(stack: tuple[Counting, str]) -> None:
@@ -369,7 +388,7 @@ def test_a_stack_that_counts_what_nobody_sent_fails(stack: tuple[Counting, str])
 
 def test_an_sdk_whose_runtime_is_missing_is_not_run_and_said_so(stack: tuple[Counting, str]) -> None:
     browser = Sdk("Page", "posthog-js", "browser", "posthog.html", SDK.stored_id)
-    suite = Suite(stack[1], "key", stack[0].api(), Driver(), patience=0.01)
+    suite = Suite(stack[1], KEY, stack[0].api(), Driver(), patience=0.01)
     skipped, passed = suite.run_together([browser, SDK])
     assert (skipped.sdk, skipped.passed, skipped.faults) == (browser, False, ())
     assert rows([skipped])[0][-1] == "not run: there is no chromium on this machine"
@@ -386,7 +405,7 @@ def test_sdks_that_run_together_are_each_held_to_their_own_numbers(stack: tuple[
                 counting.times[given["events"][0]["properties"]["load"]] = 2
             return super().run(sdk, given, answered)
 
-    suite = Suite(url, "key", counting.api(), Second(), patience=0.01)
+    suite = Suite(url, KEY, counting.api(), Second(), patience=0.01)
     one, two = suite.run_together([SDK, other], at_once=2)
     assert len(one.faults) == 1
     assert (one.counted, two.counted, two.faults) == (19, 20, [])
@@ -478,6 +497,9 @@ def test_a_target_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["sdks", "--target", "http://127.0.0.1:9/v1"])
     assert done.exit_code == 1
     assert "--target asks for a key: --key or ROLLCALL_KEY" in done.output
+    done = CliRunner().invoke(app, ["sdks", "--target", "http://127.0.0.1:9/v1", "--key", "eyJ"])
+    assert done.exit_code == 1
+    assert "that is no API key, which begins with rc_" in done.output
 
 
 def test_words_that_name_no_sdk_are_told() -> None:

@@ -25,10 +25,11 @@ def send(load: Load, errors: list[str]) -> None:
     }
     buffered = BufferedConsumer(max_size=6, **urls)
     half = len(load.events) // 2
-    for consumer, events in ((Consumer(**urls), load.events[:half]), (buffered, load.events[half:])):
+    plain = Consumer(**urls)
+    call(Mixpanel(load.key, consumer=plain).people_set, load.user_id, {"name": "Zoë ☕"})
+    call(Mixpanel(load.key, consumer=buffered).group_set, "company", "group of users", {"plan": load.user_id})
+    for consumer, events in ((plain, load.events[:half]), (buffered, load.events[half:])):
         client = Mixpanel(load.key, consumer=consumer)
-        call(client.people_set, load.user_id, {"name": "Zoë ☕"})
-        call(client.group_set, "company", "group of users", {"plan": "größer"})
         for event in events:
             ids = {"time": event.moment.timestamp(), "$insert_id": event.event_id}
             call(client.track, event.user_id, event.event_type, {**event.properties, **ids})
