@@ -46,6 +46,22 @@ def actives(answer: dict[str, Any]) -> SafeTable:
     return table
 
 
+def lifecycle(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /stats/lifecycle."""
+    table = SafeTable(
+        title=f"Users by {answer['period']}{_whose(answer)}", title_style="bold", box=None, pad_edge=False, min_width=64
+    )
+    table.add_column(answer["period"])
+    columns = ("previous", "new", "resurrected", "gone", "active_users")
+    for name in ("before", "+ new", "+ resurrected", "- gone", "= users"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for each in answer["data"]:
+        shown = each["to"] if answer["period"] == "day" else f"{each['from']} to {each['to']}"
+        table.add_row(shown, *(f"{each[name]:,}" for name in columns), _so_far(each, ""))
+    return table
+
+
 def stickiness(answer: dict[str, Any]) -> SafeTable:
     """The answer of GET /stats/stickiness."""
     average = "" if answer["average"] is None else f", {answer['average']:.2f} % on average"

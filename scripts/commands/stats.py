@@ -28,7 +28,9 @@ RANGE_DAYS = 30
 
 Asked = dict[str, str | int | list[str]]
 
-app = typer.Typer(help="Answers: active users, stickiness, top events, retention.", no_args_is_help=True)
+app = typer.Typer(
+    help="Answers: active users, their lifecycle, stickiness, top events, retention.", no_args_is_help=True
+)
 
 First = Annotated[
     date | None,
@@ -122,6 +124,27 @@ def actives(
         return range_of(first, last or today) | spans | _of(segment)
 
     ask("/stats/actives", asked, show.actives, "data", (as_json, as_csv, raw), (stack, key, project))
+
+
+@app.command()
+def lifecycle(
+    first: First = None,
+    last: Last = None,
+    period: Annotated[Span, typer.Option(help="Users of each, by their past.")] = Span.week,
+    segment: Segment = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    raw: Raw = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show how many users of each day, week or month are new, came back or are gone."""
+
+    def asked(today: date) -> Asked:
+        return range_of(first, last or today) | {"period": period.value} | _of(segment)
+
+    ask("/stats/lifecycle", asked, show.lifecycle, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
 @app.command()
@@ -223,6 +246,9 @@ def ask(
             "/stats/dau": ("date", "dau"),
             "/stats/top-events": ("event_type", "count"),
             "/stats/actives": ("from", "to", "active_users", "complete"),
+            "/stats/lifecycle": (
+                *("from", "to", "active_users", "previous", "new", "returning", "resurrected", "gone", "complete"),
+            ),
             "/stats/stickiness": ("date", "dau", "mau", "stickiness", "complete"),
         }
         columns = known.get(path) or tuple(answer[rows][0])

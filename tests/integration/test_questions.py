@@ -1,5 +1,6 @@
 """Answers from the archive against a recount of the same events in plain Python, and against the counters."""
 
+import itertools
 import json
 import uuid
 from collections import Counter
@@ -23,6 +24,7 @@ from rollcall.questions.actives import Actives, Span, SpanActives
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.from_counters import Counters
+from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
 from rollcall.questions.segment import parse_segment
@@ -265,6 +267,32 @@ def test_actives_equal_a_recount(asked: Stack, segment: list[str], period: Any, 
         assert question.from_counters(asked.counters) == expected
     assert any(each.active_users for each in expected)
     assert not all(each.complete for each in expected)
+
+
+@pytest.mark.parametrize("segment", [[], ["event_type:purchase"]], ids=" ".join)
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+def test_users_by_their_past_equal_a_recount(asked: Stack, segment: list[str], period: Any) -> None:
+    recount = Recount.of(asked.events, segment)
+    question = Lifecycle("2025-08-05", LAST, period, TODAY, CALENDAR.name)
+    spans = Actives(add_days("2025-08-05", -40), LAST, period, 0, TODAY).spans
+
+    def users(span: Span) -> set[str]:
+        days = days_between(span.first, min(span.last, TODAY))
+        return {user for day in days for user in recount.actives.get(day, ())}
+
+    expected = []
+    for before, span in itertools.pairwise(spans):
+        seen = {user for day, of_day in recount.actives.items() if day < span.first for user in of_day}
+        new, back = users(span) - seen, users(span) & users(before)
+        expected.append((len(users(span)), len(users(before)), len(new), len(back)))
+    told = [(each.active_users, each.previous, each.new, each.returning) for each in _answer(asked, question, segment)]
+    assert told == expected[-len(told) :]
+    if not segment:
+        assert question.from_counters(asked.counters) == question.from_archive(asked.archived()).answer
+
+
+def _answer(asked: Stack, question: Question[Any], segment: list[str]) -> Any:
+    return question.from_archive(asked.archived(segment)).answer
 
 
 def test_stickiness_equals_a_recount(asked: Stack) -> None:

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.questions.actives import Actives, Period, Span
 from rollcall.questions.from_counters import Counters
+from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.stickiness import DayStickiness, Stickiness, average
 from rollcall.stack.keys import DAILY_ACTIVES
 
 T = TypeVar("T")
 START = date(2011, 11, 25)
 DAYS = days_between(START.isoformat(), (START + timedelta(days=90)).isoformat())
+DAYS_BEFORE = days_between((START - timedelta(days=70)).isoformat(), DAYS[-1])
 USERS = "abcdef"
 
 
@@ -40,9 +42,22 @@ class Visits(Counters):
     def map_days(self, work: Callable[[str], T], days: Iterable[str]) -> Iterator[T]:
         return map(work, days)
 
+    def new_users(self, day: str) -> set[str]:
+        return {
+            user
+            for user in USERS
+            if min((day for day in self.users_of if user in self.users_of[day]), default="") == day
+        }
+
     def in_span(self, span: Span, today: str) -> int:
+        return len(self.users_in(span, today))
+
+    def users_in(self, span: Span, today: str) -> set[str]:
         days = days_between(span.first, min(span.last, today))
-        return len(set().union(*(self.users_of.get(day, set()) for day in days)))
+        return set().union(*(self.users_of.get(day, set()) for day in days))
+
+    def users_before(self, day: str) -> set[str]:
+        return set().union(*(users for other, users in self.users_of.items() if other < day))
 
 
 def visits_in(timezone: str) -> st.SearchStrategy[Visits]:
@@ -71,6 +86,37 @@ def test_actives_equal_a_recount(
     assert [(each.first, each.last) for each in found] == question.spans
     assert [each.active_users for each in found] == [counters.in_span(span, today) for span in question.spans]
     assert [each.complete for each in found] == [span.last < today for span in question.spans]
+
+
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    period=st.sampled_from(["day", "week", "month"]),
+    week_start=st.integers(0, 6),
+    timezone=st.sampled_from(["UTC", "Pacific/Apia"]),
+)
+def test_users_by_their_past_equal_a_recount_and_add_up(
+    data: st.DataObject, period: Period, week_start: int, timezone: str
+) -> None:
+    counters = data.draw(visits_in(timezone))
+    first, last = sorted(data.draw(st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS))))
+    today = data.draw(st.sampled_from(DAYS))
+    spans = Actives(first, last, period, 0, today, timezone, week_start).spans
+
+    found = Lifecycle(first, last, period, today, timezone, week_start).from_counters(counters)
+
+    assert [(each.first, each.last) for each in found] == spans
+    for each, span in zip(found, spans, strict=True):
+        users = counters.users_in(span, today)
+        days = [day for day in DAYS_BEFORE if day < span.first and Calendar(timezone).is_day(day)]
+        before = counters.users_in(Actives(days[-1], days[-1], period, 0, today, timezone, week_start).spans[0], today)
+        seen = counters.users_before(span.first)
+        assert (each.active_users, each.previous) == (len(users), len(before))
+        assert (each.new, each.returning) == (len(users - seen), len(users & before))
+        assert (each.resurrected, each.gone) == (len(users & seen - before), len(before - users))
+        assert each.active_users == each.new + each.returning + each.resurrected
+        assert each.active_users == each.previous + each.new + each.resurrected - each.gone
+        assert each.complete == (span.last < today)
 
 
 @pytest.mark.parametrize(

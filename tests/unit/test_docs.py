@@ -202,7 +202,14 @@ def test_the_example_s_numbers_are_those_of_a_recount() -> None:
         for event_id, at, *rest in _rows(text.partition("\n## ")[0])
     ]
     answers = re.findall(r"^`GET /stats/([\w-]+)\?(\S+)`[^|`]*:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert {question for question, _, _ in answers} == {"actives", "dau", "retention", "stickiness", "top-events"}
+    assert {question for question, _, _ in answers} == {
+        "actives",
+        "dau",
+        "lifecycle",
+        "retention",
+        "stickiness",
+        "top-events",
+    }
     for question, query, table in answers:
         asked = dict(parse_qsl(query))
         matching = [event for event in events if asked.get("segment") in (None, f"event_type:{event.event_type}")]
@@ -217,7 +224,7 @@ def _recount(question: str, asked: dict[str, str], events: Sequence[Occurrence])
     if question == "retention":
         return _recount_retention(asked, active)
     first, last = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
-    if question in ("actives", "stickiness"):
+    if question in ("actives", "lifecycle", "stickiness"):
         return _recount_periods(question, asked, active)
     if question == "dau":
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
@@ -251,8 +258,16 @@ def _recount_periods(question: str, asked: dict[str, str], active: dict[date, se
         length = int(asked["rolling"])
         starts = [day - timedelta(days=length - 1) for day in days]
     else:
-        assert asked["period"] == "week"
-        length, starts = 7, sorted({day - timedelta(days=day.weekday()) for day in days})
+        length = {"day": 1, "week": 7}[asked["period"]]
+        starts = sorted({day - timedelta(days=day.weekday() if length == 7 else 0) for day in days})
+    if question == "lifecycle":
+        rows = []
+        for start in starts:
+            now, before = users(start, length), users(start - timedelta(days=length), length)
+            seen = {user for day, of_day in active.items() if day < start for user in of_day}
+            numbers = map(len, (now, before, now - seen, now & before, (now & seen) - before, before - now))
+            rows.append([str(start), str(start + timedelta(days=length - 1)), *map(str, numbers)])
+        return rows
     return [
         [
             str(start),

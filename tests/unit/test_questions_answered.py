@@ -17,6 +17,7 @@ from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.actives import Actives, SpanActives
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
+from rollcall.questions.lifecycle import Lifecycle, PeriodUsers
 from rollcall.questions.question import AsOf, Question
 from rollcall.questions.remote import SegmentClient
 from rollcall.questions.remote_handler import QUESTIONS, SegmentFunction
@@ -31,6 +32,11 @@ DAY = "2025-08-01"
 ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
     (DailyActives(DAY, DAY), [ActiveUsers(DAY, 2)], [[DAY, 2]]),
     (Actives(DAY, DAY, "week", 0, "2025-09-01"), [SpanActives(DAY, DAY, 2, complete=True)], [[DAY, DAY, 2, True]]),
+    (
+        Lifecycle(DAY, DAY, "day", "2025-09-01"),
+        [PeriodUsers(DAY, DAY, 2, 2, 1, 1, 0, 1, complete=True)],
+        [[DAY, DAY, 2, 2, 1, 1, 0, 1, True]],
+    ),
     (Stickiness(DAY, DAY, "2025-09-01"), [DayStickiness(DAY, 1, 2, complete=True)], [[DAY, 1, 2, True]]),
     (TopEvents(DAY, DAY, 10), [EventCount("open", 7)], [["open", 7]]),
     (

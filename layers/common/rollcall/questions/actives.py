@@ -1,6 +1,6 @@
 """How many users were active in each day, week or month, or in the days up to each day?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -83,25 +83,20 @@ class Actives(Question[list[SpanActives]]):
         first, last = next(spans, (0, -1))
         if last < 0:
             return self._answer([])
-        counted = {each.date: each.dau for each in DailyActives(days[0], days[-1]).from_counters(counters)}
-
-        def active(day: str) -> set[str]:
-            return counters.users(day, counted[day], over=day < self.today)
-
         # Of each user the latest day so far, and of each day the users whose latest day it is. The users of a span
         # that ends now are those whose latest day is in it.
         latest: dict[str, int] = {}
-        users_of = [0] * len(days)
+        of_latest = [0] * len(days)
         numbers = []
-        for place, users in enumerate(_by_few(counters, active, days)):
+        for place, users in enumerate(users_of(counters, days, self.today)):
             for user in users:
                 before = latest.get(user)
                 if before is not None:
-                    users_of[before] -= 1
+                    of_latest[before] -= 1
                 latest[user] = place
-            users_of[place] = len(users)
+            of_latest[place] = len(users)
             while last == place:
-                numbers.append(sum(users_of[first : last + 1]))
+                numbers.append(sum(of_latest[first : last + 1]))
                 first, last = next(spans, (0, -1))
         return self._answer(numbers)
 
@@ -194,8 +189,12 @@ class Actives(Question[list[SpanActives]]):
         ]
 
 
-def _by_few(counters: Counters, active: Callable[[str], set[str]], days: list[str]) -> Iterator[set[str]]:
-    """The users of each day. No more than `DAYS_AT_ONCE` days are read before they are asked for."""
+def users_of(counters: Counters, days: Sequence[str], today: str) -> Iterator[set[str]]:
+    """The users of each of some days, which ascend.
+
+    Reads their counters first. No more than `DAYS_AT_ONCE` days are read before they are asked for.
+    """
+    counted = {each.date: each.dau for each in DailyActives(days[0], days[-1]).from_counters(counters)}
     left = iter(days)
     while some := list(islice(left, DAYS_AT_ONCE)):
-        yield from counters.map_days(active, some)
+        yield from counters.map_days(lambda day: counters.users(day, counted[day], over=day < today), some)

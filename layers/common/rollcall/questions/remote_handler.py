@@ -11,6 +11,7 @@ from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.actives import Actives
 from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
+from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
 from rollcall.questions.segment import parse_segment
@@ -18,7 +19,7 @@ from rollcall.questions.stickiness import Stickiness
 from rollcall.questions.top_events import TopEvents
 
 QUESTIONS: dict[str, type[Question[Any]]] = {
-    question.name: question for question in (Actives, DailyActives, Retention, Stickiness, TopEvents)
+    question.name: question for question in (Actives, DailyActives, Lifecycle, Retention, Stickiness, TopEvents)
 }
 # Of a function's memory and disk, what is neither for DuckDB nor for the archive's files.
 OTHER_MEGABYTES = 300

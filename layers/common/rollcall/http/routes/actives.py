@@ -1,4 +1,4 @@
-"""GET /stats/actives and /stats/stickiness."""
+"""GET /stats/actives, /stats/lifecycle and /stats/stickiness."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions.actives import Actives, Period
 from rollcall.questions.asking import Asking
+from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.question import Answer, Question
 from rollcall.questions.stickiness import Stickiness, average
 from rollcall.stack.projects import Projects
@@ -69,6 +70,26 @@ class ActivesAnswer(_Answer):
     data: list[PeriodActives]
 
 
+class PeriodLifecycle(PeriodActives):
+    """The users of a period by their past. `active_users` is `new` + `returning` + `resurrected`, and it is also
+    `previous` + `new` + `resurrected` - `gone`."""
+
+    previous: int
+    new: int
+    returning: int
+    resurrected: int
+    gone: int
+
+
+class LifecycleAnswer(_Answer):
+    """New, returning, resurrected and gone users by period."""
+
+    period: Period
+    week_start: str | None = None
+    """The day that weeks begin on; absent where the periods are no weeks."""
+    data: list[PeriodLifecycle]
+
+
 class StickyDay(BaseModel):
     """The users of a day, and of the 30 days that end with it. `stickiness` is their ratio in percent."""
 
@@ -117,6 +138,27 @@ def actives(
         for each in found
     ]
     return ActivesAnswer(**days._asdict(), timezone=calendar.name, period=period or "day", data=data, **told)
+
+
+@router.get("/lifecycle", summary="New, returning, resurrected and gone users", response_model_exclude_unset=True)
+def lifecycle(
+    request: Request,
+    caller: _Caller,
+    project: _Project,
+    days: _Days,
+    segment: Segment,
+    period: Annotated[Period, Query(description="Whole weeks and months")] = "day",
+) -> LifecycleAnswer:
+    """The users of each day, week or month in which days of the range are: who is new, who was there in the period
+    before, and who came back after a longer time."""
+    calendar = service(request, Projects).calendar(project)
+    week_start = service(request, WeekSettings).start
+    question = _question(lambda: Lifecycle(*days, period, _today(calendar), calendar.name, week_start))
+    told, found = _ask(request, caller, project, question, segment)
+    if period == "week":
+        told["week_start"] = WEEK_DAYS[week_start]
+    data = [PeriodLifecycle(**each._asdict()) for each in found]
+    return LifecycleAnswer(**days._asdict(), timezone=calendar.name, period=period, data=data, **told)
 
 
 @router.get("/stickiness", summary="Daily by monthly active users", response_model_exclude_unset=True)
