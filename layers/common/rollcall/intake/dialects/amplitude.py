@@ -69,7 +69,8 @@ class Amplitude(Dialect):
         """See `Dialect.taken`. The events that were taken are sent again with a 400, and are the same then."""
         if outcome.rejected:
             first = outcome.rejected[0]
-            message = f"{len(outcome.rejected)} events are bad; event {first.index}: {first.message}"
+            bad = f"{len(outcome.rejected)} of {len(outcome.items)}"
+            message = f"bad events: {bad}; event {first.index}: {first.message}"
             return _bad_events(message, outcome.rejected)
         answer = {
             "code": 200,
