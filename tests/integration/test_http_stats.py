@@ -305,7 +305,7 @@ def test_a_range_of_all_time_is_refused_by_its_limit_and_without_listing_its_day
 
     problem = assert_problem(response, 422, "invalid_parameter")
     assert problem["parameter"] == last_name
-    assert problem["message"] == f"{last_name} is more than 366 days after {first_name}"
+    assert problem["message"] == f"{last_name} is more than 365 days after {first_name}: a range has 366 days at most"
     # Its 3.65 million days would take some 200 MB.
     assert peak < 10 * 1024**2
 

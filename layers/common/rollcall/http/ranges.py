@@ -55,5 +55,6 @@ def day_range(
     if start > end:
         raise refuse(from_name, f"is {start}, after {to_name}, which is {end}")
     if day_count(start, end) > MAX_DAYS:
-        raise refuse(to_name, f"is more than {MAX_DAYS} days after {from_name}")
+        most = f"a range has {MAX_DAYS} days at most"
+        raise refuse(to_name, f"is more than {MAX_DAYS - 1} days after {from_name}: {most}")
     return DayRange(start, end)
