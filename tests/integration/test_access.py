@@ -33,6 +33,7 @@ from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipts
 from rollcall.http.document import describe
+from rollcall.http.parameters import ANY_PARAMETERS_TAG
 from rollcall.http.services import provide, service
 from rollcall.operation.health import Health
 from rollcall.stack.dynamo import Dynamo
@@ -475,7 +476,8 @@ def test_no_function_has_a_route_that_is_not_described_but_the_documentation(sta
         for router in (app.router, *(getattr(included, "original_router", None) for included in app.routes))
         if router
         for route in router.routes
-        if isinstance(route, APIRoute)
+        # Those of other services' SDKs are described by these services.
+        if isinstance(route, APIRoute) and ANY_PARAMETERS_TAG not in route.tags
         for method in route.methods or ()
     }
 
