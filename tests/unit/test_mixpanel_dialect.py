@@ -106,6 +106,15 @@ def test_sdks_that_import_get_the_answer_of_their_other_calls(sdk: Door, encodin
     assert got.json() == (OK if encoding in ("python", "browser") else 1)
 
 
+@pytest.mark.parametrize("before", ["", "\ufeff", " " * 100], ids=["nothing", "mark", "spaces"])
+@pytest.mark.parametrize("route", ["/track", "/import"])
+def test_json_with_a_query_in_it_is_no_form(sdk: Door, route: str, before: str) -> None:
+    content = before + json.dumps([event(url="?a=1&data=2")])
+    assert sdk.post(route, content=content.encode()).status_code == 200
+
+    assert sdk.taken() == [native("mixpanel:m1", properties={"url": "?a=1&data=2"})]
+
+
 def test_an_image_is_answered_with_a_pixel(sdk: Door) -> None:
     got = send(sdk, "/track", event(), "node_get", "&img=1")
 
@@ -119,6 +128,21 @@ def test_a_time_is_in_seconds_or_milliseconds(sdk: Door, time: Any) -> None:
     assert send(sdk, "/track", event(time=time)).status_code == 200
 
     assert sdk.taken() == [native("mixpanel:m1")]
+
+
+@pytest.mark.parametrize(
+    ("ids", "user"),
+    [
+        ({"distinct_id": "", "$device_id": "d1"}, "d1"),
+        ({"distinct_id": None, "$user_id": None, "$device_id": "d1"}, "d1"),
+        ({"distinct_id": "", "$user_id": "u2", "$device_id": "d1"}, "u2"),
+        ({"$user_id": "u2"}, "u1"),
+    ],
+)
+def test_the_user_is_who_is_known_best(sdk: Door, ids: dict[str, Any], user: str) -> None:
+    send(sdk, "/track", event(**ids))
+
+    assert [each.user_id for each in sdk.taken()] == [user]
 
 
 def test_no_key_is_among_the_properties(sdk: Door) -> None:

@@ -156,6 +156,12 @@ def test_a_token_is_no_property_where_it_is_the_key(sdk: Door) -> None:
     assert sdk.taken() == 4 * [native("posthog:m1", properties={"a": 1})] + [native("posthog:m1", properties=own)]
 
 
+def test_a_property_without_a_name_is_kept(sdk: Door) -> None:
+    sdk.post("/e", json={"api_key": KEY, "batch": [{**EVENT, "properties": {"": 1, "a": 1}}]})
+
+    assert sdk.taken() == [native("posthog:m1", properties={"": 1, "a": 1})]
+
+
 BEHIND = timedelta(hours=2, seconds=5)
 SENT_AT = (NOW - BEHIND).isoformat()
 MILLISECONDS = str(int((NOW - BEHIND).timestamp() * 1000))

@@ -144,6 +144,25 @@ def test_an_event_without_an_id_is_the_same_event_when_it_is_sent_again(sdk: Doo
     assert first.event_id != other.event_id
 
 
+def test_an_event_without_an_id_is_the_same_event_whatever_it_is_sent_with(sdk: Door) -> None:
+    body = {"timestamp": AT, "userId": "u1", "event": "login"}
+    track = {**body, "type": "track"}
+    sdk.post("/batch", json={"batch": [track], "sentAt": AT}, auth=BASIC)
+    sdk.post("/batch", json={"batch": [{**track, "sentAt": AT}], "sentAt": AT}, auth=BASIC)
+    sdk.post("/t", json={**track, "sentAt": AT, "writeKey": KEY})
+    sdk.post("/track", json={**body, "sentAt": "2025-08-01T09:30:07.000Z"}, auth=BASIC)
+
+    assert len(set(sdk.taken())) == 1
+
+
+def test_an_event_at_the_top_may_have_a_token(sdk: Door) -> None:
+    body = {"timestamp": AT, "userId": "u1", "event": "login", "properties": {"token": "t1"}}
+    sdk.post("/track", json={**body, "messageId": "m1"}, auth=BASIC)
+    sdk.post("/track", json={**body, "messageId": "m1", "type": "track", "writeKey": KEY})
+
+    assert sdk.taken() == 2 * [native("segment:m1", properties={"token": "t1"})]
+
+
 def test_an_event_without_a_time_has_that_of_its_receipt(sdk: Door) -> None:
     sdk.post("/track", json={"messageId": "m1", "userId": "u1", "event": "login"}, auth=BASIC)
 

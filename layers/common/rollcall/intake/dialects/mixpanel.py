@@ -37,9 +37,13 @@ from rollcall.intake.intake import Rejection
 _FIRST_MILLISECOND = 10**11
 # Profile calls among tracks. SDKs give them neither an id nor a time.
 _PROFILE_CALLS = frozenset({"$identify", "$create_alias", "$merge"})
+# What stands at the top of Segment's events. Those of Mixpanel have nothing there but a name and properties.
+_OF_SEGMENT = frozenset({"type", "messageId", "writeKey", "userId", "anonymousId"})
 _MAPPED = frozenset({"token", "distinct_id", "time", "$insert_id"})
 _MAPPED_OF_PROFILES = frozenset({"$token", "$distinct_id", "$time", "$insert_id"})
+_USERS = ("distinct_id", "$user_id", "$device_id")
 _VERBOSE = re.compile(rb"(?:^|&)verbose=1(?:&|$)")
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
 _IMAGE = re.compile(r"(?:^|&)img=1(?:&|$)")
 _FORM = "application/x-www-form-urlencoded"
 
@@ -63,13 +67,13 @@ class Mixpanel(Dialect):
     }
 
     def speaks(self, sent: Sent) -> bool:
-        """See `Dialect.speaks`. On /track, Segment's events are single objects without a token in their properties."""
+        """See `Dialect.speaks`. On /track, Segment's events are single objects. They may have a property `token`."""
         if sent.route != "/track" or _is_form(sent):
             return True
         document = sent.document
         if isinstance(document, dict):
             properties = document.get("properties")
-            return isinstance(properties, dict) and "token" in properties
+            return isinstance(properties, dict) and "token" in properties and _OF_SEGMENT.isdisjoint(document)
         return isinstance(document, list)
 
     def read(self, sent: Sent) -> Reading:
@@ -131,7 +135,7 @@ def _is_form(sent: Sent) -> bool:
     if sent.method == "GET":
         return True
     if body := sent.body:
-        return body.startswith(b"data=") or (not body[:64].lstrip().startswith((b"{", b"[")) and b"&data=" in body)
+        return body.startswith(b"data=") or (not _JSON.match(body) and b"&data=" in body)
     return "data=" in sent.query or sent.headers.get("content-type", "").startswith(_FORM)
 
 
@@ -195,9 +199,8 @@ def _event(item: dict[str, Any], sent: Sent) -> object:
     if not isinstance(properties, dict):
         return InvalidEvent("invalid_properties", "properties has to be an object")
     kept = {name: value for name, value in properties.items() if name not in _MAPPED}
-    event, time, user_id = item.get("event"), properties.get("time"), properties.get("distinct_id")
-    if user_id is None:
-        user_id = properties.get("$user_id", properties.get("$device_id"))
+    event, time = item.get("event"), properties.get("time")
+    user_id = next((properties[name] for name in _USERS if properties.get(name) not in (None, "")), None)
     # What SDKs send by GET they never send again. So it needs no id by which it could be told from another event.
     once = sent.method == "GET" or (isinstance(event, str) and event in _PROFILE_CALLS)
     if event == "$merge":

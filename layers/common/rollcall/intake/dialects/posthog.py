@@ -112,7 +112,8 @@ class PostHog(Dialect):
         properties = _properties(item)
         user_id, place = _user_of(item, properties)
         if isinstance(properties, dict):
-            properties.pop(place, None)
+            if place is not None:
+                properties.pop(place, None)
             if _is_true(properties.get("$ignore_sent_at")):
                 skew = timedelta()
             elif not skew:
@@ -241,11 +242,11 @@ def _properties(item: Mapping[str, Any]) -> object:
     return found
 
 
-def _user_of(item: Mapping[str, Any], properties: object) -> tuple[object, str]:
+def _user_of(item: Mapping[str, Any], properties: object) -> tuple[object, str | None]:
     """The user, and the name of the property that is it, if one is."""
     for name in ("distinct_id", "$distinct_id"):
         if item.get(name) is not None and item[name] != "":
-            return item[name], ""
+            return item[name], None
     return (properties.get("distinct_id") if isinstance(properties, dict) else None), "distinct_id"
 
 

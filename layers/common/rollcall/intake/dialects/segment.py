@@ -38,6 +38,8 @@ _TYPES = {
 }
 # The routes of one event, by the call that they are for. Those of one letter are the browser SDK's.
 _CALLS = {f"/{call}": call for call in _TYPES} | {f"/{call[0]}": call for call in _TYPES}
+# What an event at the top has beside its content. It is not the same each time that the event is sent.
+_AROUND = frozenset({"sentAt", "writeKey"})
 
 
 class Segment(Dialect):
@@ -90,7 +92,9 @@ def _raw(item: Any, call: str | None, skew: timedelta, now: str) -> object:
         return InvalidEvent("invalid_type", f"type has to be one of {', '.join(_TYPES)}")
     time = item.get("timestamp") or item.get("originalTimestamp")
     try:
-        event_id = event_id_of("segment", item.get("messageId"), item, timed=time is not None, called="messageId")
+        own_id = item.get("messageId")
+        content = item if own_id else {**{name: item[name] for name in item if name not in _AROUND}, "type": call}
+        event_id = event_id_of("segment", own_id, content, timed=time is not None, called="messageId")
     except InvalidEvent as error:
         return error
     user_id = item.get("userId")
