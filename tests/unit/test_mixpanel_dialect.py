@@ -145,6 +145,33 @@ def test_the_user_is_who_is_known_best(sdk: Door, ids: dict[str, Any], user: str
     assert [each.user_id for each in sdk.taken()] == [user]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Negotiate {KEY}"},
+        {"Authorization": f"Basic {base64.b64encode(b':secret').decode()}"},
+        {"Authorization": "Basic %"},
+        {"X-API-Key": ""},
+        {"X-API-Key": ":", "X-Write-Key": ":jitsu"},
+    ],
+    ids=str,
+)
+def test_a_header_without_a_key_lets_no_event_in_with_that_of_another(sdk: Door, headers: dict[str, str]) -> None:
+    answer = send(sdk, "/track", [event(), event(2, token=UNKNOWN)], "json", headers=headers)
+
+    assert (answer.status_code, len(sdk.taken())) == (200, 1)
+    assert [each.code for each in sdk.kept()] == ["other_key"]
+
+
+def test_a_header_without_a_key_hides_none_behind_it(sdk: Door) -> None:
+    headers = {"X-API-Key": ":", "X-Write-Key": f"{KEY}:jitsu"}
+
+    assert send(sdk, "/track", event(token="abc"), "json", headers=headers).status_code == 200
+
+
 def test_no_key_is_among_the_properties(sdk: Door) -> None:
     send(sdk, "/track", event(a=1))
     send(sdk, "/engage", {"$token": KEY, "$distinct_id": "u1", "$time": SECONDS, "$set": {"a": 1}})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rollcall.core.batch import MAX_BATCH_EVENTS
 from rollcall.intake.bodies import MAX_EXPANDED_BYTES
-from tests.dialects import KEY, READS_ONLY, REFUSALS, Door, Meant, door, loads, native
+from tests.dialects import KEY, READS_ONLY, REFUSALS, UNKNOWN, Door, Meant, door, loads, native
 from tests.support import NOW
 
 AT = "2025-08-01T09:30:00.000Z"
@@ -154,6 +154,27 @@ def test_a_token_is_no_property_where_it_is_the_key(sdk: Door) -> None:
         assert sdk.post("/e", json=body, headers=headers).status_code == 200
 
     assert sdk.taken() == 4 * [native("posthog:m1", properties={"a": 1})] + [native("posthog:m1", properties=own)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"auth": (KEY, "")}, {"headers": {"X-Write-Key": f"{KEY}:x"}}, {"headers": {"X-API-Key": KEY}}],
+    ids=str,
+)
+def test_the_key_of_any_header_is_no_property(sdk: Door, request_: dict[str, Any]) -> None:
+    event = {**EVENT, "properties": {"token": KEY, "api_key": f"{KEY}:x", "a": 1}}
+    assert sdk.post("/e", json=[event], **request_).status_code == 200
+
+    assert sdk.taken() == [native("posthog:m1", properties={"a": 1})]
+
+
+def test_an_event_with_another_key_than_the_first_is_not_taken_with_that(sdk: Door) -> None:
+    others: list[dict[str, Any]] = [{"token": UNKNOWN}, {"properties": {"token": UNKNOWN}}]
+    events = [{**EVENT, **more} for more in ({"properties": {"token": KEY}}, *others, {}, {"token": f"{KEY}:x"})]
+    assert sdk.post("/e", json=events).status_code == 200
+
+    assert sdk.taken() == [native("posthog:m1")]
+    assert [each.code for each in sdk.kept()] == 2 * ["other_key"]
 
 
 def test_a_property_without_a_name_is_kept(sdk: Door) -> None:

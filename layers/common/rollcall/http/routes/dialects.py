@@ -38,7 +38,7 @@ async def answer_sdk(request: Request, credential: Annotated[str | None, Securit
         dialect = dialect_of(sent)
         reading = dialect.read(sent)
         check_count(reading.items)
-        found = credential_in(credential or request.headers.get("x-write-key")) or reading.credential
+        found = credential_in(credential) or credential_in(request.headers.get("x-write-key")) or reading.credential
         caller = await admit(request, found, ["ingest"])
         project = await taking_project(request, caller.reach.project or DEFAULT)
         rejected, answer = _take(request, caller, project, dialect, sent, reading.items)

@@ -181,7 +181,25 @@ def credential_in(value: object) -> str | None:
 
 def brings_credential(sent: Sent) -> bool:
     """Whether the headers hold a credential, so that what stands in the place of a key in an event is none."""
-    return not sent.headers.keys().isdisjoint(("authorization", "x-api-key", "x-write-key"))
+    return bool(credentials_in_headers(sent))
+
+
+def credentials_in_headers(sent: Sent) -> list[str]:
+    """The keys in the headers, at the places where the route looks for one."""
+    scheme, _, told = sent.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        told = _user_name(told)
+    elif scheme.lower() != "bearer":
+        told = ""
+    values = (sent.headers.get("x-api-key"), told.strip(), sent.headers.get("x-write-key"))
+    return [key for value in values if (key := credential_in(value))]
+
+
+def _user_name(basic: str) -> str:
+    try:
+        return base64.b64decode(basic).decode("ascii").partition(":")[0]
+    except ValueError:
+        return ""
 
 
 def decode_base64(text: str) -> bytes:

@@ -21,6 +21,7 @@ from rollcall.intake.dialects.dialect import (
     Sent,
     corrected,
     credential_in,
+    credentials_in_headers,
     event_id_of,
     from_epoch,
     json_answer,
@@ -78,13 +79,18 @@ class PostHog(Dialect):
             events = [top] if isinstance(document, dict) else listed(document, "a body that is no object")
         keys = _keys_of(top)
         credential = keys[0] if keys else next((key for each in events for key in _keys_in(each)), None)
-        keys = [*keys, *_keys_in_headers(sent)]
+        keys = [*keys, *credentials_in_headers(sent)]
         skew = skew_of(self._sent_at(sent, top), sent.received)
         now = rfc_3339(sent.received)
         items = []
         for each in events:
             event = _without_keys(each, keys)
-            items.append(Item(event, self._raw(event, sent, skew, now), _name_of(event)))
+            own = () if keys else _keys_in(each)
+            if own and credential not in own:
+                raw: object = InvalidEvent("other_key", "token is not that of the first event")
+            else:
+                raw = self._raw(event, sent, skew, now)
+            items.append(Item(event, raw, _name_of(event)))
         return Reading(items, credential)
 
     def taken(self, sent: Sent, outcome: Outcome) -> Answer:  # noqa: ARG002
@@ -197,11 +203,6 @@ def _keys_in(item: Any) -> list[str]:
         return []
     properties = item.get("properties")
     return [*_keys_of(item), *(_keys_of(properties) if isinstance(properties, dict) else [])]
-
-
-def _keys_in_headers(sent: Sent) -> list[str]:
-    values = [sent.headers.get(name, "") for name in ("x-api-key", "authorization", "x-write-key")]
-    return [key for value in values if (key := credential_in(value.rpartition(" ")[2]))]
 
 
 def _without_keys(item: Any, keys: Sequence[str]) -> Any:
