@@ -245,6 +245,8 @@ def test_who_is_who_is_taken_without_an_id_or_a_time(
         ({"time": 10**400}, "invalid_occurred_at", "time"),
         ({"time": "9" * 5000}, "invalid_occurred_at", "time"),
         ({"time": "nan"}, "invalid_occurred_at", "time"),
+        ({"time": "1_754_040_600"}, "invalid_occurred_at", "time"),
+        ({"time": "\u0661"}, "invalid_occurred_at", "time"),
         ({"time": 2000000000}, "occurred_in_future", "time"),
         ({"distinct_id": None}, "missing_field", "distinct_id"),
         ({"$insert_id": [1]}, "invalid_event_id", "$insert_id"),

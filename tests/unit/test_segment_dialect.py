@@ -163,6 +163,27 @@ def test_an_event_at_the_top_may_have_a_token(sdk: Door) -> None:
     assert sdk.taken() == 2 * [native("segment:m1", properties={"token": "t1"})]
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "occurred_at"),
+    [
+        ("2025-08-01t09:30:00z", "2025-07-31T09:30:00Z"),
+        ("2025-08-01 09:30:00.5Z", "2025-07-31T09:30:00.500000Z"),
+        ("2025-06-30T23:59:60Z", "2025-06-29T23:59:59Z"),
+        ("20250801T093000Z", None),
+        ("2025-08-01T09:30Z", None),
+        ("2025-08-01T09:30:00", None),
+    ],
+)
+def test_a_wrong_clock_changes_neither_which_times_are_taken_nor_how_they_are_read(
+    sdk: Door, timestamp: str, occurred_at: str | None
+) -> None:
+    body = {"type": "track", "messageId": "m1", "timestamp": timestamp, "userId": "u1", "event": "login"}
+    sent_at = (NOW + timedelta(days=1)).isoformat()
+    sdk.post("/batch", json={"batch": [body], "sentAt": sent_at}, auth=BASIC)
+
+    assert sdk.taken() == ([native("segment:m1", occurred_at)] if occurred_at else [])
+
+
 def test_an_event_without_a_time_has_that_of_its_receipt(sdk: Door) -> None:
     sdk.post("/track", json={"messageId": "m1", "userId": "u1", "event": "login"}, auth=BASIC)
 

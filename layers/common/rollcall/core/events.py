@@ -199,6 +199,15 @@ def is_uuid(text: str) -> bool:
     return len(text) in _UUID_LENGTHS and _UUID_SPELLINGS.fullmatch(text) is not None
 
 
+def moment_of(text: str) -> datetime | None:
+    """The time that text says which an event may have as `occurred_at`; None for other text, or if there is no such."""
+    parts = _RFC_3339.fullmatch(text)
+    try:
+        return _moment(parts) if parts else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def flaw(event: Event) -> str | None:
     """Why the consumer cannot store and count an event from the queue, or None if it can.
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
-from rollcall.core.events import MAX_EVENT_ID_CHARACTERS, Event, InvalidEvent, is_uuid
+from rollcall.core.events import MAX_EVENT_ID_CHARACTERS, Event, InvalidEvent, is_uuid, moment_of
 from rollcall.intake.bodies import UnreadableBody, check_count, parse_document
 from rollcall.intake.intake import Rejection
 
@@ -25,6 +25,8 @@ PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c0
 
 _ONE_ALPHABET = str.maketrans(" -_", "++/")
 
+# Of what Python reads as a number, that which other languages write: no underscores, no digits of other scripts.
+_NUMERAL = re.compile(r"\s*[\d.eE+-]+\s*", re.ASCII)
 _FIELD = re.compile(rf"({'|'.join(Event._fields)})\b")
 
 
@@ -240,6 +242,8 @@ def from_epoch(value: object, unit: timedelta) -> str:
     """A number of `unit` since the epoch, or its text, as RFC 3339; raises `InvalidEvent`."""
     number = value
     if isinstance(value, str):
+        if not _NUMERAL.fullmatch(value):
+            raise InvalidEvent("invalid_occurred_at", "occurred_at has to be a number")
         try:
             number = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else float(value)
         except ValueError:
@@ -264,7 +268,7 @@ def skew_of(sent_at: object, received: datetime) -> timedelta:
 
     In whole minutes, so that an event has the same time when it is sent again.
     """
-    moment = _moment(sent_at)
+    moment = moment_of(sent_at) if isinstance(sent_at, str) else None
     if moment is None:
         return timedelta()
     skew = received - moment
@@ -273,16 +277,8 @@ def skew_of(sent_at: object, received: datetime) -> timedelta:
 
 def corrected(occurred_at: object, skew: timedelta) -> object:
     """A time of a sender's clock. One that cannot be read stays as it is: the check of events says what is wrong."""
-    moment = _moment(occurred_at) if skew else None
+    moment = moment_of(occurred_at) if skew and isinstance(occurred_at, str) else None
     try:
         return occurred_at if moment is None else rfc_3339(moment + skew)
     except OverflowError:
         return occurred_at
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return moment.astimezone(UTC) if moment and moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
