@@ -321,6 +321,23 @@ def test_a_value_of_any_type_around_the_events_is_refused_or_passed_over(sdk: Do
             assert len(sdk.taken()) <= (answer.status_code == 200)
 
 
+@EACH_FORM
+def test_an_event_without_an_id_is_the_same_one_whether_the_id_is_null_or_empty_or_left_out(
+    sdk: Door, form: Form
+) -> None:
+    own = {"messageId", "uuid", "insert_id", "$insert_id", "eid"}
+    place = next((place for place in places(form.document) if place and place[-1] in own), None)
+    if place is None:
+        assert form.dialect == "cloudevents"
+        return
+    left_out = copy.deepcopy(form.document)
+    del at_place(left_out, place[:-1])[place[-1]]
+    for text in (json.dumps(left_out), *(with_text(form.document, place, value) for value in ("null", '""'))):
+        assert form.send(sdk, text, auth=BASIC).status_code == 200
+
+    assert len({each.event_id for each in sdk.taken()}) == 1
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -224,6 +224,8 @@ def event_id_of(dialect: str, value: object, item: object, *, timed: bool, calle
         if not timed:
             message = f"the event has neither {called} nor a time, so that a retry could not be told from a new event"
             raise InvalidEvent("missing_field", message)
+        if isinstance(item, dict):
+            item = {name: item[name] for name in item if name != called}
         text = json.dumps(item, sort_keys=True, separators=(",", ":"), default=repr)
         return f"{dialect}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
     if isinstance(value, int) and not isinstance(value, bool):
