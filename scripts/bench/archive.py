@@ -23,7 +23,7 @@ from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from rollcall.archive.bucket import Archive, Stored, encode
+from rollcall.archive.bucket import Archive, Stored, VolumeObjects, encode
 from rollcall.core.batch import MAX_BATCH_EVENTS, make_batch
 from rollcall.core.events import parse_event
 from rollcall.core.projects import DEFAULT
@@ -151,6 +151,10 @@ class FolderArchive(Archive):
         """Delete batches' objects."""
         for stored in objects:
             (self._folder / stored.key).unlink()
+
+    def volumes(self) -> tuple[list[VolumeObjects], list[Stored]]:
+        """None: the days are too few to bind."""
+        return [], []
 
     def _stored(self, path: Path) -> Stored:
         stat = path.stat()

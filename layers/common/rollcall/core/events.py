@@ -32,6 +32,7 @@ PROFILE_TYPES = frozenset(
         "$set_once",
         "$unset",
         "$create_alias",
+        "$merge_dangerously",
         "$groupidentify",
         "$engage",
         "$groups",
