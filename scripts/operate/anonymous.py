@@ -47,7 +47,7 @@ KINDS = (
     Anonymous("GET /healthz", "StatsFunction", 100, answers=2, read_units=2.5, sqs_requests=2, s3_requests=2),
     Anonymous("GET /docs", "StatsFunction", 2_000),
     Anonymous("GET /docs/{asset}", "StatsFunction", 1_700_000, microseconds=30_000),
-    Anonymous("GET /openapi.json", "StatsFunction", 100_000, microseconds=10_000),
+    Anonymous("GET /openapi.json", "StatsFunction", 120_000, microseconds=10_000),
     # Three buckets, the account and its address (accounts.py).
     Anonymous(
         "POST /auth/login",

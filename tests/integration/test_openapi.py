@@ -198,6 +198,7 @@ class Api:
         return TestClient(self.app, raise_server_exceptions=False)
 
 
+KEY_DAYS = {"from": "2025-08-01", "to": "2025-08-31"}
 # What has to exist for a request to succeed.
 EXISTING: dict[str, Callable[[Api], str]] = {
     "batch_id": Api.batch_id,
@@ -248,6 +249,9 @@ def name_what_exists(case: schemathesis.Case[Any], api: Api) -> None:
     """Have half of the cases name things that are there, which random data never would."""
     if zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode(errors="replace")) % 2:
         return
+    if isinstance(case.query, dict) and "key_id" in (case.path_parameters or {}):
+        # Of a key that exists, a range that can be.
+        case.query |= {name: day for name, day in KEY_DAYS.items() if name in case.query}
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
             if "account_id" in place:
