@@ -17,10 +17,11 @@ from rollcall.http.projects import taking_project
 from rollcall.http.security import REFUSALS, admit, credential_of
 from rollcall.http.sent import sent_of
 from rollcall.http.services import service
+from rollcall.http.taking import take
 from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, check_count, expand
 from rollcall.intake.dialects.dialect import Answer, Dialect, Item, Outcome, Refusal, Sent, credential_in, rfc_3339
 from rollcall.intake.dialects.registry import dialect_of, routes
-from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection, Taken
+from rollcall.intake.intake import TOO_MANY_DAYS, Rejection
 from rollcall.intake.rejects import Reject, Rejects
 from rollcall.stack.dynamo import Unavailable
 from rollcall.stack.projects import Projects
@@ -126,13 +127,7 @@ def _queue(
     rejected: list[Rejection] = []
     places: Sequence[int] = range(len(items))
     while places:
-        taken: Taken = service(request, Intake).take(
-            project, [items[place].raw for place in places], caller.sender, _request_id(request)
-        )
-        if taken.queue_errors:
-            service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
-        if taken.ledger_errors:
-            service(request, Logger).error("the ledger lacks events", extra={"queue_errors": taken.ledger_errors})
+        taken = take(request, caller, project, [items[place].raw for place in places])
         accepted += taken.accepted
         duplicates += taken.duplicates
         put_off = []
@@ -148,8 +143,3 @@ def _queue(
 
 def _response(answer: Answer, headers: dict[str, str]) -> Response:
     return Response(answer.body, answer.status, headers, answer.media_type)
-
-
-def _request_id(request: Request) -> str:
-    context = request.scope.get("aws.event", {}).get("requestContext", {})
-    return str(context.get("requestId") or "-")

@@ -23,6 +23,7 @@ from rollcall.http.projects import taking_project
 from rollcall.http.security import REFUSALS, admitted
 from rollcall.http.sent import sent_of
 from rollcall.http.services import service
+from rollcall.http.taking import take
 from rollcall.intake.bodies import (
     MAX_REQUEST_EVENTS,
     MAX_SENT_BYTES,
@@ -215,14 +216,10 @@ async def post_events(
     except IdempotencyKeyReused:
         message = "Idempotency-Key came before with another body"
         raise Refused(422, "idempotency_key_reused", message, parameter="Idempotency-Key") from None
-    taken = service(request, Intake).take(project, raws, principal.sender, _request_id(request))
+    taken = take(request, principal, project, raws)
     metrics = service(request, Metrics)
     add_count(metrics, "EventsAccepted", taken.accepted)
     add_count(metrics, "EventsRejected", len(taken.rejected))
-    if taken.queue_errors:
-        service(request, Logger).error("the queue refuses batches", extra={"queue_errors": taken.queue_errors})
-    if taken.ledger_errors:
-        service(request, Logger).error("the ledger lacks events", extra={"queue_errors": taken.ledger_errors})
     if taken.unavailable:
         message = "no event could be queued; send them again"
         raise Refused(503, "queue_unavailable", message, retry_after=RETRY_AFTER_SECONDS)
@@ -291,8 +288,3 @@ def _status(taken: Taken) -> int:
     if all(rejection.code == "event_too_large" for rejection in taken.rejected):
         return 413
     return 422
-
-
-def _request_id(request: Request) -> str:
-    context = request.scope.get("aws.event", {}).get("requestContext", {})
-    return str(context.get("requestId") or "-")
