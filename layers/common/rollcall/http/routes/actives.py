@@ -14,7 +14,7 @@ from rollcall.http.problems import problem_responses
 from rollcall.http.projects import project_of
 from rollcall.http.ranges import DayRange, day_range, refuse
 from rollcall.http.security import REFUSALS, admitted, one_of_few
-from rollcall.http.segment import STATUSES, Segment
+from rollcall.http.segment import STATUSES, Segment, SegmentAnswer
 from rollcall.http.services import service
 from rollcall.questions.actives import Actives, Period
 from rollcall.questions.asking import Asking
@@ -36,18 +36,6 @@ _Asked = TypeVar("_Asked", bound=Question[Any])
 _Days = Annotated[DayRange, Depends(day_range)]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-
-    first: str = Field(alias="from")
-    last: str = Field(alias="to")
-    timezone: str
-    segment: list[str] | None = None
-    """The conditions of the segment; absent where the answer is about all events."""
-    as_of: str | None = None
-    """For a segment: every event that was counted by this time is in the answer."""
-
-
 class PeriodActives(BaseModel):
     """The distinct users of a period."""
 
@@ -59,7 +47,7 @@ class PeriodActives(BaseModel):
     complete: bool
 
 
-class ActivesAnswer(_Answer):
+class ActivesAnswer(SegmentAnswer):
     """Active users by period. A user who comes on several days of a period counts once."""
 
     period: Period
@@ -81,7 +69,7 @@ class PeriodLifecycle(PeriodActives):
     gone: int
 
 
-class LifecycleAnswer(_Answer):
+class LifecycleAnswer(SegmentAnswer):
     """New, returning, resurrected and gone users by period."""
 
     period: Period
@@ -100,7 +88,7 @@ class StickyDay(BaseModel):
     complete: bool
 
 
-class StickinessAnswer(_Answer):
+class StickinessAnswer(SegmentAnswer):
     """Daily ÷ monthly actives. `average` is the mean of the days that are over."""
 
     average: float | None

@@ -14,7 +14,7 @@ from rollcall.http.problems import problem_responses
 from rollcall.http.projects import project_or_all
 from rollcall.http.ranges import DayRange, day_range, refuse
 from rollcall.http.security import REFUSALS, admitted, one_of_few
-from rollcall.http.segment import STATUSES, Segment
+from rollcall.http.segment import STATUSES, Segment, SegmentAnswer
 from rollcall.http.services import service
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
@@ -35,18 +35,6 @@ _Project = Annotated[Project | None, Security(project_or_all, scopes=["read"])]
 MAX_ROWS = 100_000
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-
-    first: str = Field(alias="from")
-    last: str = Field(alias="to")
-    timezone: str
-    segment: list[str] | None = None
-    """The conditions of the segment; absent where the answer is about all events."""
-    as_of: str | None = None
-    """For a segment: every event that was counted by this time is in the answer."""
-
-
 class DayActives(BaseModel):
     """Users active on a day."""
 
@@ -56,7 +44,7 @@ class DayActives(BaseModel):
     """True where the clocks of the timezone skipped the day, so that nobody can be active; absent otherwise."""
 
 
-class DauAnswer(_Answer):
+class DauAnswer(SegmentAnswer):
     """Daily actives. A day without events has 0."""
 
     data: list[DayActives]
@@ -96,7 +84,7 @@ class TypeCount(BaseModel):
     count: int
 
 
-class TopEventsAnswer(_Answer):
+class TopEventsAnswer(SegmentAnswer):
     """The most frequent event types. Where there are very many, the last row is `$other`, beyond `limit`."""
 
     limit: int
