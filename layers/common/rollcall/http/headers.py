@@ -15,12 +15,15 @@ SECURITY_HEADERS = {
 }
 
 # What a page may send: headers that the API reads,
-READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key", "X-Write-Key")
+READ_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key", "X-Write-Key"),
+    "PostHog-Request-Timestamp",
+)
 # and headers that it passes over. The browser SDKs of Segment (the first), RudderStack (the second), Snowplow (the
 # third) and PostHog set them, and a browser does not send a request with a header that is not allowed.
 PASSED_OVER_HEADERS = (
     *("X-Retry-Count", "AnonymousId", "SP-Anonymous"),
-    *("PostHog-Attempt", "PostHog-Request-Id", "PostHog-Request-Timestamp", "PostHog-Sdk-Info"),
+    *("PostHog-Attempt", "PostHog-Request-Id", "PostHog-Sdk-Info"),
 )
 
 
