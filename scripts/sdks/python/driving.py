@@ -65,6 +65,19 @@ def drive(send: Callable[[Load, list[str]], None]) -> None:
     print(json.dumps({"sent": len(events), "errors": errors, "seconds": time.monotonic() - started}))
 
 
+def send_as_segment(client: Any, load: Load) -> None:
+    """Hand the load, and what is known of a user, to a client of Segment's, or of a fork of it."""
+    client.identify(load.user_id, {"name": "Zoë ☕"})
+    client.group(load.user_id, "group of users", {"plan": "größer"})
+    client.alias("somebody", load.user_id)
+    for event in load.events:
+        rest = {"timestamp": event.moment, "message_id": event.event_id}
+        if event.call == "track":
+            client.track(event.user_id, event.event_type, event.properties, **rest)
+        else:
+            getattr(client, event.call)(event.user_id, None, "Startseite", event.properties, **rest)
+
+
 def wait_until(done: Callable[[], bool]) -> bool:
     """Wait until something is so, as long as an application that goes on would; returns whether it is."""
     deadline = time.monotonic() + WAIT_SECONDS
