@@ -198,7 +198,7 @@ class Api:
         return TestClient(self.app, raise_server_exceptions=False)
 
 
-KEY_DAYS = {"from": "2025-08-01", "to": "2025-08-31"}
+ASKED = {"from": "2025-08-01", "to": "2025-08-31", "start_date": "2025-08-01", "key": "account"}
 # What has to exist for a request to succeed.
 EXISTING: dict[str, Callable[[Api], str]] = {
     "batch_id": Api.batch_id,
@@ -245,13 +245,22 @@ def statuses() -> Iterator[Counter[int]]:
     assert any(200 <= status < 300 for status in found), found
 
 
+def names_of_parameters(operation: dict[str, Any]) -> set[str]:
+    return {parameter["name"] for parameter in operation.get("parameters", ())}
+
+
 def name_what_exists(case: schemathesis.Case[Any], api: Api) -> None:
-    """Have half of the cases name things that are there, which random data never would."""
-    if zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode(errors="replace")) % 2:
+    """Have half of the cases name things that are there, which random data never would.
+
+    Half of those ask what can be asked, and nothing else: random data adds a parameter, or leaves one out.
+    """
+    drawn = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode(errors="replace"))
+    if drawn % 2:
         return
-    if isinstance(case.query, dict) and "key_id" in (case.path_parameters or {}):
-        # Of a key that exists, a range that can be.
-        case.query |= {name: day for name, day in KEY_DAYS.items() if name in case.query}
+    operation = OPERATIONS[case.operation.method.upper(), case.operation.path]
+    asked = ASKED.keys() & names_of_parameters(operation)
+    if asked and drawn % 4:
+        case.query = {name: ASKED[name] for name in asked}
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
             if "account_id" in place:
