@@ -5,6 +5,8 @@ PYTHON313 ?= python3.13
 TARGET ?= direct
 VENV := .venv
 BIN := $(VENV)/bin
+# The page's chart library, taken out of its wheel as in a build for AWS.
+CHARTS := functions/page/vendor/echarts.min.js
 # Nothing is installed but the files whose hashes the requirements name.
 LOCKED := install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
 
@@ -13,14 +15,14 @@ LOCKED := install --quiet --disable-pip-version-check --no-deps --require-hashes
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## Run the whole stack on this machine, with sample data (or ROLLCALL_SEED=FILE), until Ctrl-C
+run: $(VENV)/.run $(CHARTS) ## Run the whole stack on this machine, with sample data (or ROLLCALL_SEED=FILE), until Ctrl-C
 	@exec $(BIN)/rollcall up
 
 import: $(VENV)/.run ## Import a CSV or JSONL file into the stack that runs here: make import FILE=...
 	@test -n "$(FILE)" || { echo "name the file: make import FILE=events.csv" >&2; exit 2; }
 	@$(BIN)/rollcall import "$(FILE)"
 
-test: $(VENV)/.test $(VENV)/.sdks ## Run all tests
+test: $(VENV)/.test $(VENV)/.sdks $(CHARTS) ## Run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
 test-dynamodb: $(VENV)/.test ## Run the integration tests against another DynamoDB: DYNAMODB=http://127.0.0.1:8000
@@ -30,7 +32,7 @@ test-dynamodb: $(VENV)/.test ## Run the integration tests against another Dynamo
 test-botocore: $(VENV)/.test ## Run the tests of the AWS clients on the oldest supported, the pinned and the newest botocore
 	@$(BIN)/python -m scripts.botocores
 
-e2e: $(VENV)/.test $(VENV)/.sdks ## Run the end-to-end tests: make e2e TARGET=direct, sam or sam-local
+e2e: $(VENV)/.test $(VENV)/.sdks $(CHARTS) ## Run the end-to-end tests: make e2e TARGET=direct, sam or sam-local
 	@test "$(TARGET)" = direct || $(MAKE) $(VENV)/.sam
 	$(BIN)/pytest tests/e2e --target=$(TARGET)
 
@@ -89,6 +91,10 @@ $(VENV)/.run: scripts/requirements.txt pyproject.toml
 $(VENV)/.test: tests/requirements.txt $(VENV)/.run
 	$(BIN)/pip $(LOCKED) $<
 	@touch $@
+
+$(CHARTS): functions/page/charts-requirements.txt | $(VENV)/.run
+	@$(MAKE) --no-print-directory --silent -C functions/page -f ../../scripts/package/x86_64/Makefile \
+		vendor/echarts.min.js PYTHON="$(CURDIR)/$(BIN)/python"
 
 # The SAM CLI, and beside it what runs the functions that it built: a MiniStack with nothing that they could borrow.
 $(VENV)/.sam: scripts/sam-requirements.txt scripts/runtime-requirements.txt

@@ -6,9 +6,10 @@
 `make run` installs `scripts/requirements.txt`. The tests and linters also need `tests/requirements.txt`. The SAM CLI
 has a virtual environment of its own, with `scripts/sam-requirements.txt`, and the MiniStack that runs what SAM built
 has another one, with `scripts/runtime-requirements.txt`. So have the SDKs that `rollcall sdks` runs, with
-`scripts/sdks-requirements.txt`; those for node and browsers are pinned in `scripts/sdks/node/package-lock.json`. A
-function's requirements.txt has all packages that the function's extra needs in the Lambda runtime, at the versions that
-the tests use.
+`scripts/sdks-requirements.txt`; those for node and browsers are pinned in `scripts/sdks/node/package-lock.json`.
+`functions/page/charts-requirements.txt` pins the wheel that the page's chart library is taken out of, and nothing
+installs it. A function's requirements.txt has all packages that the function's extra needs in the Lambda runtime, at
+the versions that the tests use.
 
 Each pin has the hashes of all files of its release, so that it is the same for every platform and Python.
 """
@@ -34,6 +35,7 @@ LOCKS = {
     "sam": ROOT / "scripts/sam-requirements.txt",
     "runtime": ROOT / "scripts/runtime-requirements.txt",
     "sdks": ROOT / "scripts/sdks-requirements.txt",
+    "charts": ROOT / "functions/page/charts-requirements.txt",
 }
 # Markers are evaluated for the runtime in template.yaml, not for this machine.
 RUNTIME = {
@@ -113,6 +115,7 @@ def resolve() -> None:
         subprocess.run([*compile_, f"--extra={extra}", "-c", LOCKS["dev"], "-o", LOCKS[extra]], cwd=ROOT, check=True)
     for extra in ("sam", "sdks"):
         subprocess.run([*compile_, f"--extra={extra}", "-o", LOCKS[extra]], cwd=ROOT, check=True)
+    subprocess.run([*compile_, "--no-deps", "--extra=charts", "-o", LOCKS["charts"]], cwd=ROOT, check=True)
 
 
 def resolve_node(npm: str) -> None:

@@ -31,6 +31,8 @@ CODE = {
     "AWS::Serverless::Function": ("CodeUri", ""),
     "AWS::Serverless::LayerVersion": ("ContentUri", "python"),
 }
+# What a package has of its folder, besides third-party code. The last two are the page and its chart library.
+SHIPPED = ("**/*.py", "site/*", "vendor/*.js")
 # Parameters for an emulator. MiniStack refuses alarms on values computed from several metrics. One's own machine has no
 # quota of functions that callers would have to share.
 EMULATED = {"Alarms": "false", "LongRequestsPerKey": "20"}
@@ -145,17 +147,19 @@ def upload_code(client: ClientFactory, packaged: dict[str, Any]) -> None:
 
 
 def archive_of(folder: Path, inside: str) -> bytes:
-    """A zip archive with a folder's Python files under `inside`. The same files always make the same bytes.
+    """A zip archive with a folder's Python files, and what a page has, under `inside`.
 
-    Beside each file is its bytecode for this interpreter. MiniStack unpacks the archive for each process of a function,
-    and each would compile everything anew.
+    The same files always make the same bytes. Beside each Python file is its bytecode for this interpreter. MiniStack
+    unpacks the archive for each process of a function, and each would compile everything anew.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted(each for pattern in SHIPPED for each in folder.glob(pattern)):
             place = Path(inside) / path.relative_to(folder)
-            source = path.read_bytes()
-            for name, content in ((str(place), source), (cache_from_source(place), _bytecode(source, str(place)))):
+            files = {str(place): path.read_bytes()}
+            if path.suffix == ".py":
+                files[cache_from_source(place)] = _bytecode(files[str(place)], str(place))
+            for name, content in files.items():
                 info = zipfile.ZipInfo(name)
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, content)

@@ -45,6 +45,9 @@ KINDS = (
     Anonymous("GET /health", "StatsFunction", 100),
     # Who asks so rarely that nothing is remembered has seven dependencies asked (health.py); a made-up key is read.
     Anonymous("GET /healthz", "StatsFunction", 100, answers=2, read_units=2.5, sqs_requests=2, s3_requests=2),
+    Anonymous("GET /", "PageFunction", 5_000),
+    # The chart library, for who takes no gzip.
+    Anonymous("GET /assets/{version}/{name}", "PageFunction", 1_200_000, microseconds=20_000),
     Anonymous("GET /docs", "StatsFunction", 2_000),
     Anonymous("GET /docs/{asset}", "StatsFunction", 1_700_000, microseconds=30_000),
     Anonymous("GET /openapi.json", "StatsFunction", 120_000, microseconds=10_000),

@@ -32,6 +32,12 @@ def test_the_request_with_a_login_is_answered_with_tokens(stack: DeployedStack) 
     assert json.loads(answer["body"])["token_type"] == "Bearer"
 
 
+def test_the_request_for_the_page_is_answered_with_it(stack: DeployedStack) -> None:
+    answer = invoke(stack, "PageFunction", "page")
+    assert answer["statusCode"] == 200
+    assert answer["body"].startswith("<!doctype html>")
+
+
 def test_the_message_with_a_batch_is_stored(stack: DeployedStack) -> None:
     assert invoke(stack, "ConsumerFunction", "consumer") == {"batchItemFailures": []}
 

@@ -78,7 +78,7 @@ def offline(loaded: Callable[[str, str, str, str], Handler], event_loop_of_lambd
 
     def make(origins: str = "", docs: str = "true", prefix: str = "") -> Gateway:
         # The tests send more than the stage lets through.
-        limits = {"PublicBurst": "1000", "ThrottlingBurst": "1000"}
+        limits = {"PublicBurst": "1000", "PageBurst": "1000", "ThrottlingBurst": "1000"}
         parameters = {"CorsOrigins": origins, "Docs": docs, "IngestPrefix": prefix, **limits}
         return Gateway(lambda function: loaded(function, origins, docs, prefix), parameters, lambda: 0.0)
 
@@ -235,7 +235,7 @@ def test_an_unknown_route_is_a_404_of_one_text_whatever_credential_comes_with_it
     offline: Callable[..., Gateway], headers: dict[str, str]
 ) -> None:
     gateway = offline()
-    for path in ("/", "/nowhere", "/stats/nothing/at/all", "/auth", f"/{SENT}"):
+    for path in ("/nowhere", "/stats/nothing/at/all", "/auth", f"/{SENT}"):
         answers = {method: gateway.request(method, path, headers) for method in METHODS}
 
         assert answers.pop("HEAD").content == b""
@@ -354,11 +354,11 @@ def test_the_log_names_the_route_whatever_path_a_request_came_by_and_nothing_els
 
 
 def test_no_text_of_the_gateway_s_own_repeats_what_the_caller_sent() -> None:
-    # Routes that nothing takes: the gateway answers by itself, as it does for what has no segment of a path.
+    # Methods that nothing takes: the gateway answers by itself.
     gateway = Gateway(failing())
 
     for headers in CREDENTIALS.values():
-        answer = gateway.request("GET", "/", headers)
+        answer = gateway.request("POST", "/", headers)
 
         assert_problem(answer, 404, "not_found")
         assert SENT not in answer.text
@@ -393,8 +393,8 @@ def gateway_answers(make: Callable[[Callable[[str], Handler]], Gateway]) -> dict
         "slow function": make(failing(TimeoutError())).request("GET", "/health", {"Origin": ORIGIN}),
         "large body": make(failing()).request("POST", "/events", {"Origin": ORIGIN}, bytes(11 * 1024**2)),
         "bad encoding": make(failing()).request("POST", "/events", {"Origin": ORIGIN, "Content-Encoding": "br"}),
-        "root": make(failing()).request("GET", "/", {"Origin": ORIGIN}),
-        "root with a token": make(failing()).request("GET", "/", {"Origin": ORIGIN, "Authorization": "Bearer x"}),
+        "root": make(failing()).request("POST", "/", {"Origin": ORIGIN}),
+        "root with a token": make(failing()).request("POST", "/", {"Origin": ORIGIN, "Authorization": "Bearer x"}),
     }
     busy = make(failing(answer={"statusCode": 204}))
     while (answer := busy.request("GET", "/health", {"Origin": ORIGIN})).status_code == 204:

@@ -41,7 +41,7 @@ STACK = Stack(
     dashboards=1,
     lambda_lines=False,
 )
-MEMORY = {**STACK.memory, "AuthFunction": 1769, "RetentionFunction": 1769}
+MEMORY = {**STACK.memory, "AuthFunction": 1769, "RetentionFunction": 1769, "PageFunction": 512}
 LOAD = Load(events=100_000, users=10_000, requests=1_000, scrapes=1_440, uploaded_gb=0.5)
 
 
@@ -249,8 +249,8 @@ def test_the_stack_is_read_from_the_template() -> None:
     assert stack.memory["ConsumerFunction"] == 512
     assert stack.memory["IngestFunction"] == 1024
     assert (stack.polled_queues, stack.dashboards, stack.upload_days) == (3, 1, 30)
-    # Five alarms on a metric, one on the throttles of nine functions, one on a share.
-    assert stack.alarm_metrics == 5 + 9 + 2
+    # Six alarms on a metric, one on the throttles of nine functions, one on a share.
+    assert stack.alarm_metrics == 6 + 9 + 2
     assert not stack.lambda_lines
     loud = deepcopy(deploy.template())
     loud["Parameters"]["SystemLogLevel"]["Default"] = "INFO"

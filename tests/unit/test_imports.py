@@ -147,9 +147,12 @@ def test_a_function_ships_the_files_that_the_tests_run_with() -> None:
 def test_whatever_is_installed_from_a_file_has_its_hashes_checked() -> None:
     makefiles = [ROOT / "Makefile", *(ROOT / "scripts/package").glob("*/Makefile")]
     recipes = [line for path in makefiles for line in path.read_text().replace("\\\n", " ").splitlines()]
-    installs = [line for line in recipes if re.search(r"\binstall .*(-r|--requirement|-c|--constraint)\b", line)]
+    installs = [
+        line for line in recipes if re.search(r"\b(install|download) .*(-r|--requirement|-c|--constraint)\b", line)
+    ]
 
-    assert len(installs) == 3
+    # Those of the virtual environments; and for each processor, a function's packages and the page's chart library.
+    assert len(installs) == 1 + 2 * 2
     assert all("--require-hashes" in line and "--no-deps" in line for line in installs)
     # What else is installed is the checkout itself.
     others = [line for line in recipes if re.search(r"\bpip\S* install\b", line) and line not in installs]

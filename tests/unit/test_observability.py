@@ -157,15 +157,13 @@ def test_whatever_is_given_up_raises_an_alarm() -> None:
 
 
 def test_the_throttling_of_any_function_raises_an_alarm() -> None:
-    watched = metrics_of("ThrottlesAlarm")
+    watched = metrics_of("ThrottlesAlarm") + metrics_of("PageThrottlesAlarm")
 
     assert {name for _, name, _ in watched} == {"Throttles"}
     assert sorted(dimensions["FunctionName"]["Ref"] for _, _, dimensions in watched) == sorted(FUNCTIONS)
     assert ALARMS["ThrottlesAlarm"]["Metrics"][0]["Expression"] == "SUM(METRICS())"
-    assert (ALARMS["ThrottlesAlarm"]["ComparisonOperator"], ALARMS["ThrottlesAlarm"]["Threshold"]) == (
-        "GreaterThanThreshold",
-        0,
-    )
+    for alarm in ("ThrottlesAlarm", "PageThrottlesAlarm"):
+        assert (ALARMS[alarm]["ComparisonOperator"], ALARMS[alarm]["Threshold"]) == ("GreaterThanThreshold", 0)
     # All that CloudWatch takes in one alarm.
     assert len(ALARMS["ThrottlesAlarm"]["Metrics"]) <= 10
 

@@ -31,12 +31,16 @@ def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "TAG", sys.implementation.cache_tag)
 
 
-def make(folder: str, resource: str, source: Path, built: Path, *, pip: bool = False) -> Path:
-    """Run what `sam build` runs for a resource, without third-party packages unless `pip` is to install them."""
+def make(folder: str, resource: str, source: Path, built: Path, *, pip: bool = False, charts: str = "") -> Path:
+    """Run what `sam build` runs for a resource, without third-party packages unless `pip` is to install them.
+
+    `charts` is the hash of the page's chart library, in place of the pinned one.
+    """
     built.mkdir()
     command = shutil.which("make")
     assert command, "there is no make"
     told = [f"ARTIFACTS_DIR={built}", f"PYTHON={sys.executable}", *([] if pip else ["PIP=true"])]
+    told += [f"CHARTS_SHA256={charts}"] if charts else []
     subprocess.run(
         [command, "--silent", "--makefile", MAKEFILES / folder / "Makefile", f"build-{resource}", *told],
         cwd=source,
@@ -96,6 +100,53 @@ def test_a_functions_package_is_made_of_the_files_whose_hashes_are_pinned(
         make(folder, "AnyFunction", function, tmp_path / "without", pip=True)
     assert b"--require-hashes" in refused.value.stderr
     assert not list(tmp_path.glob("replaced/tiny*")) + list(tmp_path.glob("without/tiny*"))
+
+
+def charts_wheel(index: Path, content: bytes) -> str:
+    """Make a wheel that has a chart library where the pinned one has it; returns the wheel's hash."""
+    index.mkdir(exist_ok=True)
+    path = index / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("panel/dist/bundled/echarts/echarts@6.0.0/dist/echarts.min.js", content)
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    return sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def page(function: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a page's function, with a wheel for its chart library."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    pinned = charts_wheel(tmp_path / "index", b"charts")
+    (function / "charts-requirements.txt").write_text(f"tiny==1.0 --hash=sha256:{pinned}\n")
+    (function / "site").mkdir()
+    (function / "site/index.html").write_text("page")
+    return function
+
+
+def test_the_page_is_built_with_its_chart_library_and_nothing_else_of_the_librarys_wheel(
+    page: Path, tmp_path: Path
+) -> None:
+    built = make("arm64", "PageFunction", page, tmp_path / "built", pip=True, charts=sha256(b"charts").hexdigest())
+
+    shipped = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert shipped == {"handler.py", "requirements.txt", "site/index.html", "vendor/echarts.min.js"}
+    assert (built / "vendor/echarts.min.js").read_bytes() == b"charts"
+    assert {path.name for path in (page / "vendor").iterdir()} == {"echarts.min.js"}
+
+
+def test_a_chart_library_of_another_hash_is_not_taken(page: Path, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make("arm64", "PageFunction", page, tmp_path / "built", pip=True, charts="0" * 64)
+    assert f"has the hash {sha256(b'charts').hexdigest()}, not 0000".encode() in refused.value.stderr
+    charts_wheel(tmp_path / "index", b"another")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make("arm64", "PageFunction", page, tmp_path / "again", pip=True, charts=sha256(b"another").hexdigest())
+    assert b"DO NOT MATCH THE HASHES" in refused.value.stderr
+
+    assert not list(tmp_path.rglob("*.js"))
 
 
 def run(code: str, folder: Path) -> str:

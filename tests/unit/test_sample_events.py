@@ -30,7 +30,7 @@ def test_samples_name_no_account_and_one_region(path: Path) -> None:
     assert set(re.findall(r"\b[a-z]{2}-[a-z]+-\d\b", text)) <= {"us-east-1"}
 
 
-@pytest.mark.parametrize("name", ["auth", "ingest", "stats", "retention"])
+@pytest.mark.parametrize("name", ["auth", "ingest", "page", "stats", "retention"])
 def test_requests_are_for_a_route_of_their_function(name: str) -> None:
     event = sample_event(name)
 

@@ -102,7 +102,10 @@ def test_there_is_one_function_for_each_folder() -> None:
 def test_a_function_s_folder_holds_its_handler_and_its_requirements_alone(function: str) -> None:
     folder = ROOT / FUNCTIONS[function]["CodeUri"]
 
-    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"handler.py", "requirements.txt"}
+    page = {"site", "charts-requirements.txt"} if function == "PageFunction" else set()
+    # The chart library is never committed.
+    made = {"__pycache__", *(page and {"vendor"})}
+    assert {path.name for path in folder.iterdir()} - made == {"handler.py", "requirements.txt", *page}
     assert of_function(function)["Handler"] == "handler.handler"
 
 
@@ -408,8 +411,15 @@ def test_no_path_of_the_api_may_begin_with_the_prefix() -> None:
     assert FUNCTIONS["IngestFunction"]["Environment"]["Variables"]["INGEST_PREFIX"] == {"Ref": "IngestPrefix"}
 
 
+def throttled_path(setting: dict[str, str]) -> str:
+    """The path that a method's setting is for. CloudFormation has the root as a slash alone."""
+    return setting["ResourcePath"][1:].replace("~1", "/") or "/"
+
+
 def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_the_stage_s() -> None:
-    public = re.compile(r"/docs(/.*)?|/openapi\.json|/healthz?|/auth/(register|login|refresh|logout)|/\{proxy\+\}")
+    public = re.compile(
+        r"/|/assets/.*|/docs(/.*)?|/openapi\.json|/healthz?|/auth/(register|login|refresh|logout)|/\{proxy\+\}"
+    )
     stage, *own = API["MethodSettings"]
 
     assert stage == {
@@ -420,7 +430,9 @@ def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_
     }
     for setting in own:
         limits = [setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]]
-        lower = [{"Ref": "PublicRate"}, {"Ref": "PublicBurst"}]
+        page = setting["ResourcePath"] == "/" or setting["ResourcePath"].startswith("/~1assets~1")
+        # A page asks for all its assets at once.
+        lower = [{"Ref": "PublicRate"}, {"Ref": "PageBurst" if page else "PublicBurst"}]
         # Below the prefix, events are taken in by the route of what no other route has.
         below_prefix = setting["ResourcePath"] == "/~1{proxy+}" and setting["HttpMethod"] in ("GET", "POST", "OPTIONS")
         usual = [{"Ref": "ThrottlingRate"}, {"Ref": "ThrottlingBurst"}]
@@ -428,13 +440,13 @@ def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_
         assert limits == (either if below_prefix else lower)
         # CloudFormation wants each slash but the first as ~1, and no wildcard beside a path.
         assert setting["ResourcePath"].count("/") == 1
-    places = [(each["ResourcePath"][1:].replace("~1", "/"), each["HttpMethod"].lower()) for each in own]
+    places = [(throttled_path(each), each["HttpMethod"].lower()) for each in own]
     assert sorted(places) == sorted(place for place in ROUTES if public.fullmatch(place[0]))
 
 
 def test_each_route_that_asks_for_no_key_has_a_stated_cost() -> None:
     _, *own = API["MethodSettings"]
-    limited = {(each["HttpMethod"], each["ResourcePath"][1:].replace("~1", "/")) for each in own}
+    limited = {(each["HttpMethod"], throttled_path(each)) for each in own}
     stated = {tuple(kind.what.split(" ")) for kind in KINDS if kind.rate == "PublicRate"}
 
     # HEAD answers no more than GET does, and OPTIONS no more at these routes than at others, which have a higher limit.
@@ -565,6 +577,33 @@ def test_stored_data_outlives_the_stack_unless_told_otherwise(name: str) -> None
     assert PARAMETERS["DataProtection"]["Default"] == "Retain"
     # CloudFormation reads a parameter there only with this transform.
     assert TEMPLATE["Transform"][0] == "AWS::LanguageExtensions"
+
+
+def test_the_page_s_function_may_do_nothing_but_log() -> None:
+    actions = {action for statement in statements("PageRole") for action in listed(statement["Action"])}
+
+    assert {action for action in actions if not action.startswith("xray:")} == {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+
+
+def test_the_upload_bucket_lets_the_api_s_own_page_send_files_and_no_other() -> None:
+    (rule,) = BUCKETS["UploadBucket"]["CorsConfiguration"]["CorsRules"]
+    own = {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"}
+    domain = {"Fn::If": ["WithDomain", {"Fn::Sub": "https://${DomainName}"}, {"Ref": "AWS::NoValue"}]}
+
+    assert rule["AllowedOrigins"] == [own, domain]
+    assert rule["AllowedMethods"] == ["PUT"]
+    # What is signed, and what a browser adds by itself.
+    assert set(rule["AllowedHeaders"]) == {"If-None-Match", "Content-Type"}
+    # The API waits for its functions, and the bucket for the API: none of them may wait for the bucket.
+    assert [name for name in RESOURCES if "UploadBucket" in strings(RESOURCES[name])] == ["UploadBucketPolicy"]
+    origins = FUNCTIONS["PageFunction"]["Environment"]["Variables"]["UPLOAD_ORIGINS"]["Fn::Sub"].split()
+    bucket = BUCKETS["UploadBucket"]["BucketName"]["Fn::Sub"]
+    assert origins == [
+        f"https://{bucket}.s3.{suffix}" for suffix in ("${AWS::Region}.${AWS::URLSuffix}", "${AWS::URLSuffix}")
+    ]
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
@@ -787,6 +826,8 @@ def environment_of(function: str) -> dict[str, str]:
     return {
         name: str(PARAMETERS[value["Ref"]]["Default"])
         if isinstance(value, dict) and value.get("Ref") in PARAMETERS
+        else re.sub(r"\$\{.+?\}", "some", value["Fn::Sub"])
+        if isinstance(value, dict) and isinstance(value.get("Fn::Sub"), str)
         else str(value)
         for name, value in of_function(function)["Environment"]["Variables"].items()
     }

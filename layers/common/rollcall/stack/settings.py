@@ -12,12 +12,14 @@ from rollcall.stack.keys import Tables
 # What the paths of the API's routes begin with. template.yaml forbids them as a prefix, too.
 FIRST_SEGMENTS = frozenset(
     (
-        *("2", "a", "accounts", "alias", "api", "auth", "b", "batch", "batches", "capture", "cloudevents"),
+        *("2", "a", "accounts", "alias", "api", "assets", "auth", "b", "batch", "batches", "capture", "cloudevents"),
         *("docs", "e", "engage"),
         *("events", "g", "group", "groups", "health", "healthz", "i", "identify", "import", "imports", "keys"),
         *("metrics", "p", "page", "projects", "rejects", "s", "screen", "stats", "t", "track", "v1"),
     )
 )
+# A host of letters, digits, dots and hyphens: nothing that would end it in a header.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", re.ASCII)
 _Choice = TypeVar("_Choice")
 
 
@@ -343,6 +345,26 @@ class DocsSettings:
         return cls(_choice(environment, "DOCS", {"true": True, "false": False}))
 
 
+@dataclass(frozen=True)
+class PageSettings:
+    """Settings of the page that browsers show."""
+
+    shown: bool
+    upload_origins: tuple[str, ...]
+    """Where the presigned URLs of uploads are. An emulator's are where the API is, or at its own endpoint."""
+    frame_ancestors: tuple[str, ...]
+    """The origins whose pages may embed the page; none for no page at all."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "PageSettings":
+        """Raises `BadSetting`."""
+        return cls(
+            shown=_choice(environment, "PAGE", {"true": True, "false": False}),
+            upload_origins=_origins(environment, "UPLOAD_ORIGINS"),
+            frame_ancestors=_origins(environment, "FRAME_ANCESTORS"),
+        )
+
+
 def _text(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:
@@ -395,10 +417,19 @@ def web_origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Web origins, separated by commas; none if the setting is empty. Raises `BadSetting`."""
     origins = tuple(origin.strip() for origin in environment.get(name, "").split(",") if origin.strip())
     for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", origin):
+        if origin != "*" and not re.fullmatch(_ORIGIN, origin):
             raise BadSetting(f"{name} has to list origins such as https://app.example.com, or *; not {origin!r}")
     if "*" in origins and len(origins) > 1:
         raise BadSetting(f"{name} has to be * alone, or a list of origins")
+    return origins
+
+
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Web origins, separated by commas or spaces, in a form that a policy may name. Raises `BadSetting`."""
+    origins = tuple(environment.get(name, "").replace(",", " ").split())
+    for origin in origins:
+        if not re.fullmatch(_ORIGIN, origin):
+            raise BadSetting(f"{name} has to list origins such as https://app.example.com, not {origin!r}")
     return origins
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from rollcall.http.fixed_headers import FOR_A_YEAR
 from rollcall.http.problems import Refused
 from rollcall.http.services import service
 from rollcall.stack.settings import DocsSettings
@@ -24,8 +25,6 @@ router = APIRouter(tags=["operation"], dependencies=[Depends(_shown)])
 
 # By relative addresses, so that the page works behind a stage prefix, a custom domain and an emulator's path alike.
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon.png": "image/png"}
-# The name of an asset with its hash means one content for ever.
-_FOR_A_YEAR = "public, max-age=31536000, immutable"
 # The page's own script is in it; it asks nobody but the API.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -70,7 +69,7 @@ def docs_asset(asset: str) -> Response:
         return Response(_asset(asset).content, media_type=_ASSETS[asset])
     for known in map(_asset, _ASSETS):
         if asset == known.hashed_name:
-            return Response(known.content, media_type=known.media_type, headers={"Cache-Control": _FOR_A_YEAR})
+            return Response(known.content, media_type=known.media_type, headers={"Cache-Control": FOR_A_YEAR})
     raise Refused(404, "not_found", "The page has no such part.")
 
 
