@@ -102,7 +102,7 @@ def test_there_is_one_function_for_each_folder() -> None:
 def test_a_function_s_folder_holds_its_handler_and_its_requirements_alone(function: str) -> None:
     folder = ROOT / FUNCTIONS[function]["CodeUri"]
 
-    page = {"site", "charts-requirements.txt"} if function == "PageFunction" else set()
+    page = {"site", "types.d.ts", "charts-requirements.txt"} if function == "PageFunction" else set()
     # The chart library is never committed.
     made = {"__pycache__", *(page and {"vendor"})}
     assert {path.name for path in folder.iterdir()} - made == {"handler.py", "requirements.txt", *page}

@@ -1,10 +1,200 @@
 // @ts-check
 
-// Links that are a fragment alone resolve against <base>: without the slash at the end, each would load the page anew.
-if (!location.pathname.endsWith("/")) {
-  history.replaceState(null, "", document.baseURI + location.hash);
+import { add, announce, fill, h } from "./dom.js";
+import { Api } from "./api.js";
+import { addDays, today } from "./format.js";
+import { empty, problem } from "./panel.js";
+import { pickers } from "./pickers.js";
+import { readState, writeState } from "./state.js";
+import { Session } from "./session.js";
+import { signIn } from "./view_sign_in.js";
+import { VIEWS } from "./views.js";
+
+const session = new Session();
+const api = new Api((stale) => session.token(stale));
+const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+const navigation = /** @type {HTMLElement} */ (document.getElementById("navigation"));
+/** @type {import("./views.js").Project[]} */
+let projects = [];
+let shown = new AbortController();
+
+/** @param {unknown} [error] */
+function askWho(error) {
+  shown.abort();
+  fill(navigation);
+  document.title = "Sign in – Rollcall";
+  fill(main, signIn(session, start, error));
 }
-const status = document.getElementById("status");
-if (status) {
-  status.textContent = `Charts by ECharts ${echarts.version}`;
+
+/** Loads what every view needs, and shows one. */
+async function start() {
+  if (!session.principal) return askWho();
+  try {
+    projects = await readProjects();
+    await show();
+  } catch (error) {
+    fill(main, problem(error, start));
+  }
 }
+
+/** The projects that the caller may read. */
+async function readProjects() {
+  const { project, share, scopes } = /** @type {import("./session.js").Principal} */ (session.principal);
+  if (!share && !scopes.includes("read")) return [{ name: project, display_name: project, timezone: "UTC" }];
+  const day = share?.from ?? addDays(today("UTC"), -1);
+  const answer = await api.get("stats/dau", { from: day, to: day, project: share ? share.project : project });
+  if (project === "*" && !share) {
+    return answer.projects.map((/** @type {any} */ each) => ({
+      name: each.project,
+      display_name: each.display_name,
+      timezone: each.timezone,
+    }));
+  }
+  const name = share ? share.project : project;
+  return [{ name, display_name: name, timezone: answer.timezone }];
+}
+
+/** Shows what the address names. */
+async function show() {
+  shown.abort();
+  shown = new AbortController();
+  const { signal } = shown;
+  const principal = session.principal;
+  if (!principal) return askWho();
+  const state = readState(location.hash);
+  const seen = principal.share
+    ? VIEWS.filter(({ name }) => name === principal.share.view)
+    : VIEWS.filter(({ scope }) => principal.scopes.includes(scope));
+  const view = seen.find(({ name }) => name === state.view) ?? seen[0];
+  if (!view) {
+    chrome(seen, "", state);
+    return fill(main, empty("This credential may see nothing here. It has none of the scopes read, import and admin."));
+  }
+  if (principal.share) Object.assign(state, sharedState(principal.share));
+  const all = state.project === "*" && view.picks && projects.length > 1;
+  const project = projects.find(({ name }) => name === state.project) ?? projects[0];
+  Object.assign(state, { view: view.name, project: all ? "*" : project.name });
+  const moved = document.title !== `${view.title} – Rollcall`;
+  document.title = `${view.title} – Rollcall`;
+  chrome(seen, view.name, state);
+  /** @type {import("./views.js").Context} */
+  const context = { api, session, state, project, projects, signal, go };
+  try {
+    const { show } = await view.load();
+    if (signal.aborted) return;
+    const content = h("div", { class: "content" });
+    fill(main, [
+      h("div", { class: "top" }, [
+        h("h1", { tabindex: "-1" }, principal.share ? principal.share.name || view.title : view.title),
+        pickers(context, view),
+      ]),
+      content,
+    ]);
+    add(content, show(context));
+    if (moved) announce(`${view.title} is shown.`);
+  } catch (error) {
+    if (!signal.aborted) fill(main, problem(error, show));
+  }
+}
+
+/** @param {any} share */
+function sharedState(share) {
+  return {
+    project: share.project,
+    segment: share.segment ?? [],
+    ...(share.days ? { range: `${share.days}d` } : { range: "custom", from: share.from, to: share.to }),
+  };
+}
+
+/** @param {Partial<import("./state.js").State>} change */
+function go(change) {
+  location.hash = writeState({ ...readState(location.hash), ...change });
+}
+
+/**
+ * The names of the views, and what is about all of them.
+ * @param {import("./views.js").View[]} seen
+ * @param {string} current
+ * @param {import("./state.js").State} state
+ */
+function chrome(seen, current, state) {
+  const principal = /** @type {import("./session.js").Principal} */ (session.principal);
+  if (principal.share) return fill(navigation);
+  fill(navigation, [
+    h("a", { class: "brand", href: "#/overview" }, "Rollcall"),
+    h(
+      "ul",
+      {},
+      seen.map(({ name, title }) => {
+        const href = writeState({ ...state, view: name });
+        return h("li", {}, h("a", { href, "aria-current": name === current ? "page" : null }, title));
+      }),
+    ),
+    h("div", { class: "foot" }, [
+      themeButton(),
+      h("button", {
+        type: "button",
+        class: "quiet",
+        onclick: async () => {
+          try {
+            await session.signOut();
+            location.hash = "";
+            askWho();
+          } catch (error) {
+            fill(main, problem(error));
+          }
+        },
+      }, "Sign out"),
+    ]),
+  ]);
+}
+
+const THEMES = { auto: "Colours: system", light: "Colours: light", dark: "Colours: dark" };
+const THEME = "rollcall-theme";
+
+function themeButton() {
+  const names = /** @type {(keyof THEMES)[]} */ (Object.keys(THEMES));
+  const present = () => names.find((name) => name === localStorage.getItem(THEME)) ?? "auto";
+  const button = h("button", {
+    type: "button",
+    class: "quiet",
+    onclick: () => {
+      const next = names[(names.indexOf(present()) + 1) % names.length];
+      localStorage.setItem(THEME, next);
+      document.documentElement.dataset.theme = next;
+      button.textContent = THEMES[next];
+    },
+  }, THEMES[present()]);
+  document.documentElement.dataset.theme = present();
+  return button;
+}
+
+// A fragment names what the page shows, so it cannot lead to a place in the page.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "auto";
+session.onend = () => askWho();
+addEventListener("hashchange", () => {
+  if (session.principal) show();
+});
+
+/** Signs in by the address, if it says so, or by the cookie. */
+async function enter() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  const { share } = readState(location.hash);
+  try {
+    if (share) await session.open(share);
+    else if (code) {
+      // The code is good for once, and no address should show it any more.
+      history.replaceState(null, "", "#/overview");
+      await session.signIn({ code });
+    } else await session.resume();
+  } catch (error) {
+    return share ? fill(main, problem(error)) : askWho(error);
+  }
+  await start();
+}
+
+enter();

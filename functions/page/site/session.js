@@ -1,0 +1,99 @@
+// @ts-check
+// Who is signed in. The access token is in memory alone; the browser keeps a cookie that no script can read.
+
+import { ApiError, contentOf, request } from "./api.js";
+
+/**
+ * @typedef {object} Principal
+ * @property {string} name
+ * @property {"account" | "key" | "share"} kind
+ * @property {string[]} scopes
+ * @property {string} project a project's name, or * for all
+ * @property {any} share what a share link shows
+ */
+
+// A page of another origin cannot send this header.
+const OF_PAGE = { "X-Rollcall-Page": "1" };
+// Whether there may be a cookie, so that nobody is asked for one who never signed in.
+const SIGNED_IN = "rollcall-signed-in";
+const EARLY_MILLISECONDS = 30_000;
+
+export class Session {
+  /** @type {Principal | null} */
+  principal = null;
+  #token = "";
+  #until = 0;
+  #share = "";
+  /** @type {Promise<void> | null} */
+  #renewal = null;
+  /** Called when the session has ended without being asked to. */
+  onend = () => {};
+
+  /** @param {{email: string, password: string} | {key: string} | {code: string}} credential */
+  async signIn(credential) {
+    this.#take(await contentOf(await request("POST", "auth/session", {}, credential, OF_PAGE)));
+    localStorage.setItem(SIGNED_IN, "1");
+  }
+
+  /** @param {string} share token of a share link */
+  async open(share) {
+    this.#share = share;
+    this.#take(await contentOf(await request("POST", "auth/session", {}, { share }, OF_PAGE)));
+  }
+
+  /** Goes on with the session of the cookie, if there is one. */
+  async resume() {
+    if (localStorage.getItem(SIGNED_IN) === null) return;
+    try {
+      await this.#renew();
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 401)) throw error;
+    }
+  }
+
+  async signOut() {
+    const ended = await request("DELETE", "auth/session", {}, undefined, OF_PAGE);
+    if (ended.status !== 401) await contentOf(ended);
+    this.#forget();
+  }
+
+  /**
+   * A valid access token.
+   * @param {string} stale a token that was refused
+   */
+  async token(stale) {
+    if (this.#token === stale || Date.now() > this.#until) {
+      this.#renewal ??= this.#renew().finally(() => this.#renewal = null);
+      try {
+        await this.#renewal;
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 401) this.onend();
+        throw error;
+      }
+    }
+    return this.#token;
+  }
+
+  async #renew() {
+    if (this.#share) return await this.open(this.#share);
+    // The cookie changes at each renewal, and the tabs of a browser have one cookie.
+    await navigator.locks.request("rollcall-session", async () => {
+      const answer = await request("POST", "auth/session/refresh", {}, undefined, OF_PAGE);
+      if (answer.status === 401) this.#forget();
+      this.#take(await contentOf(answer));
+    });
+  }
+
+  /** @param {any} answer */
+  #take(answer) {
+    this.#token = answer.access_token;
+    this.#until = Date.now() + 1000 * answer.expires_in - EARLY_MILLISECONDS;
+    this.principal = answer.principal;
+  }
+
+  #forget() {
+    localStorage.removeItem(SIGNED_IN);
+    this.principal = null;
+    this.#token = "";
+  }
+}

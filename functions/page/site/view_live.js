@@ -1,0 +1,189 @@
+// @ts-check
+
+import { add, fill, h } from "./dom.js";
+import { ApiError, pause } from "./api.js";
+import { empty, problem } from "./panel.js";
+import { number, time } from "./format.js";
+
+/** @typedef {import("./views.js").Context} Context */
+/** @typedef {{at: number, answer: any}} Moment */
+
+const SECONDS = 3;
+const MINUTES = 10;
+
+/** @param {Context} context */
+export function show(context) {
+  const came = h("div", { class: "body" });
+  const queue = h("div", { class: "body" });
+  const told = h("p", { class: "soft" });
+  watch(context, came, queue, told);
+  return [
+    told,
+    h("div", { class: "columns" }, [
+      h("section", { class: "panel", "aria-label": "What came in" }, [
+        h("header", {}, h("h2", {}, "What came in")),
+        came,
+      ]),
+      h("section", { class: "panel", "aria-label": "Waiting" }, [h("header", {}, h("h2", {}, "Waiting")), queue]),
+    ]),
+    lookUp(context),
+  ];
+}
+
+/**
+ * Asks again and again, while somebody looks.
+ * @param {Context} context
+ * @param {HTMLElement} came
+ * @param {HTMLElement} queue
+ * @param {HTMLElement} told
+ */
+async function watch(context, came, queue, told) {
+  const { api, project, signal } = context;
+  /** @type {Moment[]} */
+  const moments = [];
+  fill(came, h("div", { class: "loading" }));
+  while (!signal.aborted) {
+    try {
+      if (!document.hidden) {
+        const answer = await api.get("live", { project: project.name }, signal);
+        const last = moments.at(-1);
+        // A new day begins to count at zero.
+        if (last && last.answer.day !== answer.day) moments.length = 0;
+        moments.push({ at: Date.now(), answer });
+        while (moments.length > 1 && Date.now() - moments[1].at > MINUTES * 60_000) moments.shift();
+        fill(
+          told,
+          `Since ${
+            time(moments[0].answer.as_of)
+          }, and no longer than ${MINUTES} minutes. Asked every ${SECONDS} seconds.`,
+        );
+        drawEvents(came, moments[0].answer, answer);
+        drawQueue(queue, answer.queue);
+      }
+      await pause(1000 * SECONDS, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ApiError) || ![0, 429, 503].includes(error.status)) {
+        return fill(came, problem(error, () => watch(context, came, queue, told)));
+      }
+      fill(told, `${error.message} It is asked again.`);
+      await pause(3000 * SECONDS, signal).catch(() => {});
+    }
+  }
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {any} before
+ * @param {any} now
+ */
+function drawEvents(place, before, now) {
+  const types = differences(before.events, now.events, "event_type");
+  const rejected = differences(before.rejected ?? [], now.rejected ?? [], "code");
+  const rows = [
+    ...types.map(([type, count, whole]) => [type, count, whole]),
+    ...rejected.map(([code, count, whole]) => [`rejected: ${code}`, count, whole]),
+    ["duplicates", now.duplicates - before.duplicates, now.duplicates],
+    ["conflicts", now.conflicts - before.conflicts, now.conflicts],
+  ];
+  fill(
+    place,
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Events by type" }, [
+      h("table", {}, [
+        h("caption", { class: "hidden" }, "Events by type, since the view was opened and today"),
+        h(
+          "thead",
+          {},
+          h("tr", {}, [
+            h("th", { scope: "col" }, "Event type"),
+            h("th", { scope: "col", class: "number" }, "Just now"),
+            h("th", { scope: "col", class: "number" }, "Today"),
+          ]),
+        ),
+        h(
+          "tbody",
+          {},
+          rows.map(([name, count, whole]) =>
+            h("tr", { "data-name": name }, [
+              h("td", {}, name),
+              h("td", { class: "number", "data-value": count }, Number(count) > 0 ? `+${number(Number(count))}` : "0"),
+              h("td", { class: "number", "data-value": whole }, number(Number(whole))),
+            ])
+          ),
+        ),
+      ]),
+    ]),
+    !types.length && empty(
+      "No event has come in today.",
+      h("p", {}, [
+        "The lines to send one are in ",
+        h("a", {
+          href: "#/settings",
+        }, "Settings"),
+        ".",
+      ]),
+    ),
+  );
+}
+
+/**
+ * What is there now, and by how much it grew.
+ * @param {any[]} before
+ * @param {any[]} now
+ * @param {string} name
+ * @returns {[string, number, number][]}
+ */
+function differences(before, now, name) {
+  const counts = new Map(before.map((each) => [each[name], each.count]));
+  return now.map((each) => [each[name], each.count - (counts.get(each[name]) ?? 0), each.count]);
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {any} queue
+ */
+function drawQueue(place, queue) {
+  const rows = [
+    ["Batches that wait to be counted", number(queue.waiting)],
+    ["The oldest has waited", queue.oldest_seconds === null ? "–" : `${number(queue.oldest_seconds)} s`],
+    ["In the dead-letter queue", number(queue.dead_letters)],
+  ];
+  fill(
+    place,
+    h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", { class: "number" }, value)])),
+    queue.dead_letters > 0 && h("p", { class: "down" }, [
+      "Batches that could not be counted wait there, and nothing of them is lost. ",
+      h("code", {}, "rollcall dlq"),
+      " shows them and sends them again.",
+    ]),
+  );
+}
+
+/** @param {Context} context */
+function lookUp({ api, project, signal }) {
+  const id = h("input", {
+    required: true,
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-label": "Event id",
+    size: "40",
+  });
+  const found = h("div", { role: "status" });
+  const form = h("form", {
+    class: "row",
+    onsubmit: async (/** @type {SubmitEvent} */ event) => {
+      event.preventDefault();
+      fill(found, h("p", { class: "loading small" }, "Looking"));
+      try {
+        const answer = await api.get("events", { event_id: id.value.trim(), project: project.name }, signal);
+        fill(found, h("p", {}, `Yes: it is counted as ${answer.event_type} on ${answer.day}.`));
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) fill(found, h("p", {}, `Not here. ${error.message}`));
+        else fill(found, problem(error));
+      }
+    },
+  }, [id, h("button", {}, "Look it up")]);
+  const panel = h("section", { class: "panel short", "aria-label": "Did my event arrive?" });
+  add(panel, [h("header", {}, h("h2", {}, "Did my event arrive?")), h("div", { class: "body" }, [form, found])]);
+  return panel;
+}
