@@ -56,6 +56,11 @@ class Api:
         """The JSON of the answer to a GET request; raises `ApiError` unless it is a success."""
         return checked(self.request("GET", path, params=dict(parameters or {}))).json()
 
+    def page_link(self, seconds: int) -> str:
+        """A link to the stack's page that signs in as the key, once, within so many seconds; raises `ApiError`."""
+        code = checked(self.request("POST", "/auth/codes", json={"expires_in": seconds})).json()["code"]
+        return f"{self.url.rstrip('/')}/#code={code}"
+
     def request(
         self, method: str, path: str, *, transient: Collection[int] = TRANSIENT, **arguments: Any
     ) -> httpx2.Response:

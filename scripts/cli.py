@@ -82,6 +82,7 @@ def main(_version: Version = False) -> None:
 app.command(rich_help_panel=RUN)(stack.up)
 app.command(rich_help_panel=RUN)(stack.down)
 app.command(rich_help_panel=RUN)(stack.status)
+app.command(rich_help_panel=RUN)(stack.page)
 app.command(rich_help_panel=EVENTS)(events.generate)
 app.command("import", rich_help_panel=EVENTS)(events.import_file)
 app.add_typer(stats.app, name="stats", rich_help_panel=EVENTS)

@@ -17,9 +17,10 @@ pytest_plugins = ["pytester"]
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
-# API keys, refresh tokens, access tokens, password hashes, and what all passwords of the tests hold.
+# API keys, refresh tokens, codes, tokens of shares and access, hashes, and what all passwords of the tests hold.
 CREDENTIAL = re.compile(
-    r"rc_[0-9a-f]{16}_[0-9a-f]{48}|rt_[0-9a-f]{32}_|eyJ[\w-]{8,}\.eyJ[\w-]+\.|\$argon2id\$|green bottles"
+    r"rc_[0-9a-f]{16}_[0-9a-f]{48}|rt_[0-9a-f]{16,32}_|(?:cd|sh)_[0-9a-f]{48}"
+    r"|eyJ[\w-]{8,}\.eyJ[\w-]+\.|\$argon2id\$|green bottles"
 )
 
 # Where tests/e2e finds its stack.

@@ -9,8 +9,9 @@ from rollcall.access.buckets import Buckets
 from rollcall.access.directory import Directory
 from rollcall.access.gate import build as build_gate
 from rollcall.access.passwords import Passwords
+from rollcall.access.sign_in import SignIn
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import accounts, auth, keys, projects
+from rollcall.http.routes import accounts, auth, keys, projects, sessions
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.projects import Projects
@@ -24,8 +25,10 @@ kept = ProjectSettings.read(os.environ)
 dynamo = Dynamo(clients.dynamodb())
 rules = LoginRules(settings.login_limit, settings.account_limit, settings.session_days * 86_400)
 gate = build_gate(who_may, dynamo, clients.later(clients.ssm))
+people = Accounts(dynamo, who_may.table, gate.tokens, Passwords(), rules)
 app = create_app(
     auth.router,
+    sessions.router,
     accounts.router,
     keys.router,
     projects.router,
@@ -33,7 +36,8 @@ app = create_app(
     gate=gate,
     services=[
         settings,
-        Accounts(dynamo, who_may.table, gate.tokens, Passwords(), rules),
+        people,
+        SignIn(dynamo, who_may.table, gate, people),
         Directory(dynamo, who_may.table),
         ApiKeys(dynamo, who_may.table),
         Buckets(dynamo, who_may.table),

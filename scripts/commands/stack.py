@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scripts import show
 from scripts.api import Api, checked, reason
-from scripts.commands.common import AsJson, KeyText, StackName, api, output, output_json, say
+from scripts.commands.common import AsJson, KeyText, StackName, api, output, output_json, say, tell
 from scripts.local import stack as local
 from scripts.operate import stacks
 from scripts.terminal import SafeConsole
@@ -78,6 +78,15 @@ def status(stack: StackName = None, key: KeyText = None, as_json: AsJson = False
         output(show.status(told))
     if health != "ok":
         raise typer.Exit(1)
+
+
+def page(
+    hours: Annotated[float, typer.Option(min=0.01, max=24, help="Hours that the link is good for.")] = 1,
+    stack: StackName = None,
+    key: KeyText = None,
+) -> None:
+    """Print a link that opens the page of a stack, signed in with the key. It is good once."""
+    tell(api(stacks.find(stack), stack, key).page_link(round(hours * 3_600)))
 
 
 def _health(client: Api) -> str:

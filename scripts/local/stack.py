@@ -46,6 +46,8 @@ REQUEST_SECONDS = 60.0
 DRAIN_SECONDS = 120
 DRAIN_POLL_SECONDS = 0.1
 GB = 1_000_000_000
+# How long the printed link to the page is good for, unless it is used before.
+LINK_SECONDS = 86_400
 # Measured with 30,000 items: MiniStack holds them in 6 bytes for each byte of a save, and has a copy while it saves.
 MEMORY_OF_A_SAVED_BYTE = 12
 NOTE_OF_DATA, LOG = "sample.json", "ministack.log"
@@ -179,6 +181,7 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
             console.print(f"API  {local.url}", soft_wrap=True)
             key = local.unlock(settings.state / stacks.KEY_FILE)
             console.print(f"Key  {key}", soft_wrap=True)
+            console.print(f"Page  {Api(local.url, key).page_link(LINK_SECONDS)}", soft_wrap=True)
             if settings.seed or settings.sample:
                 local.show_answers(local.fill(settings.state / NOTE_OF_DATA, settings.seed))
             # Before anybody is told where to send events: what they send is new.

@@ -74,6 +74,18 @@ KINDS = (
     # The session that the token names is looked up.
     Anonymous("POST /auth/refresh", "AuthFunction", 1_000, _POSTED, answers=3, write_units=1, read_units=2),
     Anonymous("POST /auth/logout", "AuthFunction", 1_000, _POSTED, answers=3, write_units=1, read_units=2),
+    # A login, a refresh and a logout of the page. A code or a key costs less than a password.
+    Anonymous(
+        "POST /auth/session",
+        "AuthFunction",
+        1_000,
+        microseconds=_POSTED + PASSWORD_MICROSECONDS,
+        answers=8,
+        write_units=3,
+        read_units=5,
+    ),
+    Anonymous("POST /auth/session/refresh", "AuthFunction", 1_000, _POSTED, answers=3, write_units=1, read_units=2),
+    Anonymous("DELETE /auth/session", "AuthFunction", 1_000, _POSTED, answers=3, write_units=1, read_units=2),
     Anonymous("an unknown route", "IngestFunction", 500, _POSTED),
     Anonymous("OPTIONS", "RetentionFunction", 100, rate="ThrottlingRate"),
     # The retention function has the most memory of those that answer.

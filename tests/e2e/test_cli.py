@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import httpx2
 import pytest
 
 from rollcall.core.batch import Batch, encode, make_batch
@@ -243,6 +244,22 @@ def test_the_status_is_told(stack: DeployedStack, rollcall: Rollcall) -> None:
     assert told["dead_letters"] == stack.messages("DeadLetterQueueUrl")
     assert told["failed_imports"] == stack.messages("FailedImportsQueueUrl")
     assert "health" in rollcall("status").stdout
+
+
+def test_the_link_to_the_page_signs_in_once_as_the_key(stack: DeployedStack, rollcall: Rollcall) -> None:
+    link = rollcall("page").stdout.strip()
+    page, _, code = link.partition("#code=")
+    headers = {"X-Rollcall-Page": "1"}
+
+    first, second = (httpx2.post(f"{page}auth/session", headers=headers, json={"code": code}) for _ in range(2))
+
+    assert page == f"{str(stack.http.base_url).rstrip('/')}/"
+    assert (first.status_code, second.status_code) == (200, 401)
+    assert "/auth/session; HttpOnly; SameSite=Strict" in first.headers["set-cookie"]
+    cookie = first.headers["set-cookie"].partition(";")[0]
+    refreshed = httpx2.post(f"{page}auth/session/refresh", headers={**headers, "Cookie": cookie})
+    token = {"Authorization": f"Bearer {refreshed.json()['access_token']}"}
+    assert httpx2.get(f"{page}keys", headers=token).status_code == 200
 
 
 def batch(name: str, events: int = 2) -> Batch:

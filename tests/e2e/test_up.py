@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from rollcall.access.api_keys import SCOPES
 from scripts.local.ministack import free_port, listens
 from scripts.paths import ROOT
 from tests.e2e.conftest import rollcall_here, rollcall_process, wait_until
@@ -69,9 +70,11 @@ def key(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Start:
-    """What a start said, what its API answered about the sample and about another day, and how it ended."""
+    """What a start said, what its link was answered twice, what its API answered about the sample and about another day,
+    and how it ended."""
 
     text: str
+    signed_in: list[httpx2.Response]
     top_events: Any
     other_day: Any
     status: int
@@ -96,8 +99,12 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> list[Start]:
                 top_events = client.get("/stats/top-events", params=days).json()["data"]
                 other = {"from": "2015-01-01", "to": "2015-01-01"}
                 other_day = client.get("/stats/dau", params=other).json()["data"]
+            (code,) = re.findall(rf"^Page  {re.escape(api(text))}/#code=(\S+)$", text, re.MULTILINE)
+            page = {"X-Rollcall-Page": "1", "Origin": f"http://127.0.0.1:{port}"}
+            url = f"{api(text)}/auth/session"
+            signed_in = [httpx2.post(url, json={"code": code}, headers=page) for _ in range(2)]
             process.send_signal(stop)
-            found.append(Start(text, top_events, other_day, process.wait(START_SECONDS)))
+            found.append(Start(text, signed_in, top_events, other_day, process.wait(START_SECONDS)))
     return found
 
 
@@ -121,6 +128,16 @@ def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(starts: lis
 def test_what_was_sent_before_the_stop_is_answered_after_the_start(starts: list[Start]) -> None:
     _, second = starts
     assert second.other_day == [{"date": "2015-01-01", "dau": 1}]
+
+
+@pytest.mark.xdist_group("starts")
+def test_the_link_that_a_start_prints_signs_in_once(starts: list[Start]) -> None:
+    for start in starts:
+        first, second = start.signed_in
+        assert (first.status_code, second.status_code) == (200, 401)
+        assert first.json()["principal"]["scopes"] == list(SCOPES)
+        cookie = first.headers["set-cookie"]
+        assert cookie.endswith("; Path=/v1/auth/session; HttpOnly; SameSite=Strict")
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from moto import mock_aws
 
-from rollcall.access.accounts import Accounts, TokenPair
+from rollcall.access.accounts import Accounts
 from rollcall.access.api_keys import SCOPES, ApiKeys, key_id_of
 from rollcall.access.gate import Gate
 from rollcall.access.reach import ALL, Reach
+from rollcall.access.sessions import TokenPair
 from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
 from rollcall.core.batch import Batch
 from rollcall.core.days import Calendar
@@ -66,12 +67,17 @@ PUBLIC = {
     ("POST", "/auth/login"),
     ("POST", "/auth/refresh"),
     ("POST", "/auth/logout"),
+    ("POST", "/auth/session"),
+    ("POST", "/auth/session/refresh"),
+    ("DELETE", "/auth/session"),
 }
 UNDESCRIBED = {("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs/{asset}")}
 # The one route for which scopes do not suffice: it is about the account of who calls.
 FOR_ACCOUNTS = {("POST", "/auth/change-password")}
+# What any good credential may do.
+FOR_ANYBODY = {("POST", "/auth/codes")}
 # What is never about another project than the caller's: a test of its own says what they tell of others.
-ABOUT_ONESELF = {*FOR_ACCOUNTS, ("GET", "/keys"), ("GET", "/projects"), ("GET", "/metrics")}
+ABOUT_ONESELF = {*FOR_ACCOUNTS, *FOR_ANYBODY, ("GET", "/keys"), ("GET", "/projects"), ("GET", "/metrics")}
 OURS, THEIRS, NOBODYS = Project("ours"), Project("theirs"), Project("nobodys")
 # What a bucket in an item moves on, whether or not anything else comes of a request.
 COUNTED = re.compile(r"full_at_\d+|generation|requests#.*")
@@ -171,7 +177,7 @@ class Stack:
         claims = service(self.apps["auth"], Gate).tokens.read(pair.access_token)
         self.dynamodb.update_item(
             TableName=self._access_table,
-            Key={"pk": {"S": account_key(claims.account_id)}, "sk": {"S": session_key(claims.session_id)}},
+            Key={"pk": {"S": account_key(claims.owner_id)}, "sk": {"S": session_key(claims.session_id)}},
             UpdateExpression="SET expires_at = :now",
             ExpressionAttributeValues={":now": {"N": str(int(time.time()))}},
         )
@@ -241,7 +247,7 @@ class Stack:
             return {"key_id": self.keys.create("victim", SCOPES, "http", reach=reach)[0].key_id}
         if "{account_id}" in operation.path:
             claims = service(self.apps["auth"], Gate).tokens.read(self.login(project=project).access_token)
-            return claims._asdict()
+            return {"account_id": claims.owner_id, "session_id": claims.session_id}
         return {}
 
     def about(self, operation: Operation, headers: dict[str, str], project: Project) -> Response:
@@ -277,6 +283,8 @@ class Stack:
         body = operation.body if body is None else body
         if isinstance(body, dict) and "email" in body:
             body = {**body, "email": f"{uuid.uuid4().hex}@example.com"}
+        if operation.path.startswith("/auth/session"):
+            headers = {**headers, "X-Rollcall-Page": "1"}
         path = re.sub(r"\{(\w+)\}", lambda match: victim.get(match[1], "0" * 32), operation.path)
         client = TestClient(self.door, raise_server_exceptions=False)
         return client.request(operation.method, path, headers=headers, json=body, params=query)
@@ -406,6 +414,7 @@ UNAUTHENTICATED_CASES = [(operation, name) for operation in SECURED for name in 
 FORBIDDEN_CASES = [
     (operation, name)
     for operation in SECURED
+    if (operation.method, operation.path) not in FOR_ANYBODY
     for name in (*BY_KEY, "access token")
     if operation.needed or name != "access token"
 ]
@@ -413,7 +422,7 @@ ADMITTED_CASES = [
     (operation, name)
     for operation in SECURED
     for name in (*BY_KEY, "a secret in its grace", "access token")
-    if operation.needed or name == "access token"
+    if (operation.method, operation.path) not in FOR_ACCOUNTS or name == "access token"
 ]
 PUBLIC_CASES = [
     (operation, name)
@@ -505,7 +514,7 @@ def test_a_secured_route_is_described_with_its_scopes_and_all_its_refusals(opera
     assert sorted(name for name, _ in by_scheme) == ["ApiKey", "Basic", "Bearer"]
     assert {scopes for _, scopes in by_scheme} == {operation.needed}
     assert operation.needed <= set(SCOPES)
-    assert bool(operation.needed) == ((operation.method, operation.path) not in FOR_ACCOUNTS)
+    assert bool(operation.needed) == ((operation.method, operation.path) not in FOR_ACCOUNTS | FOR_ANYBODY)
     for status in ("401", "403", "429", "503"):
         content = operation.described["responses"][status]["content"]
         assert content["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -671,7 +680,7 @@ def test_a_credential_makes_no_difference_to_a_public_route(stack: Stack, operat
     assert response.status_code not in (403, 429, 503)
     assert (response.status_code, response.content) == (plain.status_code, plain.content)
     if response.status_code == 401:
-        assert response.json()["code"] in ("wrong_credentials", "invalid_refresh_token")
+        assert response.json()["code"] in ("wrong_credentials", "invalid_refresh_token", "invalid_session")
 
 
 @pytest.mark.parametrize("name", [*BY_KEY, "access token"])
@@ -804,7 +813,7 @@ def test_all_sessions_of_an_account_share_one_bucket_whichever_function_they_cal
 @pytest.mark.parametrize("path", ["/keys", "/stats/dau", "/stats/cohort", "/events"])
 def test_a_live_access_token_of_a_disabled_account_is_refused_by_every_function(stack: Stack, path: str) -> None:
     token = stack.login().access_token
-    account_id = service(stack.apps["auth"], Gate).tokens.read(token).account_id
+    account_id = service(stack.apps["auth"], Gate).tokens.read(token).owner_id
     operation = Operation("POST" if path == "/events" else "GET", path)
     assert stack.send(operation, bearer(token)).status_code != 401
 

@@ -13,17 +13,15 @@ from httpx2 import Response
 
 from rollcall.access.accounts import (
     MAX_EMAIL_CHARACTERS,
-    REFRESH_SECONDS,
     Accounts,
-    InvalidRefreshToken,
     LoginRules,
-    TokenPair,
     WrongPassword,
 )
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.access.directory import Directory
 from rollcall.access.passwords import Passwords
 from rollcall.access.reach import ALL
+from rollcall.access.sessions import REFRESH_SECONDS, InvalidRefreshToken, TokenPair
 from rollcall.access.tokens import ACCESS_SECONDS, AccessTokens, TokenClaims
 from rollcall.core.limits import Limit, TooFast
 from rollcall.stack.dynamo import Dynamo

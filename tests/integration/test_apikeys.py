@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from rollcall.access.api_keys import SCOPES, ApiKey, ApiKeys, BadKey, KeyChanged, KeyRevoked, UnknownKey
+from rollcall.access.api_keys import SCOPES, ApiKey, ApiKeys, BadKey, KeyChanged, KeyRevoked, UnknownKey, digest_of
 from rollcall.access.gate import Gate, Principal, Unauthenticated
 from rollcall.access.reach import ALL, Reach
 from rollcall.access.tokens import AccessTokens, SigningKey
@@ -203,7 +203,9 @@ def test_a_key_opens_as_itself_with_its_scopes_and_source(stack: Stack) -> None:
     key, text = stack.keys.create("test", ["read", "ingest"], "shop")
     stack.create()
     principal, allowance = stack.gate.admit(text, "GET", "/events")
-    assert principal == Principal(f"key {key.key_id}", frozenset({"ingest", "read"}), "shop", Reach(DEFAULT), None)
+    scopes = frozenset({"ingest", "read"})
+    name, digest = f"key {key.key_id}", digest_of(text)
+    assert principal == Principal(name, scopes, "shop", Reach(DEFAULT), None, key_digest=digest)
     assert allowance == Allowance(OF_THE_STACK, 1, 1)
 
 

@@ -10,9 +10,10 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from rollcall.access.accounts import Accounts, InvalidRefreshToken, LoginRules
+from rollcall.access.accounts import Accounts, LoginRules
 from rollcall.access.gate import Gate
 from rollcall.access.passwords import Passwords
+from rollcall.access.sessions import InvalidRefreshToken
 from rollcall.access.tokens import AccessTokens, SigningKey
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo

@@ -32,10 +32,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from rollcall.access.accounts import Accounts, LoginRules, TokenPair
+from rollcall.access.accounts import Accounts, LoginRules
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.access.gate import Gate
 from rollcall.access.passwords import Passwords
+from rollcall.access.sessions import TokenPair
+from rollcall.access.sign_in import SignIn
 from rollcall.access.tokens import TokenClaims
 from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT, Project
@@ -172,6 +174,10 @@ class Api:
         self.pair = self.pair or self.accounts.login(self.email(), PASSWORD, "192.0.2.1")
         return self.pair
 
+    def code(self) -> str:
+        answer = self.client().post("/auth/codes", json={}, headers=self.credential("/auth/codes"))
+        return str(answer.json()["code"])
+
     def batch_id(self) -> str:
         batch_id = f"{next(self.numbers):032x}"
         self.receipts.announce(DEFAULT, [batch_id])
@@ -188,6 +194,9 @@ class Api:
 
     def credential(self, path: str) -> dict[str, str]:
         """What the route asks for, if it does."""
+        if path.startswith("/auth/session"):
+            cookie = f"rollcall_session={self.session().refresh_token}"
+            return {"X-Rollcall-Page": "1", "Content-Type": "application/json", "Cookie": cookie}
         if not any(needs_credential(operation) for (_, each), operation in OPERATIONS.items() if each == path):
             return {}
         if path == "/auth/change-password":
@@ -210,6 +219,7 @@ EXISTING: dict[str, Callable[[Api], str]] = {
     "email": Api.email,
     "password": lambda _: PASSWORD,
     "current_password": lambda _: PASSWORD,
+    "code": Api.code,
 }
 
 
@@ -219,7 +229,7 @@ def api(whole_api: WholeApi, queue: Queue, access_table: str, aws_clients: dict[
     tables = StatsSettings.read(os.environ).tables
     auth = whole_api.apps["auth"]
     accounts = Accounts(dynamo, access_table, service(auth, Gate).tokens, QuickPasswords(), RULES)
-    provide(auth, accounts)
+    provide(auth, accounts, SignIn(dynamo, access_table, service(auth, Gate), accounts))
 
     def consume(_seconds: float) -> None:
         for batch in queue.batches():
@@ -264,7 +274,9 @@ def name_what_exists(case: schemathesis.Case[Any], api: Api) -> None:
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
             if "account_id" in place:
-                place |= {name: value for name, value in api.claims()._asdict().items() if name in place}
+                claims = api.claims()
+                made = {"account_id": claims.owner_id, "session_id": claims.session_id}
+                place |= {name: value for name, value in made.items() if name in place}
             place |= {name: EXISTING[name](api) for name in place.keys() & EXISTING.keys()}
 
 

@@ -418,7 +418,8 @@ def throttled_path(setting: dict[str, str]) -> str:
 
 def test_what_asks_for_no_key_is_throttled_by_limits_of_its_own_and_all_else_by_the_stage_s() -> None:
     public = re.compile(
-        r"/|/assets/.*|/docs(/.*)?|/openapi\.json|/healthz?|/auth/(register|login|refresh|logout)|/\{proxy\+\}"
+        r"/|/assets/.*|/docs(/.*)?|/openapi\.json|/healthz?|/auth/(register|login|refresh|logout|session(/refresh)?)|"
+        r"/\{proxy\+\}"
     )
     stage, *own = API["MethodSettings"]
 

@@ -107,7 +107,7 @@ class ApiKeys:
             "name": {"S": name},
             "scopes": {"SS": list(wanted)},
             "source": {"S": source},
-            "hash": {"S": _hash(text)},
+            "hash": {"S": digest_of(text)},
             "created_at": {"S": timestamp(self._clock())},
             **of,
         }
@@ -154,13 +154,13 @@ class ApiKeys:
             ConditionExpression="#hash = :old AND attribute_not_exists(revoked_at)",
             ExpressionAttributeNames={"#hash": "hash"},
             ExpressionAttributeValues={
-                ":new": {"S": _hash(text)},
+                ":new": {"S": digest_of(text)},
                 ":old": found["hash"],
                 ":until": {"N": str(until)},
             },
         )
         # boto3 retries a write whose answer was lost, and then finds the hash of its own first try.
-        if updated or standing.get("hash") == {"S": _hash(text)}:
+        if updated or standing.get("hash") == {"S": digest_of(text)}:
             return text
         if not standing:
             raise UnknownKey(key_id)
@@ -193,12 +193,17 @@ def key_id_of(text: str) -> str | None:
     return match[1] if match else None
 
 
-def belongs(text: str, item: Item, now: float) -> bool:
-    """Whether `text` is the present text of the key in `item`, or the previous one within its grace.
+def digest_of(text: str) -> str:
+    """What is kept of the text of a key."""
+    # A secret of 192 random bits cannot be guessed, so the hash need not be slow.
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def belongs(digest: str, item: Item, now: float) -> bool:
+    """Whether `digest` is of the present text of the key in `item`, or of the previous one within its grace.
 
     `now` is in seconds.
     """
-    digest = _hash(text)
     present = hmac.compare_digest(digest, item["hash"]["S"])
     previous = "previous_hash" in item and hmac.compare_digest(digest, item["previous_hash"]["S"])
     return present or (previous and now < int(item["previous_until"]["N"]))
@@ -231,11 +236,6 @@ def _check(name: str, wanted: tuple[str, ...], asked: set[str], source: str, lim
 
 def _new_text(key_id: str) -> str:
     return f"rc_{key_id}_{secrets.token_hex(24)}"
-
-
-def _hash(text: str) -> str:
-    # A secret of 192 random bits cannot be guessed, so the hash need not be slow.
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shown(item: Item) -> ApiKey:

@@ -38,7 +38,9 @@ class Principal(NamedTuple):
     account_id: str | None
     """None for an API key."""
     session_id: str | None = None
-    """None for an API key."""
+    """None for an API key that came itself."""
+    key_digest: str | None = None
+    """What is kept of the text by which the key came, itself or when its session began. None for an account."""
 
     @property
     def sender(self) -> Sender:
@@ -80,17 +82,17 @@ class Gate:
     def admit(self, credential: str, method: str, route: str) -> tuple[Principal, Allowance]:
         """The caller with this API key or access token, and what is left in the caller's bucket.
 
-        The bucket of a key is in the key's item: one read unit and one write unit. All sessions of an account share a
-        bucket, which is an item of its own: a read unit more. A revoked credential is refused from the next request
+        The bucket of a key is in the key's item: one read unit and one write unit. A session of a key takes from it
+        too, and is a read unit more. All sessions of an account share a bucket, which is an item of its own: a read
+        unit more as well. A revoked credential is refused from the next request
         on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast`, `rollcall.stack.dynamo.Unavailable` and
         botocore's errors.
         """
         now = self._clock()
         key_id = apikeys.key_id_of(credential)
-        if key_id is None:
-            principal = self._session(credential, now)
+        principal, item = self._session(credential, now) if key_id is None else self._key(key_id, credential, now)
+        if item is None:
             return principal, self._buckets.take_for(bucket_key("account", str(principal.account_id)), self._limit)
-        principal, item = self._key(key_id, credential, now)
         limit = apikeys.limit_of(item) or self._limit
         try:
             return principal, self._buckets.take(item, limit, int(now * 1_000_000), apikeys.count_name(method, route))
@@ -101,30 +103,47 @@ class Gate:
         """Hold one of the caller's places for a request that may take long, up to `seconds`; false if none is left."""
         return self._places.hold(caller.name, seconds)
 
+    def by_key(self, text: str) -> tuple[Principal, Item]:
+        """The caller with this API key, and the key's item. Takes no token. Raises `Unauthenticated`."""
+        key_id = apikeys.key_id_of(text)
+        if key_id is None:
+            raise Unauthenticated("invalid_credential", "this is no API key")
+        return self._key(key_id, text, self._clock())
+
     def _key(self, key_id: str, text: str, now: float) -> tuple[Principal, Item]:
+        return self._by_digest(key_id, apikeys.digest_of(text), now)
+
+    def _by_digest(self, key_id: str, digest: str, now: float) -> tuple[Principal, Item]:
         item = self._dynamo.find(self._table, api_key_key(key_id))
-        if not item or not apikeys.belongs(text, item, now):
+        if not item or not apikeys.belongs(digest, item, now):
             raise Unauthenticated("invalid_credential", "there is no such API key")
         if "revoked_at" in item:
             raise Unauthenticated("revoked", "the API key is revoked")
         if now >= int(item.get("valid_until", {"N": "99999999999"})["N"]):
             raise Unauthenticated("expired", "the API key has expired")
         scopes = frozenset(item["scopes"]["SS"])
-        return Principal(f"{_KEY_NAME}{key_id}", scopes, item["source"]["S"], reach_of(item), None), item
+        source = item["source"]["S"]
+        return Principal(f"{_KEY_NAME}{key_id}", scopes, source, reach_of(item), None, key_digest=digest), item
 
-    def _session(self, token: str, now: float) -> Principal:
+    def _session(self, token: str, now: float) -> tuple[Principal, Item | None]:
+        """The caller with an access token, and the item of the key if the session is a key's."""
         try:
             claims = self.tokens.read(token)
         except ExpiredToken:
             raise Unauthenticated("expired", "the access token has expired; refresh it") from None
         except InvalidToken:
             raise Unauthenticated("invalid_credential", "this is neither an API key nor an access token") from None
-        item = self._dynamo.find(self._table, account_key(claims.account_id), session_key(claims.session_id))
-        if not item or now >= int(item["expires_at"]["N"]):
+        partition = api_key_key(claims.owner_id) if claims.kind == "key" else account_key(claims.owner_id)
+        session = self._dynamo.find(self._table, partition, session_key(claims.session_id))
+        if not session or now >= int(session["expires_at"]["N"]):
             raise Unauthenticated("revoked", "the session has ended")
-        scopes = frozenset(item["scopes"]["SS"])
-        name = f"account {claims.account_id}"
-        return Principal(name, scopes, ACCOUNT_SOURCE, reach_of(item), claims.account_id, claims.session_id)
+        if claims.kind == "key":
+            principal, item = self._by_digest(claims.owner_id, session["key_hash"]["S"], now)
+            return principal._replace(session_id=claims.session_id), item
+        scopes = frozenset(session["scopes"]["SS"])
+        name = f"account {claims.owner_id}"
+        account = Principal(name, scopes, ACCOUNT_SOURCE, reach_of(session), claims.owner_id, claims.session_id)
+        return account, None
 
 
 def build(settings: AccessSettings, dynamo: Dynamo, ssm: "SSMClient") -> Gate:

@@ -26,6 +26,8 @@ _ASKED_AGAIN_SECONDS = 10
 _TRIES = 5
 # How far the clocks of two instances may differ.
 _SKEW_SECONDS = 60
+# Tokens of accounts do not name their kind, as those of earlier versions.
+_ACCOUNT = "account"
 
 
 class InvalidToken(ValueError):
@@ -37,10 +39,12 @@ class ExpiredToken(InvalidToken):
 
 
 class TokenClaims(NamedTuple):
-    """What an access token claims: the account and the session that it was issued for."""
+    """What an access token claims: whom and which session it was issued for."""
 
-    account_id: str
+    owner_id: str
+    """The id of an account or, by `kind`, of an API key."""
     session_id: str
+    kind: str = _ACCOUNT
 
 
 class _Secret(NamedTuple):
@@ -119,7 +123,9 @@ class AccessTokens:
         """A signed token. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors."""
         kid, secret = self._key.present()
         now = int(self._clock())
-        payload = {"sub": claims.account_id, "sid": claims.session_id, "iat": now, "exp": now + ACCESS_SECONDS}
+        payload = {"sub": claims.owner_id, "sid": claims.session_id, "iat": now, "exp": now + ACCESS_SECONDS}
+        if claims.kind != _ACCOUNT:
+            payload["kind"] = claims.kind
         return jwt.encode(payload, secret, ALGORITHM, {"kid": kid})
 
     def read(self, text: str) -> TokenClaims:
@@ -139,4 +145,4 @@ class AccessTokens:
             raise InvalidToken("the token is of the future")
         if self._clock() >= expires_at:
             raise ExpiredToken("the token has expired")
-        return TokenClaims(str(payload["sub"]), str(payload["sid"]))
+        return TokenClaims(str(payload["sub"]), str(payload["sid"]), str(payload.get("kind", _ACCOUNT)))

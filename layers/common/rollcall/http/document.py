@@ -23,6 +23,7 @@ from rollcall.http.routes import (
     projects,
     rejects,
     retention,
+    sessions,
     stats,
 )
 
@@ -40,6 +41,7 @@ def describe() -> dict[str, Any]:
         retention.router,
         actives.router,
         auth.router,
+        sessions.router,
         accounts.router,
         keys.router,
         ledger.router,

@@ -1,9 +1,10 @@
 """The headers of every answer, errors included, and the answers to HEAD."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rollcall.http.fixed_headers import SECURITY_HEADERS
@@ -19,6 +20,11 @@ PASSED_OVER_HEADERS = (
     *("X-Retry-Count", "AnonymousId", "SP-Anonymous"),
     *("PostHog-Attempt", "PostHog-Request-Id", "PostHog-Sdk-Info"),
 )
+
+
+def add_headers(request: Request, headers: Mapping[str, str]) -> None:
+    """Have the answer to a request, an error too, carry headers beside those that were added before."""
+    request.state.headers = {**getattr(request.state, "headers", {}), **headers}
 
 
 class Headers:
@@ -70,8 +76,8 @@ class Head:
 def with_headers(app: ASGIApp, cors_origins: Sequence[str]) -> ASGIApp:
     """The app with the headers of every answer, and with HEAD. Pages of the `cors_origins` may call it from browsers.
 
-    A page sends its credential in a header that it sets itself. The API reads no cookies, so the origin `*` lets no
-    page use another one's credential.
+    A page sends its credential in a header that it sets itself. The origin `*` lets no page use another one's: the only
+    routes that read a cookie ask for a header that is not allowed here (`pages.py`).
     """
     app = Head(app)
     if cors_origins:

@@ -14,6 +14,7 @@ from fastapi.security import SecurityScopes as Scopes
 
 from rollcall.access.gate import Gate, Principal, Unauthenticated
 from rollcall.core.limits import Allowance, TooFast
+from rollcall.http.headers import add_headers
 from rollcall.http.parameters import check_parameters
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.services import service
@@ -124,7 +125,10 @@ def one_of_few(request: Request, caller: Principal, functions: int = 1) -> Itera
 def show_allowance(request: Request, allowance: Allowance) -> None:
     """Put what is left of the bucket into the answer's headers (draft-ietf-httpapi-ratelimit-headers)."""
     limit = allowance.limit
-    request.state.headers = {
-        "RateLimit-Policy": f'"bucket";q={limit.burst};w={ceil(limit.burst / limit.rate)}',
-        "RateLimit": f'"bucket";r={allowance.remaining};t={allowance.seconds}',
-    }
+    add_headers(
+        request,
+        {
+            "RateLimit-Policy": f'"bucket";q={limit.burst};w={ceil(limit.burst / limit.rate)}',
+            "RateLimit": f'"bucket";r={allowance.remaining};t={allowance.seconds}',
+        },
+    )

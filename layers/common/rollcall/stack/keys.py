@@ -203,6 +203,11 @@ def familiar_key(digest: str) -> str:
     return f"address#{digest}"
 
 
+def code_key(digest: str) -> str:
+    """Partition of a code that signs in once, by its hash; the sort key is `-`."""
+    return f"code#{digest}"
+
+
 def invited_key(project: Project, secret: str, name: str) -> str:
     """Key of an object that a client was invited to upload. `secret` is random, so nobody guesses the import's id."""
     return f"uploads/{_folder(project)}{secret}/{name}"

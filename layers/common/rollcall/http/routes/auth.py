@@ -13,17 +13,15 @@ from rollcall.access.accounts import (
     MAX_EMAIL_CHARACTERS,
     MAX_PASSWORD_CHARACTERS,
     MIN_PASSWORD_CHARACTERS,
-    REFRESH_SECONDS,
     AccountExists,
     Accounts,
     BadAccount,
-    InvalidRefreshToken,
-    TokenPair,
     WrongPassword,
 )
 from rollcall.access.buckets import Buckets
 from rollcall.access.gate import Principal
 from rollcall.access.reach import Reach
+from rollcall.access.sessions import REFRESH_SECONDS, InvalidRefreshToken, TokenPair
 from rollcall.access.tokens import ACCESS_SECONDS
 from rollcall.core.limits import TooFast
 from rollcall.core.projects import DEFAULT
@@ -58,7 +56,7 @@ Email = Annotated[str, Field(max_length=MAX_EMAIL_CHARACTERS)]
 Password = Annotated[SecretStr, Field(max_length=MAX_PASSWORD_CHARACTERS), AfterValidator(_check_unicode)]
 # What `json_schema_extra` says is checked where accounts are made.
 NewPassword = Annotated[Password, Field(json_schema_extra={"minLength": MIN_PASSWORD_CHARACTERS})]
-RefreshText = Annotated[SecretStr, Field(max_length=512), AfterValidator(_check_unicode)]
+Secret = Annotated[SecretStr, Field(max_length=512), AfterValidator(_check_unicode)]
 
 
 class Login(Body):
@@ -80,7 +78,7 @@ class Registration(Login):
 class RefreshToken(Body):
     """A refresh token."""
 
-    refresh_token: RefreshText
+    refresh_token: Secret
 
 
 class PasswordChange(Body):
