@@ -20,6 +20,8 @@ from scripts.terminal import SafeTable
 
 BAR_WIDTH = 30
 SHOWN_CHARACTERS = 100
+# Columns of a table of retention that 80 characters have room for.
+SHOWN_PERIODS = 11
 
 
 def daily_actives(answer: dict[str, Any]) -> SafeTable:
@@ -99,6 +101,35 @@ def retention(answer: dict[str, Any]) -> SafeTable:
             f"{window['retained_users']:,}",
             Text(rate).append("  ").append(_bar(window["retention_rate"], 100), _heat(window["retention_rate"])),
         )
+    return table
+
+
+def retention_table(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /stats/retention/table: the periods after a cohort's own, each with its percentage."""
+    period, cohorts = answer["period"], answer["cohorts"]
+    back = "came back" if answer["on"] == "exactly" else "came back then or later"
+    table = SafeTable(
+        title=f"Percent of the {answer['cohort']} users of each {period} who {back}{_whose(answer)}",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column(f"{period} from" if period != "day" else period)
+    table.add_column("users", justify="right")
+    for number in range(min(SHOWN_PERIODS, len(cohorts))):
+        table.add_column(str(number), justify="right", min_width=4)
+    notes = []
+    if not all(cell["complete"] for each in cohorts for cell in each["retained"][:SHOWN_PERIODS]):
+        notes.append("… is so far.")
+    if len(cohorts) > SHOWN_PERIODS:
+        notes.append(f"There are {len(cohorts) - SHOWN_PERIODS} more columns: --csv or --json.")
+    table.caption = " ".join(notes) or None
+    for each in cohorts:
+        cells = [
+            Text(f"{cell['retention_rate']:.0f}{'' if cell['complete'] else '…'}", _heat(cell["retention_rate"]))
+            for cell in each["retained"][:SHOWN_PERIODS]
+        ]
+        table.add_row(each["from"], f"{each['cohort_size']:,}", *cells)
     return table
 
 

@@ -1,6 +1,6 @@
 """`rollcall stats`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -70,10 +70,17 @@ class Rolling(StrEnum):
 
 
 class Cohort(StrEnum):
-    """The users in a cohort: all who are active on the day, or those first seen on it."""
+    """The users in a cohort: all who are active on its day or in its period, or those first seen then."""
 
     active = "active"
     new = "new"
+
+
+class On(StrEnum):
+    """When a user of a cohort has to be active to count for a later period."""
+
+    exactly = "exactly"
+    or_after = "or_after"
 
 
 @app.command()
@@ -167,6 +174,34 @@ def stickiness(
     ask("/stats/stickiness", asked, show.stickiness, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
+@app.command("retention-table")
+def retention_table(
+    first: First = None,
+    last: Last = None,
+    period: Annotated[Span, typer.Option(help="A cohort for each.")] = Span.week,
+    cohort: Annotated[
+        Cohort, typer.Option(help="Everyone active in the period, or those first seen in it.")
+    ] = Cohort.active,
+    on: Annotated[
+        On, typer.Option(help="Active exactly so many periods later, or in that period or any later one.")
+    ] = On.exactly,
+    segment: Segment = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    raw: Raw = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show how many users of each day, week or month came back in each later one."""
+
+    def asked(today: date) -> Asked:
+        table: Asked = {"period": period.value, "cohort": cohort.value, "on": on.value}
+        return range_of(first, last or today) | table | _of(segment)
+
+    ask("/stats/retention/table", asked, show.retention_table, "cohorts", (as_json, as_csv, raw), (stack, key, project))
+
+
 @app.command("top-events")
 def top_events(
     first: First = None,
@@ -250,14 +285,24 @@ def ask(
                 *("from", "to", "active_users", "previous", "new", "returning", "resurrected", "gone", "complete"),
             ),
             "/stats/stickiness": ("date", "dau", "mau", "stickiness", "complete"),
+            "/stats/retention/table": (
+                *("cohort", "cohort_size", "number", "from", "to", "retained_users", "retention_rate", "complete"),
+            ),
         }
         columns = known.get(path) or tuple(answer[rows][0])
         # A day that clocks skipped has an empty cell.
-        shown = ({**row, "dau": ""} if row.get("no_day") else row for row in answer[rows])
+        shown = ({**row, "dau": ""} if row.get("no_day") else row for row in _flat(answer[rows]))
         write_csv(columns, ([row[column] for column in columns] for row in shown), raw=raw)
     else:
         # An answer about all projects is followed by that about each.
         output(table(answer), *(table({**answer, **each}) for each in answer.get("projects", ())))
+
+
+def _flat(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows, with one for each window of a cohort in place of the cohort's."""
+    for row in rows:
+        windows = row.get("retained", [{}])
+        yield from ({**row, "cohort": row["from"], **window} if window else row for window in windows)
 
 
 def _of(segment: list[str] | None) -> Asked:

@@ -887,14 +887,22 @@ def test_a_request_beyond_those_of_its_caller_that_wait_is_taken_and_answered_at
 
 
 @pytest.mark.parametrize(
-    "path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events", "/stats/actives"]
+    "path",
+    [
+        "/stats/retention",
+        "/stats/retention/table",
+        "/stats/cohort",
+        "/stats/dau",
+        "/stats/top-events",
+        "/stats/actives",
+    ],
 )
 @pytest.mark.parametrize("by", ["key", "access token"])
 def test_a_question_that_may_take_long_is_refused_beyond_those_of_its_caller(stack: Stack, path: str, by: str) -> None:
     token, other = (stack.key() if by == "key" else stack.login().access_token for _ in range(2))
     client = TestClient(stack.door, raise_server_exceptions=False)
     day = "2025-08-01"
-    params = {"start_date": day} if "retention" in path or "cohort" in path else {"from": day, "to": day}
+    params = {"start_date": day} if path in ("/stats/retention", "/stats/cohort") else {"from": day, "to": day}
     segment = {} if "start_date" in params else {"segment": "event_type:open"}
 
     with all_places_taken(stack, token):
@@ -910,14 +918,22 @@ def test_a_question_that_may_take_long_is_refused_beyond_those_of_its_caller(sta
 
 
 @pytest.mark.parametrize(
-    "path", ["/stats/retention", "/stats/cohort", "/stats/dau", "/stats/top-events", "/stats/actives"]
+    "path",
+    [
+        "/stats/retention",
+        "/stats/retention/table",
+        "/stats/cohort",
+        "/stats/dau",
+        "/stats/top-events",
+        "/stats/actives",
+    ],
 )
 def test_a_question_of_a_segment_needs_a_place_for_each_of_the_two_functions_that_it_keeps_busy(
     stack: Stack, path: str
 ) -> None:
     token, day = stack.key(), "2025-08-01"
     client = TestClient(stack.door, raise_server_exceptions=False)
-    params = {"start_date": day} if "retention" in path or "cohort" in path else {"from": day, "to": day}
+    params = {"start_date": day} if path in ("/stats/retention", "/stats/cohort") else {"from": day, "to": day}
 
     def status(**segment: str) -> int:
         return client.get(path, params={**params, **segment}, headers=bearer(token)).status_code

@@ -18,6 +18,7 @@ from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import SegmentClient
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.projects import Projects
+from rollcall.stack.settings import WeekSettings
 from tests.support import OpenGate, assert_problem
 
 AS_OF = "2025-09-01T00:00:00Z"
@@ -50,7 +51,7 @@ def played() -> PlayedLambda:
 
 def client_of(segments: SegmentClient | None, logger: Logger) -> TestClient:
     projects = Projects(cast(Dynamo, None), "stats", Calendar("UTC"))
-    services = [projects, Asking(cast(Counters, None), projects.calendar, segments)]
+    services = [projects, WeekSettings(0), Asking(cast(Counters, None), projects.calendar, segments)]
     app = create_app(stats.router, retention.router, logger=logger, gate=OpenGate(), services=services)
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
@@ -115,6 +116,29 @@ def test_retention_of_a_segment_is_answered(
     assert (answer["cohort_size"], answer["as_of"], answer["segment"]) == (3, AS_OF, ["event_type:a"])
     assert [(window["retained_users"], window["retention_rate"]) for window in answer["retention"]] == [(2, 66.67)]
     assert (played.asked[0]["asked"]["window_days"], played.asked[0]["asked"]["new_users"]) == (window_days, new_users)
+
+
+def test_a_table_of_retention_of_a_segment_is_answered(client: TestClient, played: PlayedLambda) -> None:
+    span = ["2025-07-28", "2025-08-03"]
+    played.answer = {"as_of": AS_OF, "answer": [[*span, 3, True, [[0, *span, 2, True]]]]}
+
+    asked = {**DAYS, "period": "week", "cohort": "new", "on": "or_after", "segment": "event_type:a"}
+    answer = client.get("/stats/retention/table", params=asked).json()
+
+    cell = {"number": 0, "retained_users": 2, "retention_rate": 66.67}
+    named = {"from": span[0], "to": span[1], "complete": True}
+    assert answer["cohorts"] == [{**named, "cohort_size": 3, "retained": [{**named, **cell}]}]
+    told = {name: answer[name] for name in ("period", "week_start", "cohort", "on", "segment", "as_of")}
+    assert told == {
+        "period": "week",
+        "week_start": "monday",
+        "cohort": "new",
+        "on": "or_after",
+        "segment": ["event_type:a"],
+        "as_of": AS_OF,
+    }
+    question = played.asked[0]["asked"]
+    assert (question["period"], question["new_users"], question["or_after"]) == ("week", True, True)
 
 
 @pytest.mark.parametrize("segment", ["purchase", "user_id:7", "properties.:x", ["event_type:a"] * 6])

@@ -29,7 +29,7 @@ from rollcall.questions.retention import Retained, Retention, Window
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.projects import Projects
-from rollcall.stack.settings import DocsSettings
+from rollcall.stack.settings import DocsSettings, WeekSettings
 from tests.support import LAMBDA_CONTEXT, UNKNOWN, OpenGate, assert_problem, routes, sample_event
 
 KYIV = Calendar("Europe/Kyiv")
@@ -99,7 +99,10 @@ def health() -> StubHealth:
 def app(asked: StubAsking, health: StubHealth, logger: Logger) -> FastAPI:
     routers = (stats.router, retention.router, health_routes.router, metrics.router, docs.router)
     return create_app(
-        *routers, logger=logger, gate=OpenGate(), services=[asked, projects_of(KYIV), health, DocsSettings(shown=True)]
+        *routers,
+        logger=logger,
+        gate=OpenGate(),
+        services=[asked, projects_of(KYIV), health, DocsSettings(shown=True), WeekSettings(0)],
     )
 
 
@@ -258,6 +261,12 @@ REFUSALS: list[tuple[str, dict[str, str], str]] = [
         for period in ("month", "Day", "7", "")
     ),
     *(("/stats/retention", {"start_date": GOOD_DAY, "cohort": cohort}, "cohort") for cohort in ("all", "NEW", "")),
+    *(("/stats/retention/table", params, parameter) for params, parameter in RANGE_REFUSALS),
+    *(("/stats/retention/table", {**RANGE, "period": period}, "period") for period in ("year", "")),
+    *(("/stats/retention/table", {**RANGE, "on": on}, "on") for on in ("or-after", "")),
+    # 61 days; and a week that ends after the year 9999.
+    ("/stats/retention/table", {"from": "2025-07-01", "to": "2025-08-30"}, "to"),
+    ("/stats/retention/table", {"from": "9999-12-31", "to": "9999-12-31", "period": "week"}, "from"),
 ]
 
 
@@ -505,6 +514,10 @@ def test_every_reference_of_the_description_leads_somewhere(client: TestClient) 
         ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit", "segment", "project"}),
         ("/stats/retention", {"start_date", "windows", "period", "cohort", "segment", "project"}),
         ("/stats/cohort", {"start_date", "window", "segment", "project"}),
+        (
+            "/stats/retention/table",
+            {"from", "to", "from_date", "to_date", "period", "cohort", "on", "segment", "project"},
+        ),
     ],
 )
 def test_the_description_lists_every_parameter(client: TestClient, path: str, names: set[str]) -> None:

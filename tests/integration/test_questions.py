@@ -27,6 +27,7 @@ from rollcall.questions.from_counters import Counters
 from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
+from rollcall.questions.retention_table import RetentionTable
 from rollcall.questions.segment import parse_segment
 from rollcall.questions.stickiness import DayStickiness, Stickiness
 from rollcall.questions.top_events import EventCount, TopEvents
@@ -287,6 +288,40 @@ def test_users_by_their_past_equal_a_recount(asked: Stack, segment: list[str], p
         expected.append((len(users(span)), len(users(before)), len(new), len(back)))
     told = [(each.active_users, each.previous, each.new, each.returning) for each in _answer(asked, question, segment)]
     assert told == expected[-len(told) :]
+    if not segment:
+        assert question.from_counters(asked.counters) == question.from_archive(asked.archived()).answer
+
+
+@pytest.mark.parametrize("segment", [[], ["event_type:purchase"]], ids=" ".join)
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+@pytest.mark.parametrize("new_users", [False, True], ids=["active", "new"])
+@pytest.mark.parametrize("or_after", [False, True], ids=["exactly", "or after"])
+def test_retention_of_every_cohort_equals_a_recount(
+    asked: Stack, segment: list[str], period: Any, new_users: bool, or_after: bool
+) -> None:
+    recount = Recount.of(asked.events, segment)
+    question = RetentionTable("2025-08-08", "2025-08-22", period, new_users, or_after, TODAY, CALENDAR.name)
+
+    def users(first: str, last: str) -> set[str]:
+        days = days_between(first, min(last, TODAY))
+        return {user for day in days for user in recount.actives.get(day, ())}
+
+    expected = []
+    for place, span in enumerate(question.spans):
+        cohort = users(*span)
+        if new_users:
+            cohort -= {user for day, of_day in recount.actives.items() if day < span.first for user in of_day}
+        ends = [(question.spans[-1] if or_after else later).last for later in question.spans[place:]]
+        retained = [
+            len(cohort & users(later.first, end)) for later, end in zip(question.spans[place:], ends, strict=True)
+        ]
+        expected.append((len(cohort), retained))
+    told = [
+        (each.cohort_size, [cell.retained_users for cell in each.retained])
+        for each in _answer(asked, question, segment)
+    ]
+    assert told == expected
+    assert any(size for size, _ in told)
     if not segment:
         assert question.from_counters(asked.counters) == question.from_archive(asked.archived()).answer
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.questions.actives import Actives, Period, Span
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.lifecycle import Lifecycle
+from rollcall.questions.retention_table import RetentionTable
 from rollcall.questions.stickiness import DayStickiness, Stickiness, average
 from rollcall.stack.keys import DAILY_ACTIVES
 
@@ -117,6 +118,54 @@ def test_users_by_their_past_equal_a_recount_and_add_up(
         assert each.active_users == each.new + each.returning + each.resurrected
         assert each.active_users == each.previous + each.new + each.resurrected - each.gone
         assert each.complete == (span.last < today)
+
+
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    period=st.sampled_from(["day", "week", "month"]),
+    new_users=st.booleans(),
+    or_after=st.booleans(),
+    week_start=st.integers(0, 6),
+    timezone=st.sampled_from(["UTC", "Pacific/Apia"]),
+)
+def test_retention_of_every_cohort_equals_a_recount(
+    data: st.DataObject, period: Period, new_users: bool, or_after: bool, week_start: int, timezone: str
+) -> None:
+    counters = data.draw(visits_in(timezone))
+    first, last = sorted(data.draw(st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS))))
+    today = data.draw(st.sampled_from(DAYS))
+    spans = Actives(first, last, period, 0, today, timezone, week_start).spans
+
+    found = RetentionTable(first, last, period, new_users, or_after, today, timezone, week_start).from_counters(
+        counters
+    )
+
+    assert [(each.first, each.last) for each in found] == spans
+    for place, (cohort, span) in enumerate(zip(found, spans, strict=True)):
+        users = counters.users_in(span, today)
+        if new_users:
+            users -= counters.users_before(span.first)
+        assert (cohort.cohort_size, cohort.complete) == (len(users), span.last < today)
+        assert [cell.number for cell in cohort.retained] == list(range(len(spans) - place))
+        for cell, later in zip(cohort.retained, spans[place:], strict=True):
+            days = Span(later.first, spans[-1].last if or_after else later.last)
+            assert (cell.first, cell.last, cell.complete) == (*days, days.last < today)
+            assert cell.retained_users == len(users & counters.users_in(days, today))
+
+
+def test_a_table_of_retention_reads_each_day_once() -> None:
+    class Counted(Visits):
+        read: ClassVar[list[str]] = []
+
+        def users(self, day: str, counted: int, *, over: bool) -> set[str]:
+            self.read.append(day)
+            return super().users(day, counted, over=over)
+
+    RetentionTable(DAYS[0], DAYS[-1], "week", True, True, DAYS[-1]).from_counters(Counted([(DAYS[5], "a")]))
+
+    assert Counted.read
+    assert len(Counted.read) == len(set(Counted.read))
 
 
 @pytest.mark.parametrize(

@@ -355,6 +355,44 @@ RETENTION = {
 }
 
 
+RETAINED = {"from": "2024-05-06", "to": "2024-05-12", "retained_users": 1, "retention_rate": 33.33, "complete": False}
+TABLE = {
+    "from": "2024-05-01",
+    "to": "2024-05-12",
+    "timezone": "UTC",
+    "period": "week",
+    "week_start": "monday",
+    "cohort": "active",
+    "on": "exactly",
+    "cohorts": [
+        {
+            "from": "2024-04-29",
+            "to": "2024-05-05",
+            "cohort_size": 3,
+            "complete": True,
+            "retained": [
+                {
+                    "number": 0,
+                    "from": "2024-04-29",
+                    "to": "2024-05-05",
+                    "retained_users": 3,
+                    "retention_rate": 100.0,
+                    "complete": True,
+                },
+                {"number": 1, **RETAINED},
+            ],
+        },
+        {
+            "from": "2024-05-06",
+            "to": "2024-05-12",
+            "cohort_size": 0,
+            "complete": False,
+            "retained": [{**RETAINED, "number": 0, "retained_users": 0, "retention_rate": 0.0}],
+        },
+    ],
+}
+
+
 @pytest.mark.parametrize(
     ("command", "answer", "as_csv"),
     [
@@ -370,6 +408,14 @@ RETENTION = {
             "retention",
             RETENTION,
             "week,date,retained_users,retention_rate,complete\n1,2024-05-08,2,50.0,False\n",
+        ),
+        (
+            "retention-table",
+            TABLE,
+            "cohort,cohort_size,number,from,to,retained_users,retention_rate,complete\n"
+            "2024-04-29,3,0,2024-04-29,2024-05-05,3,100.0,True\n"
+            "2024-04-29,3,1,2024-05-06,2024-05-12,1,33.33,False\n"
+            "2024-05-06,0,0,2024-05-06,2024-05-12,0,0.0,False\n",
         ),
     ],
 )
@@ -392,6 +438,7 @@ def test_answers_are_printed_as_json_and_csv(
         ("dau", DAU, {"from": "2025-12-04", "to": "2026-01-02"}),
         ("top-events", TOP, {"from": "2025-12-04", "to": "2026-01-02"}),
         ("retention", RETENTION, {"start_date": "2025-12-04"}),
+        ("retention-table", TABLE, {"from": "2025-12-04", "to": "2026-01-02", "period": "week"}),
     ],
 )
 def test_the_days_that_are_asked_about_by_default_are_those_of_the_stack(

@@ -201,12 +201,13 @@ def test_the_example_s_numbers_are_those_of_a_recount() -> None:
         Occurrence(event_id, datetime.fromisoformat(at).astimezone(UTC).date(), *rest)
         for event_id, at, *rest in _rows(text.partition("\n## ")[0])
     ]
-    answers = re.findall(r"^`GET /stats/([\w-]+)\?(\S+)`[^|`]*:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
+    answers = re.findall(r"^`GET /stats/([\w/-]+)\?(\S+)`[^|`]*:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert {question for question, _, _ in answers} == {
         "actives",
         "dau",
         "lifecycle",
         "retention",
+        "retention/table",
         "stickiness",
         "top-events",
     }
@@ -224,6 +225,8 @@ def _recount(question: str, asked: dict[str, str], events: Sequence[Occurrence])
     if question == "retention":
         return _recount_retention(asked, active)
     first, last = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
+    if question == "retention/table":
+        return _recount_table(asked, active)
     if question in ("actives", "lifecycle", "stickiness"):
         return _recount_periods(question, asked, active)
     if question == "dau":
@@ -290,6 +293,25 @@ def _recount_retention(asked: dict[str, str], active: dict[date, set[str]]) -> l
         back = sorted(cohort & {user for day in window for user in active.get(day, ())})
         rate = round(100 * len(back) / len(cohort), 2)
         rows.append([str(number), str(window[0]), str(len(back)), str(rate), ", ".join(back)])
+    return rows
+
+
+def _recount_table(asked: dict[str, str], active: dict[date, set[str]]) -> list[list[str]]:
+    first, last = date.fromisoformat(asked["from"]), date.fromisoformat(asked["to"])
+    length = 7 if asked.get("period") == "week" else 1
+    first -= timedelta(days=first.weekday() if length == 7 else 0)
+    starts = [first + timedelta(days=length * number) for number in range((last - first).days // length + 1)]
+    rows = []
+    for place, start in enumerate(starts):
+        cohort = {user for day, users in active.items() if 0 <= (day - start).days < length for user in users}
+        if asked.get("cohort") == "new":
+            cohort -= {user for day, users in active.items() if day < start for user in users}
+        for number, later in enumerate(starts[place:]):
+            end = (starts[-1] if asked.get("on") == "or_after" else later) + timedelta(days=length - 1)
+            back = sorted(cohort & {user for day, users in active.items() if later <= day <= end for user in users})
+            rate = round(100 * len(back) / len(cohort), 2) if cohort else 0.0
+            told = (start, len(cohort), number, later, end, len(back), rate, ", ".join(back))
+            rows.append([str(each) for each in told])
     return rows
 
 

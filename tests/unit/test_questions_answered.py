@@ -22,6 +22,7 @@ from rollcall.questions.question import AsOf, Question
 from rollcall.questions.remote import SegmentClient
 from rollcall.questions.remote_handler import QUESTIONS, SegmentFunction
 from rollcall.questions.retention import Retained, Retention, Window
+from rollcall.questions.retention_table import Cell, PeriodCohort, RetentionTable
 from rollcall.questions.stickiness import DayStickiness, Stickiness
 from rollcall.questions.top_events import EventCount, TopEvents
 
@@ -43,6 +44,11 @@ ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
         Retention(DAY, 1, 1, new_users=False, today="2025-09-01"),
         Retained(3, [Window(1, "2025-08-02", 2, complete=True)]),
         [3, [[1, "2025-08-02", 2, True]]],
+    ),
+    (
+        RetentionTable(DAY, DAY, "day", new_users=False, or_after=False, today="2025-09-01"),
+        [PeriodCohort(DAY, DAY, 2, True, [Cell(0, DAY, DAY, 2, complete=True)])],
+        [[DAY, DAY, 2, True, [[0, DAY, DAY, 2, True]]]],
     ),
 ]
 

@@ -14,12 +14,14 @@ from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
+from rollcall.questions.retention_table import RetentionTable
 from rollcall.questions.segment import parse_segment
 from rollcall.questions.stickiness import Stickiness
 from rollcall.questions.top_events import TopEvents
 
 QUESTIONS: dict[str, type[Question[Any]]] = {
-    question.name: question for question in (Actives, DailyActives, Lifecycle, Retention, Stickiness, TopEvents)
+    question.name: question
+    for question in (Actives, DailyActives, Lifecycle, Retention, RetentionTable, Stickiness, TopEvents)
 }
 # Of a function's memory and disk, what is neither for DuckDB nor for the archive's files.
 OTHER_MEGABYTES = 300

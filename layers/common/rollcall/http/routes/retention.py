@@ -1,29 +1,35 @@
-"""GET /stats/retention and /stats/cohort."""
+"""GET /stats/retention, /stats/retention/table and /stats/cohort."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Security
+from fastapi import APIRouter, Depends, Query, Request, Security
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from rollcall.access.gate import Principal
+from rollcall.core.days import WEEK_DAYS
 from rollcall.core.projects import Project
 from rollcall.http.problems import problem_responses
 from rollcall.http.projects import project_of
-from rollcall.http.ranges import DAY, read_day, refuse
+from rollcall.http.ranges import DAY, DayRange, day_range, read_day, refuse
 from rollcall.http.security import REFUSALS, admitted, one_of_few
-from rollcall.http.segment import STATUSES, Segment
+from rollcall.http.segment import STATUSES, Segment, SegmentAnswer
 from rollcall.http.services import service
+from rollcall.questions import actives
 from rollcall.questions.asking import Asking
 from rollcall.questions.retention import Retention
+from rollcall.questions.retention_table import RetentionTable
 from rollcall.stack.projects import Projects
+from rollcall.stack.settings import WeekSettings
 
 MAX_WINDOWS = {"day": 90, "week": 52}
 WINDOW_DAYS = {"day": 1, "week": 7}
+MAX_COHORTS = 60
 
 Period = Literal["day", "week"]
 Cohort = Literal["active", "new"]
+On = Literal["exactly", "or_after"]
 
 router = APIRouter(
     prefix="/stats",
@@ -67,6 +73,42 @@ class RetentionAnswer(BaseModel):
     """For a segment: every event that was counted by this time is in the answer."""
 
 
+class RetainedUsers(BaseModel):
+    """The users of a cohort who were active from `from` to `to`, which is `number` periods after the cohort's own."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    number: int
+    first: str = Field(alias="from")
+    last: str = Field(alias="to")
+    retained_users: int
+    retention_rate: float
+    complete: bool
+
+
+class PeriodCohort(BaseModel):
+    """The users of a period, and how many of them were active in it and in each later one."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    first: str = Field(alias="from")
+    last: str = Field(alias="to")
+    cohort_size: int
+    complete: bool
+    retained: list[RetainedUsers]
+
+
+class RetentionTableAnswer(SegmentAnswer):
+    """A cohort for each period. Rates are percentages of the cohort, to two decimals."""
+
+    period: actives.Period
+    week_start: str | None = None
+    """The day that weeks begin on; absent where the periods are no weeks."""
+    cohort: Cohort
+    on: On
+    cohorts: list[PeriodCohort]
+
+
 _Caller = Annotated[Principal, Security(admitted, scopes=["read"])]
 _Project = Annotated[Project, Security(project_of, scopes=["read"])]
 _StartDate = Annotated[str, Query(description="The cohort's day", examples=["2025-08-01"], json_schema_extra=DAY)]
@@ -93,6 +135,68 @@ def retention(
 ) -> JSONResponse:
     """How many users of a day came back, in each window after it."""
     return _answer(request, caller, project, start_date, "windows", windows, period, cohort, segment)
+
+
+@router.get("/retention/table", summary="Retention of every cohort", response_model=RetentionTableAnswer)
+def retention_table(
+    request: Request,
+    caller: _Caller,
+    project: _Project,
+    days: Annotated[DayRange, Depends(day_range)],
+    segment: Segment,
+    period: Annotated[actives.Period, Query(description="Whole weeks and months")] = "day",
+    cohort: Annotated[
+        Cohort, Query(description="Everyone active in the period, or only those first seen in it")
+    ] = "active",
+    on: Annotated[
+        On,
+        Query(description="Active in the period that is exactly so many later, or in that one or any later one"),
+    ] = "exactly",
+) -> JSONResponse:
+    """How many users of each day, week or month in which days of the range are came back in each later one. A table has
+    60 cohorts at most."""
+    calendar = service(request, Projects).calendar(project)
+    today, week_start = calendar.today(datetime.now(UTC)), service(request, WeekSettings).start
+    try:
+        question = RetentionTable(*days, period, cohort == "new", on == "or_after", today, calendar.name, week_start)
+    except OverflowError:
+        raise refuse("from", "and to need days before the year 1 or after the year 9999") from None
+    if len(question.spans) > MAX_COHORTS:
+        raise refuse("to", f"and from make {len(question.spans)} cohorts of a {period}; {MAX_COHORTS} are allowed")
+    with one_of_few(request, caller, functions=2 if segment else 1):
+        as_of, found = service(request, Asking).ask(project, question, segment)
+    return JSONResponse(
+        {
+            "from": days.first,
+            "to": days.last,
+            "timezone": calendar.name,
+            "period": period,
+            **({"week_start": WEEK_DAYS[week_start]} if period == "week" else {}),
+            "cohort": cohort,
+            "on": on,
+            "cohorts": [
+                {
+                    "from": each.first,
+                    "to": each.last,
+                    "cohort_size": each.cohort_size,
+                    "complete": each.complete,
+                    "retained": [
+                        {
+                            "number": cell.number,
+                            "from": cell.first,
+                            "to": cell.last,
+                            "retained_users": cell.retained_users,
+                            "retention_rate": _percent(cell.retained_users, each.cohort_size),
+                            "complete": cell.complete,
+                        }
+                        for cell in each.retained
+                    ],
+                }
+                for each in found
+            ],
+            **({"segment": segment, "as_of": as_of} if segment else {}),
+        }
+    )
 
 
 @router.get(
