@@ -70,8 +70,7 @@ def key(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Start:
-    """What a start said, what its link was answered twice, what its API answered about the sample and about another day,
-    and how it ended."""
+    """What a start said, what its link was answered twice, what its API answered about two days, and how it ended."""
 
     text: str
     signed_in: list[httpx2.Response]

@@ -329,7 +329,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch, aws_clients: dict[str, Any]) -> Stac
     settings |= {"IMPORTS_PER_MINUTE": "60000", "IMPORT_BURST": "10000"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    functions = [folder.name for folder in (ROOT / "functions").iterdir() if routes(folder.name)]
+    # The page is files.
+    functions = [each.name for each in (ROOT / "functions").iterdir() if routes(each.name) and each.name != "page"]
     apps = {name: runpy.run_path(str(ROOT / f"functions/{name}/handler.py"))["app"] for name in functions}
     return Stack(WholeApi(apps), dynamodb, tables, access_table, queue)
 
