@@ -61,13 +61,16 @@ soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol,
 	ROLLCALL_SCHEDULES=10000 ROLLCALL_FILES=20000 $(BIN)/pytest -n auto \
 		tests/integration/test_claims_property.py tests/unit/test_doors.py
 
-lint: $(VENV)/.test ## Check style, types, spelling, the template and the pinned dependencies
+lint: $(VENV)/.test ## Check style, types, spelling, the template, the page and the pinned dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/python -m scripts.lock --check
+	$(BIN)/deno check --quiet --no-remote --no-npm functions/page/site/*.js
+	$(BIN)/deno lint --quiet
+	$(BIN)/deno fmt --quiet --check
 
 lint-sam: $(VENV)/.test $(VENV)/.sam ## Check the template with the SAM CLI and by this project's own rules
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV)/sam/bin/sam validate --lint
@@ -77,6 +80,7 @@ lint-sam: $(VENV)/.test $(VENV)/.sam ## Check the template with the SAM CLI and 
 format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/deno fmt --quiet
 
 lock: $(VENV)/.test ## Resolve the dependencies anew and pin them
 	$(BIN)/python -m scripts.lock

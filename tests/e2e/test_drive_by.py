@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import subprocess
 import threading
 import zipfile
@@ -15,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from scripts.local.ministack import MiniStack, free_port
+from tests.e2e.conftest import NO_BROWSER, chromium
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+browser = chromium()
 
 pytestmark = [
     pytest.mark.xdist_group("stack"),
     pytest.mark.targets("direct", reason="of the local AWS of `rollcall up`"),
-    pytest.mark.skipif(browser is None, reason=f"there is no browser: none of {', '.join(BROWSERS)} is on the PATH"),
+    pytest.mark.skipif(browser is None, reason=NO_BROWSER),
 ]
 
 BROWSER_SECONDS = 120

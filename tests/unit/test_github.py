@@ -1,6 +1,8 @@
 """The workflow, the forms for issues and the checklist of a pull request."""
 
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -126,3 +128,42 @@ def test_a_pull_request_is_asked_for_a_test_the_changelog_and_the_script() -> No
     assert len(asked) <= 5
     for word in ("test", "`docs/changelog.md`", "`.ci/run`"):
         assert [line for line in asked if word in line]
+
+
+def run_ci(folder: Path, **commands: str) -> tuple[str, str]:
+    """Run a copy of `.ci/run` where there are these commands and little else; returns what it says and warns of."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("bash", "dirname"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    for name, code in {"make": 'echo "make $*"', **commands}.items():
+        (programs / name).write_text(f"#!{programs}/bash\n{code}\n")
+        (programs / name).chmod(0o755)
+    script = folder / ".ci/run"
+    script.parent.mkdir()
+    script.write_text((ROOT / ".ci/run").read_text())
+    done = subprocess.run(
+        [programs / "bash", script], env={"PATH": str(programs)}, capture_output=True, text=True, check=True
+    )
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("commands", [{}, {"apt-get": "exit 100"}], ids=["no apt-get", "apt-get that fails"])
+def test_without_a_browser_the_script_says_so_and_goes_on(tmp_path: Path, commands: dict[str, str]) -> None:
+    said, warned = run_ci(tmp_path, **commands)
+
+    assert said.splitlines()[-2:] == ["make test", "make lint"]
+    assert "There is no chromium" in warned
+    assert "skipped" in warned
+
+
+def test_the_script_installs_a_browser_where_it_may_and_there_is_none(tmp_path: Path) -> None:
+    apt = {"apt-get": 'echo "apt-get $*"'}
+    (tmp_path / "none").mkdir()
+    (tmp_path / "one").mkdir()
+
+    said, _ = run_ci(tmp_path / "none", **apt)
+    there, _ = run_ci(tmp_path / "one", **apt, chromium="")
+
+    assert ("install -y -qq --no-install-recommends chromium" in said) is (os.geteuid() == 0)
+    assert there.splitlines() == ["make test", "make lint"]

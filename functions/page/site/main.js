@@ -10,6 +10,9 @@ import { Session } from "./session.js";
 import { signIn } from "./view_sign_in.js";
 import { VIEWS } from "./views.js";
 
+// A link to a fragment is relative to <base>. At an address without the slash, each would load the page anew.
+if (!location.pathname.endsWith("/")) history.replaceState(null, "", document.baseURI + location.hash);
+
 const session = new Session();
 const api = new Api((stale) => session.token(stale));
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
