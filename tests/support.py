@@ -23,6 +23,7 @@ from rollcall.core.events import Event, is_profile_call
 from rollcall.core.limits import Allowance, Limit
 from rollcall.core.projects import Project
 from rollcall.counting.receipts import Receipt
+from rollcall.files.progress import FilePart, ImportLog
 from rollcall.questions.ledgers import Ledgers
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import Tables, counted_source, counted_type, receipt_key, split_key
@@ -193,6 +194,14 @@ def routes(function: str | None = None) -> set[tuple[str, str]]:
         for event in resource["Properties"].get("Events", {}).values()
         if event["Type"] == "Api"
     }
+
+
+def whole_import(log: ImportLog, project: Project, key: str, part: FilePart) -> None:
+    """Have a file taken in whole, in one part."""
+    run = log.begin(project, key, 175)
+    log.plan(project, key, run, 1)
+    log.finish_part(project, key, run, part, [])
+    log.finish(project, key, run)
 
 
 def sample_event(name: str, key: str = "YOUR-API-KEY") -> dict[str, Any]:

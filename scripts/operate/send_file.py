@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from rollcall.core.spreadsheets import escape_formula, unescape_formula
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.forms import COLUMNS
 from rollcall.files.rows import Row
+from rollcall.files.uploads import plain_name
 from rollcall.intake.intake import CONFLICT, MAX_DAYS, TOO_MANY_DAYS, Contents
 from rollcall.stack.dynamo import Dynamo
 from scripts.api import Api, ApiError, checked, on_this_machine, reason
@@ -51,8 +51,6 @@ PRECONDITION_FAILED = 412
 TRANSIENT_UPLOADS = frozenset({409, *range(500, 600)})
 # The limit of S3 for one PUT.
 MAX_UPLOAD_BYTES = 5 * 1024**3
-# Of the 100 that the API takes.
-KEPT_NAME_CHARACTERS = 96
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -474,7 +472,7 @@ class UploadImport:
         self, path: Path, on_uploaded: Callable[[int], None], on_status: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
         """Upload a file; returns the import's last status. Raises `scripts.api.ApiError`, `OSError`, `TimeoutError`."""
-        wanted = {"name": upload_name(path.name), "bytes": path.stat().st_size}
+        wanted = {"name": plain_name(path.name), "bytes": path.stat().st_size}
         made = checked(self._api.request("POST", "/imports", json=wanted)).json()
         self._upload(path, made["url"], made["headers"], on_uploaded)
 
@@ -509,15 +507,6 @@ class UploadImport:
             tried = True
             if answer.status_code not in TRANSIENT_UPLOADS or not left:
                 raise ApiError(f"the bucket refuses the file ({answer.status_code}): {answer.reason_phrase}")
-
-
-def upload_name(name: str) -> str:
-    """A name as the API takes them: plain. The file's own is kept as far as possible, for people to recognise.
-
-    Its ending is kept whole, because that tells JSONL.
-    """
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)[-KEPT_NAME_CHARACTERS:]
-    return plain if plain[:1].isalnum() else f"file{plain}"
 
 
 def report_of(status: dict[str, Any]) -> Report:

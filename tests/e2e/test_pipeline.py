@@ -14,13 +14,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from rollcall.core.batch import cut, encode, make_batch
 from rollcall.core.days import Calendar, days_between
 from rollcall.core.events import Event, parse_event
 from rollcall.core.projects import DEFAULT
-from rollcall.stack.keys import Tables
+from rollcall.stack.keys import Tables, import_id_of
 from rollcall.stack.queues import BatchQueue
 from scripts.local.sample import generate
 from tests.e2e.conftest import DeployedStack, wait_until
@@ -125,6 +126,15 @@ def test_rejected_rows_of_an_upload_are_kept_with_line_and_reason(stack: Deploye
     (row,) = csv.DictReader(io.StringIO(body, newline=""))
     assert (row["line"], row["code"], row["row"]) == ("3", "invalid_occurred_at", "bad,2018-01-01,row-2,open")
     wait_until(lambda: stack.get("/stats/dau", **{"from": "2018-01-01", "to": "2018-01-01"})["data"][0]["dau"] == 1)
+    # Who asks the API needs no credentials of AWS. A link of a page is followed without an Origin.
+    status = f"/imports/{import_id_of('uploads/some bad.csv')}"
+    wait_until(lambda: stack.get(status)["done"])
+    url = stack.get(f"{status}/rejects")["url"]
+    clicked = {"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"}
+    answer = httpx2.get(url, headers=clicked, timeout=60, trust_env=False)
+    assert (answer.status_code, answer.text) == (200, body)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="some-bad-rejects.csv"'
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
 
 
 def test_a_poison_message_goes_to_the_dead_letters_alone_and_its_neighbours_are_stored(stack: DeployedStack) -> None:

@@ -42,15 +42,17 @@ from rollcall.access.tokens import TokenClaims
 from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt, Receipts
+from rollcall.files.progress import FilePart, ImportLog
+from rollcall.files.task import rejects_key
 from rollcall.http.document import describe
 from rollcall.http.json_bodies import MAX_BYTES
 from rollcall.http.services import provide, service
 from rollcall.intake.idempotency import IdempotencyKeys
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import receipt_key
+from rollcall.stack.keys import import_id_of, invited_key, receipt_key
 from rollcall.stack.settings import StatsSettings
 from tests.integration.conftest import Queue, WholeApi
-from tests.support import assert_problem, queued
+from tests.support import SETTINGS, assert_problem, queued, whole_import
 
 CHECKS = [
     not_a_server_error,
@@ -152,6 +154,8 @@ class Api:
     keys: ApiKeys
     accounts: Accounts
     receipts: Receipts
+    log: ImportLog
+    s3: Any
     numbers: Iterator[int] = field(default_factory=itertools.count)
     pair: TokenPair | None = None
     """Of a session that no request has ended."""
@@ -189,8 +193,11 @@ class Api:
         return service(self.app.apps["auth"], Gate).tokens.read(pair.access_token)
 
     def import_id(self) -> str:
-        begun = self.client().post("/imports", json={"name": "a.csv", "bytes": 1}, headers=self.credential("/imports"))
-        return str(begun.json()["import_id"])
+        """Of an import that is done and has rejected rows."""
+        key = invited_key(DEFAULT, f"{next(self.numbers):032x}", "a.csv")
+        whole_import(self.log, DEFAULT, key, FilePart(0, rows=1, accepted=0, rejected=1, duplicates=0))
+        self.s3.put_object(Bucket=SETTINGS["UPLOAD_BUCKET"], Key=rejects_key(key), Body=b"")
+        return import_id_of(key)
 
     def credential(self, path: str) -> dict[str, str]:
         """What the route asks for, if it does."""
@@ -237,7 +244,8 @@ def api(whole_api: WholeApi, queue: Queue, access_table: str, aws_clients: dict[
 
     receipts = Receipts(dynamo, tables, sleep=consume)
     provide(whole_api.apps["ingest"], OneTimeIdempotencyKeys(dynamo, tables), receipts)
-    return Api(whole_api, ApiKeys(dynamo, access_table), accounts, receipts)
+    log = ImportLog(dynamo, tables.stats)
+    return Api(whole_api, ApiKeys(dynamo, access_table), accounts, receipts, log, aws_clients["s3"])
 
 
 def receipt_item(batch_id: str, count: int) -> Item:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import boto3
 import botocore.session
@@ -21,6 +22,8 @@ from rollcall.core.batch import make_batch
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt
+from rollcall.files.progress import ImportLog
+from rollcall.files.uploads import Uploads
 from rollcall.intake.rejects import Reject, Rejects
 from rollcall.stack import clients, keys
 from rollcall.stack.dynamo import Dynamo
@@ -306,6 +309,19 @@ def test_a_presigned_url_needs_what_its_request_needs(aws: None) -> None:
     s3.generate_presigned_url("put_object", Params={"Bucket": SETTINGS["UPLOAD_BUCKET"], "Key": "uploads/a.csv"})
     assert watch.needed == {("s3:PutObject", "UploadBucket/uploads/a.csv")}
     assert not watch.denied
+
+
+def test_the_role_that_signs_the_urls_of_rejected_rows_reads_no_other_object(aws: None) -> None:
+    watch, s3 = watching("ingest", clients.s3)
+    bucket = SETTINGS["UPLOAD_BUCKET"]
+    Uploads(s3, bucket, Mock(spec=ImportLog)).hand_out("rejects/uploads/a.csv.csv", "a.csv", 60)
+    assert watch.needed == {
+        ("s3:GetObject", "UploadBucket/rejects/uploads/a.csv.csv"),
+        ("s3:ListBucket", "UploadBucket"),
+    }
+    assert not watch.denied
+    s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "uploads/a.csv"})
+    assert watch.denied == {("s3:GetObject", "UploadBucket/uploads/a.csv")}
 
 
 def test_queues_parameters_functions_and_metrics_are_those_of_the_template(aws: None) -> None:

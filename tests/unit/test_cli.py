@@ -27,6 +27,7 @@ from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.core.strict_json import MAX_VALUES, most_values
 from rollcall.files.rows import Row, read_rows
+from rollcall.files.uploads import plain_name
 from rollcall.http.routes.imports import NewImport
 from rollcall.intake.bodies import read_events
 from rollcall.intake.intake import Intake
@@ -1010,7 +1011,7 @@ def test_a_row_that_nests_too_deep_does_not_fail_its_request() -> None:
     ],
 )
 def test_an_upload_has_a_name_that_the_api_takes_and_the_ending_of_its_file(name: str, taken: str) -> None:
-    assert send_file.upload_name(name) == taken
+    assert plain_name(name) == taken
     NewImport(name=taken)
 
 

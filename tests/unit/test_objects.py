@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import IncompleteRead, ProtocolError, SSLError
 from urllib3.exceptions import ReadTimeoutError as SocketTimeout
 
-from rollcall.stack.objects import RESUMES, Gone, read_object
+from rollcall.stack.objects import RESUMES, Gone, is_there, read_object
 
 CONTENT = bytes(range(200))
 
@@ -144,3 +145,13 @@ def test_a_refusal_is_no_broken_connection() -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         read(s3)
     assert len(s3.asked) == 1
+
+
+def test_an_object_that_is_forbidden_is_not_taken_for_one_that_is_gone() -> None:
+    s3 = Mock()
+    assert is_there(s3, "uploads", "key")
+    s3.head_object.side_effect = ClientError({"Error": {"Code": "404"}}, "HeadObject")
+    assert not is_there(s3, "uploads", "key")
+    s3.head_object.side_effect = ClientError({"Error": {"Code": "403"}}, "HeadObject")
+    with pytest.raises(ClientError, match="403"):
+        is_there(s3, "uploads", "key")

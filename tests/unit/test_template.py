@@ -283,6 +283,17 @@ def test_an_import_may_tell_an_object_that_is_gone_from_one_that_is_forbidden() 
     assert allowed("ImportRole", "s3:ListBucket") == [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"}]
 
 
+def test_the_api_hands_out_rejected_rows_and_reads_nothing_else_of_a_bucket() -> None:
+    name = BUCKETS["UploadBucket"]["BucketName"]["Fn::Sub"]
+
+    # S3 refuses a presigned URL of what its signer may not read itself.
+    assert allowed("IngestRole", "s3:GetObject") == [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}/rejects/*"}]
+    assert allowed("IngestRole", "s3:ListBucket") == [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"}]
+    # By a key of KMS, its signer would have to be allowed to decrypt as well.
+    (rule,) = BUCKETS["UploadBucket"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+
+
 def failure_queues() -> set[str]:
     """The queues that hold what was given up."""
     targets = [queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in QUEUES.values() if "RedrivePolicy" in queue]

@@ -23,10 +23,10 @@ from rollcall.files.progress import FilePart, ImportLog, Progress
 from rollcall.files.rows import MOST_BYTES, Row, read_piece, too_large
 from rollcall.files.task import (
     KEPT_CHARACTERS_OF_A_REJECTED_ROW,
-    REJECTS_PREFIX,
     SOURCE,
     QueueUnavailable,
     Task,
+    rejects_key,
 )
 from rollcall.intake.intake import TOO_MANY_DAYS, Intake, Rejection
 from rollcall.stack.keys import import_id_of, project_of_upload
@@ -142,8 +142,8 @@ class Importer:
 
     def _finish(self, task: Task, progress: Progress) -> None:
         """Join the rejected and conflicting rows of all parts in one object. Repeating this writes the same object."""
-        key = f"{REJECTS_PREFIX}{task.key}.csv"
-        left = sum(part.rejected + part.conflicts for part in progress.parts)
+        key = rejects_key(task.key)
+        left = progress.listed
         if left:
             with tempfile.SpooledTemporaryFile(REJECTS_IN_MEMORY_BYTES) as rejects:
                 rejects.write(",".join(_REJECTS_HEADER).encode() + b"\r\n")

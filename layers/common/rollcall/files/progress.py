@@ -14,6 +14,7 @@ from typing import NamedTuple
 from rollcall.core.days import timestamp
 from rollcall.core.projects import Project
 from rollcall.counting.receipts import receipts_of
+from rollcall.files.task import rejects_key
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import import_batches_key, import_id_of, import_key, import_part_key
 
@@ -78,6 +79,19 @@ class Progress(NamedTuple):
     def taken_in(self) -> bool:
         """Whether all parts are taken in."""
         return self.planned is not None and len(self.parts) == self.planned
+
+    @property
+    def listed(self) -> int:
+        """The number of rows that were rejected, or accepted though they are in conflict with a row near them."""
+        return sum(part.rejected + part.conflicts for part in self.parts)
+
+    @property
+    def rejects(self) -> str | None:
+        """Key of the object with the rows that are `listed`; None where there are none, and until the import is done.
+
+        The object may have been deleted since.
+        """
+        return rejects_key(self.key) if self.done and self.listed else None
 
 
 class ImportLog:

@@ -13,6 +13,11 @@ STAGED_PREFIX = "staged/"
 KEPT_CHARACTERS_OF_A_REJECTED_ROW = 4_000
 
 
+def rejects_key(key: str) -> str:
+    """Key of the object with the rows of an uploaded object that were rejected, and those in conflict."""
+    return f"{REJECTS_PREFIX}{key}.csv"
+
+
 class QueueUnavailable(Exception):
     """The queue did not take everything. Importing again is safe: each event is counted once."""
 

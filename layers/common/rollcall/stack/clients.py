@@ -70,7 +70,7 @@ _DYNAMODB_ANSWERS = {
 }
 _DYNAMODB_WIRE = {"protocol": "json", "jsonVersion": "1.0", "targetPrefix": "DynamoDB_20120810"}
 _S3_REQUESTS = {
-    "GetObject": ("Range", "IfMatch"),
+    "GetObject": ("Range", "IfMatch", "ResponseCacheControl", "ResponseContentDisposition", "ResponseContentType"),
     "PutObject": ("IfMatch", "IfNoneMatch", "ContentLength"),
     "DeleteObjects": ("Delete.Objects.ETag",),
 }

@@ -88,6 +88,17 @@ def read_object(
     return Reading(answer["ETag"], size, chunks())
 
 
+def is_there(s3: "S3Client", bucket: str, key: str) -> bool:
+    """Whether there is an object. Raises botocore's errors. One HEAD."""
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _GONE:
+            return False
+        raise
+    return True
+
+
 def _get(s3: "S3Client", request: dict[str, Any]) -> Any:
     try:
         return s3.get_object(**request)

@@ -1,4 +1,4 @@
-"""POST /imports and GET /imports/{import_id}."""
+"""POST /imports, GET /imports/{import_id} and GET /imports/{import_id}/rejects."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,6 @@ from rollcall.core.limits import TooFast
 from rollcall.core.projects import Project
 from rollcall.files.numbering import WARNING
 from rollcall.files.progress import ImportLog, Progress, UnknownImport
-from rollcall.files.task import REJECTS_PREFIX
 from rollcall.files.uploads import Uploads
 from rollcall.http.json_bodies import Body, described, json_body
 from rollcall.http.problems import Refused, problem_responses
@@ -19,13 +18,17 @@ from rollcall.http.projects import project_of, taking_project
 from rollcall.http.security import REFUSALS, admitted, too_fast
 from rollcall.http.services import service
 from rollcall.stack.keys import bucket_key, is_invited_key
+from rollcall.stack.objects import Gone
 from rollcall.stack.settings import IngestSettings
 
 INVITATION_SECONDS = 3600
+# Whoever has the URL reads the rows, so it lives no longer than a click and its retries.
+REJECTS_SECONDS = 300
 
 router = APIRouter(prefix="/imports", tags=["imports"], responses=REFUSALS)
 
 Importing = Annotated[Principal, Security(admitted, scopes=["import"])]
+ImportId = Annotated[str, Path(description="`import_id` of POST /imports")]
 
 
 class NewImport(Body):
@@ -98,6 +101,14 @@ class ImportState(BaseModel):
     started_at: str
 
 
+class RejectedRows(BaseModel):
+    """A GET of `url` downloads the CSV file of the rows that do not count, within `expires_in` seconds and without a
+    credential."""
+
+    url: str
+    expires_in: int
+
+
 @router.post(
     "",
     status_code=201,
@@ -134,23 +145,15 @@ def state(
     request: Request,
     principal: Importing,
     project: Annotated[Project, Security(project_of, scopes=["import"])],
-    import_id: Annotated[str, Path(description="`import_id` of POST /imports")],
+    import_id: ImportId,
 ) -> ImportState:
     """A row is `accepted` when it is queued, and in `counted` once its batch is counted. `counted` is null for an
     import of more than 5,000 batches. The status is `gone` where the file was deleted or replaced before it was
     imported. The id of an import that did not begin with `POST /imports` follows from the object's name, so the scope
     `admin` is needed for it too."""
-    log = service(request, ImportLog)
-    try:
-        progress = log.read(project, import_id)
-        if not (is_invited_key(progress.key) or "admin" in principal.scopes):
-            raise UnknownImport(import_id)
-    except UnknownImport:
-        raise Refused(404, "unknown_import", "There is no such import.", parameter="import_id") from None
-    rejected = sum(part.rejected for part in progress.parts)
-    listed = rejected + sum(part.conflicts for part in progress.parts)
+    progress = _known(request, principal, project, import_id)
     numbered = any(part.numbered for part in progress.parts)
-    counted = log.counted(progress)
+    counted = service(request, ImportLog).counted(progress)
     return ImportState(
         import_id=import_id,
         key=progress.key,
@@ -160,13 +163,54 @@ def state(
         parts=Parts(planned=progress.planned, done=len(progress.parts)),
         rows=sum(part.rows for part in progress.parts),
         accepted=sum(part.accepted for part in progress.parts),
-        rejected=rejected,
+        rejected=sum(part.rejected for part in progress.parts),
         duplicates_in_file=sum(part.duplicates for part in progress.parts),
         counted=None if counted is None else CountedRows(**counted._asdict()),
-        rejects=f"{REJECTS_PREFIX}{progress.key}.csv" if progress.done and listed else None,
+        rejects=progress.rejects,
         warnings=[FileWarning(code="row_number_ids", message=WARNING)] if numbered else [],
         started_at=progress.started_at,
     )
+
+
+@router.get(
+    "/{import_id}/rejects",
+    summary="A URL to download an import's rejected rows from",
+    responses=problem_responses(404),
+)
+def rejects(
+    request: Request,
+    principal: Importing,
+    project: Annotated[Project, Security(project_of, scopes=["import"])],
+    import_id: ImportId,
+) -> RejectedRows:
+    """The file has the rows that were rejected, and those in conflict with a row near them. The code is `no_rejects`
+    until the import is done, where there is no such row, and once the file was deleted."""
+    progress = _known(request, principal, project, import_id)
+    if not progress.done:
+        raise _no_rejects(f"The import is not done: its status is {_status(progress)}.")
+    if progress.rejects is None:
+        raise _no_rejects("No row was rejected, and none is in conflict with a row near it.")
+    name = f"{progress.key.rpartition('/')[2].removesuffix('.csv')}-rejects.csv"
+    try:
+        url = service(request, Uploads).hand_out(progress.rejects, name, REJECTS_SECONDS)
+    except Gone:
+        raise _no_rejects("The file of the rejected rows was deleted. Import the file again.") from None
+    return RejectedRows(url=url, expires_in=REJECTS_SECONDS)
+
+
+def _known(request: Request, principal: Principal, project: Project, import_id: str) -> Progress:
+    """The progress of an import of which the caller may know. Refuses others as if they were not there."""
+    try:
+        progress = service(request, ImportLog).read(project, import_id)
+        if not (is_invited_key(progress.key) or "admin" in principal.scopes):
+            raise UnknownImport(import_id)
+    except UnknownImport:
+        raise Refused(404, "unknown_import", "There is no such import.", parameter="import_id") from None
+    return progress
+
+
+def _no_rejects(message: str) -> Refused:
+    return Refused(404, "no_rejects", message)
 
 
 def _status(progress: Progress) -> Literal["waiting", "reading", "importing", "done", "gone"]:
