@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rollcall.core.days import Calendar, add_days, days_between
 from rollcall.questions.actives import Actives, Period, Span
+from rollcall.questions.day_users import Counted
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.lifecycle import Lifecycle
 from rollcall.questions.retention_table import RetentionTable
@@ -49,6 +50,10 @@ class Visits(Counters):
             for user in USERS
             if min((day for day in self.users_of if user in self.users_of[day]), default="") == day
         }
+
+    def first_seen(self, day: str, counted: Counted, *, over: bool) -> set[str]:
+        assert counted.users == len(self.users_of.get(day, ()))
+        return self.new_users(day)
 
     def in_span(self, span: Span, today: str) -> int:
         return len(self.users_in(span, today))

@@ -20,9 +20,10 @@ from rollcall.core.events import Event, flaw, is_profile_call
 from rollcall.core.projects import Project
 from rollcall.counting import ledger
 from rollcall.counting.counters import Increment, Part, Vocabulary, plan_part, tally
-from rollcall.counting.receipts import PROFILES, Receipt, is_last, read_standing, told_otherwise
+from rollcall.counting.receipts import PENDING_SECONDS, PROFILES, Receipt, is_last, read_standing, told_otherwise
 from rollcall.stack.dynamo import Dynamo, Item, addition
 from rollcall.stack.keys import (
+    LEFT,
     REFUSED,
     Tables,
     counted_type,
@@ -31,6 +32,7 @@ from rollcall.stack.keys import (
     event_key,
     first_day_key,
     indexed_day,
+    moves_key,
     overflow_key,
     receipt_key,
     shard_of,
@@ -144,7 +146,7 @@ class Claims:
         # Before anything is stored, since it raises for an unknown project.
         calendar = self._calendars(batch.project)
         events, repeats, flawed = _sound(batch.events)
-        owned, duplicates, conflicts, refused = self._claim_events(batch, events, repeats)
+        owned, duplicates, conflicts, refused, again = self._claim_events(batch, events, repeats)
         # Before the receipt: once a batch has one, no later delivery comes this far.
         for event, reason in (*flawed, *refused):
             self._dead_letters.send(make_batch(batch.project, [event], batch.source, batch.received_at), reason)
@@ -153,7 +155,7 @@ class Claims:
             (day, event) for day, event in zip(days, owned, strict=True) if not is_profile_call(event.event_type)
         ]
         pairs = self._claim_pairs(batch, {(day, event.user_id) for day, event in counted})
-        self._lower_first_days(batch.project, pairs)
+        self._lower_first_days(batch, pairs, again=again)
         receipt = Receipt(
             received=len(batch.events),
             inserted=len(owned),
@@ -186,11 +188,11 @@ class Claims:
 
     def _claim_events(
         self, batch: Batch, events: Sequence[Event], repeats: Sequence[Event]
-    ) -> tuple[list[Event], int, int, list[tuple[Event, str]]]:
+    ) -> tuple[list[Event], int, int, list[tuple[Event, str]], bool]:
         """Insert the absent ones of `events`, and compare `repeats`, which have ids of these, with what is stored.
 
         Returns the events that this batch owns, from this delivery or an earlier one; the number of duplicates; the
-        number of conflicts; and the events that DynamoDB refuses, with reasons.
+        number of conflicts; the events that DynamoDB refuses, with reasons; and whether an earlier delivery owned some.
         """
         names = (*Event._fields, "received_at", "source", "batch", "fingerprint")
         common = (batch.received_at, batch.source, batch.batch_id)
@@ -236,7 +238,8 @@ class Claims:
                 others.append(event)
         same = told_otherwise(self._dynamo, self._tables.events, batch.project, others)
         conflicts = sum(event not in same for event in others)
-        return owned, duplicates + len(others) - conflicts, conflicts, flawed
+        again = any(stored.batch == batch.batch_id for stored in standing.values())
+        return owned, duplicates + len(others) - conflicts, conflicts, flawed, again
 
     def _expires_at(self, batch: Batch) -> int:
         """When the events of a batch expire: seconds since the epoch."""
@@ -281,37 +284,93 @@ class Claims:
         day, user_id = pair
         return users_key(project, day, shard_of(user_id, self._tables.user_shards))
 
-    def _lower_first_days(self, project: Project, pairs: Iterable[tuple[str, str]]) -> None:
-        """Lower each user's first day to the earliest of the pairs. It is a minimum, so repeating this does no harm."""
+    def _lower_first_days(self, batch: Batch, pairs: Iterable[tuple[str, str]], *, again: bool) -> None:
+        """Lower each user's first day to the earliest of the pairs. It is a minimum, so repeating this does no harm.
+
+        Then count on each day that a user has left that users did: a write unit for each KB of its counter item, and
+        one for all of these days together. `again` tells that an earlier delivery may have come so far.
+        """
+        project = batch.project
         earliest: dict[str, str] = {}
         for day, user_id in pairs:
             earliest[user_id] = min(day, earliest.get(user_id, day))
         # First days only move to earlier days. So an outdated one is too late, never too early.
         unsettled = [user for user, day in earliest.items() if self._first_days.get((project, user), "~") > day]
-        known = {
-            item["user_id"]["S"]: day_of_index(project, item["first_day"]["S"])
-            for item in self._dynamo.get(
-                self._tables.stats,
-                [{"pk": {"S": first_day_key(project, user)}, "sk": {"S": "-"}} for user in unsettled],
-                ["user_id", "first_day"],
-            )
-        }
+        known = self._read_first_days(project, unsettled, consistent=False)
         absent = [user for user in unsettled if user not in known]
         unmet = self._write_stats(
             f"INSERT INTO \"{self._tables.stats}\" VALUE {{'pk':?,'sk':?,'first_day':?,'user_id':?}}",
             [(first_day_key(project, user), "-", indexed_day(project, earliest[user]), user) for user in absent],
         )
-        later = [user for user, day in known.items() if day > earliest[user]]
-        later += [absent[position] for position in unmet]
-        self._write_stats(
-            f'UPDATE "{self._tables.stats}" SET first_day=? WHERE pk=? AND sk=? AND first_day>?',
-            [
-                (day, first_day_key(project, user), "-", day)
-                for user in later
-                for day in [indexed_day(project, earliest[user])]
-            ],
-        )
+        known |= self._read_first_days(project, [absent[position] for position in unmet], consistent=True)
+        left: set[str] = set()
+        while later := {user: day for user, day in known.items() if day > earliest[user]}:
+            left |= self._note_moves(batch, set(later.values()) - left)
+            unmet = self._write_stats(
+                f'UPDATE "{self._tables.stats}" SET first_day=? WHERE pk=? AND sk=? AND first_day=?',
+                [
+                    (
+                        indexed_day(project, earliest[user]),
+                        first_day_key(project, user),
+                        "-",
+                        indexed_day(project, day),
+                    )
+                    for user, day in later.items()
+                ],
+            )
+            lost = [user for position, user in enumerate(later) if position in unmet]
+            known |= {user: earliest[user] for user in later}
+            known |= self._read_first_days(project, lost, consistent=True)
+        if again:
+            left |= self._noted_moves(batch)
+        shard = shard_of(batch.batch_id, self._tables.counter_shards)
+        for day in sorted(left):
+            # Twice is once too often, and does no harm. So this needs no receipt, but has to come before the batch's.
+            self._dynamo.update(
+                self._tables.stats,
+                counts_key(project, shard),
+                day,
+                UpdateExpression="ADD #left :one",
+                ExpressionAttributeNames={"#left": LEFT},
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
         self._first_days.remember({(project, user): min(earliest[user], known.get(user, "~")) for user in unsettled})
+
+    def _read_first_days(self, project: Project, users: Sequence[str], *, consistent: bool) -> dict[str, str]:
+        """The first days of those of some users who have one."""
+        return {
+            item["user_id"]["S"]: day_of_index(project, item["first_day"]["S"])
+            for item in self._dynamo.get(
+                self._tables.stats,
+                [{"pk": {"S": first_day_key(project, user)}, "sk": {"S": "-"}} for user in users],
+                ["user_id", "first_day"],
+                consistent=consistent,
+            )
+        }
+
+    def _note_moves(self, batch: Batch, days: set[str]) -> set[str]:
+        """Note, before it is done, that a batch moves first days away from some days. Returns the days.
+
+        Once a first day is moved, nothing else tells where it was to a delivery that comes after a crash.
+        """
+        if days:
+            self._dynamo.update(
+                self._tables.stats,
+                moves_key(batch.project, batch.batch_id),
+                "-",
+                UpdateExpression="ADD #days :days SET expires_at = :end",
+                ExpressionAttributeNames={"#days": "days"},
+                ExpressionAttributeValues={
+                    ":days": {"SS": sorted(days)},
+                    ":end": {"N": str(int(self._now().timestamp()) + PENDING_SECONDS)},
+                },
+            )
+        return days
+
+    def _noted_moves(self, batch: Batch) -> set[str]:
+        """The days from which deliveries of a batch moved first days away, or were about to; one read unit."""
+        item = self._dynamo.find(self._tables.stats, moves_key(batch.project, batch.batch_id))
+        return set(item["days"]["SS"]) if item else set()
 
     def _write_stats(self, statement: str, rows: Iterable[Sequence[str]]) -> Iterable[int]:
         """Run a write for each row; returns the positions of the rows whose condition did not hold."""

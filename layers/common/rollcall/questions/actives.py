@@ -1,17 +1,16 @@
 """How many users were active in each day, week or month, or in the days up to each day?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rollcall.core.days import Calendar, add_days, days_between
-from rollcall.questions.daily_actives import DailyActives
-from rollcall.questions.day_users import DAYS_AT_ONCE
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.question import AsOf, Question
+from rollcall.questions.user_sets import union
 
 if TYPE_CHECKING:
     from rollcall.questions.from_archive import ArchivedEvents
@@ -76,29 +75,11 @@ class Actives(Question[list[SpanActives]]):
     def from_counters(self, counters: Counters) -> list[SpanActives]:
         """Reads the counters of all days of the spans, and their users up to `today` as `DayUsers` does.
 
-        Memory holds each user once, and the users of `DAYS_AT_ONCE` days.
+        Memory holds each user once, and a bit for each user and day.
         """
         days = [day for day in self._days if day <= self.today]
-        spans = self._places(days)
-        first, last = next(spans, (0, -1))
-        if last < 0:
-            return self._answer([])
-        # Of each user the latest day so far, and of each day the users whose latest day it is. The users of a span
-        # that ends now are those whose latest day is in it.
-        latest: dict[str, int] = {}
-        of_latest = [0] * len(days)
-        numbers = []
-        for place, users in enumerate(users_of(counters, days, self.today)):
-            for user in users:
-                before = latest.get(user)
-                if before is not None:
-                    of_latest[before] -= 1
-                latest[user] = place
-            of_latest[place] = len(users)
-            while last == place:
-                numbers.append(sum(of_latest[first : last + 1]))
-                first, last = next(spans, (0, -1))
-        return self._answer(numbers)
+        users = list(counters.of_users(days, self.today).active())
+        return self._answer([len(union(users[first : last + 1])) for first, last in self._places(days)])
 
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[list[SpanActives]]:
         """Reads the files of the days."""
@@ -187,14 +168,3 @@ class Actives(Question[list[SpanActives]]):
             SpanActives(*span, number, complete=span.last < self.today)
             for span, number in zip(self.spans, [*numbers, *later], strict=True)
         ]
-
-
-def users_of(counters: Counters, days: Sequence[str], today: str) -> Iterator[set[str]]:
-    """The users of each of some days, which ascend.
-
-    Reads their counters first. No more than `DAYS_AT_ONCE` days are read before they are asked for.
-    """
-    counted = {each.date: each.dau for each in DailyActives(days[0], days[-1]).from_counters(counters)}
-    left = iter(days)
-    while some := list(islice(left, DAYS_AT_ONCE)):
-        yield from counters.map_days(lambda day: counters.users(day, counted[day], over=day < today), some)

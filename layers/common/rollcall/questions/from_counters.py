@@ -3,7 +3,7 @@ event types, never on the number of events.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from itertools import chain, islice, starmap
@@ -11,9 +11,18 @@ from typing import Any, NamedTuple, TypeVar
 
 from rollcall.core.days import Calendar
 from rollcall.core.projects import Project
-from rollcall.questions.day_users import DayUsers
+from rollcall.questions.day_users import Counted, DayUsers
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import PROCESSING, Tables, counted_source, counts_key, indexed_day, overflow_key
+from rollcall.stack.keys import (
+    DAILY_ACTIVES,
+    LEFT,
+    PROCESSING,
+    Tables,
+    counted_source,
+    counts_key,
+    indexed_day,
+    overflow_key,
+)
 from rollcall.stack.layout import check_layout
 
 _T = TypeVar("_T")
@@ -64,7 +73,8 @@ class Counters:
         self._day_users = day_users or DayUsers(dynamo, tables)
 
     def of(self, project: Project, calendar: Calendar) -> "Counters":
-        """Another project in the same table. It shares the threads of this one."""
+        """Another project in the same table, for a question. It shares the threads and the memory of this one."""
+        self._day_users.trim()
         other = copy(self)
         other._project, other._calendar = project, calendar
         return other
@@ -122,7 +132,34 @@ class Counters:
             found[item["sk"]["S"]] += int(item["count"]["N"])
         return found
 
-    def new_users(self, day: str) -> set[str]:
+    def counted(self, first: str, last: str) -> dict[str, Counted]:
+        """What the counters say of the users of the days from `first` to `last`, without days that have none.
+
+        One item for each day and counter shard, strongly consistent: a read unit for each 4 KB of a shard's items.
+        """
+        found: dict[str, Counted] = {}
+        for item in self.of_days(first, last, [DAILY_ACTIVES, LEFT]):
+            day = item["sk"]["S"]
+            users, left = found.get(day, Counted())
+            found[day] = Counted(users + _number(item, DAILY_ACTIVES), left + _number(item, LEFT))
+        return found
+
+    def of_users(self, days: Sequence[str], today: str) -> "UsersOfDays":
+        """The users of some days, which ascend. Reads their counters."""
+        return UsersOfDays(self, self.counted(days[0], days[-1]) if days else {}, days, today)
+
+    def users(self, day: str, counted: int, *, over: bool) -> Set[str]:
+        """The users of a day, as `DayUsers.read` reads them."""
+        return self._day_users.read(self._project, day, counted, over=over)
+
+    def first_seen(self, day: str, counted: Counted, *, over: bool) -> Set[str]:
+        """The users first seen on a day, as `DayUsers.first_seen` reads them if the day is over."""
+        if not counted.users:
+            return frozenset()
+        users = self._day_users.first_seen(self._project, day, counted) if over else None
+        return self.new_users(day) if users is None else users
+
+    def new_users(self, day: str) -> Set[str]:
         """The users first seen on a day, from an index that is eventually consistent."""
         self._check_layout()
         found = self._query(
@@ -132,10 +169,6 @@ class Counters:
             ExpressionAttributeValues={":day": {"S": indexed_day(self._project, day)}},
         )
         return {item["user_id"]["S"] for item in found}
-
-    def users(self, day: str, counted: int, *, over: bool) -> set[str]:
-        """The users of a day, as `DayUsers.read` reads them."""
-        return self._day_users.read(self._project, day, counted, over=over)
 
     def map_days(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
         """Call `work` with each day, several at a time. The results are in the order of the days."""
@@ -179,3 +212,36 @@ class Counters:
         if self._project not in self._checked:
             check_layout(self._dynamo, self._tables, self._project, self._calendar)
             self._checked.add(self._project)
+
+
+class UsersOfDays:
+    """Reads the users of some days, several days at a time. A day before `today` is over."""
+
+    def __init__(self, counters: Counters, counted: Mapping[str, Counted], days: Sequence[str], today: str) -> None:
+        self._counters = counters
+        self._counted = counted
+        self._days = days
+        self._today = today
+
+    def active(self, days: Sequence[str] | None = None) -> Iterator[Set[str]]:
+        """The users of each of the days, or of some of them, in their order."""
+
+        def of(day: str) -> Set[str]:
+            return self._counters.users(day, self._of(day).users, over=day < self._today)
+
+        return self._counters.map_days(of, self._days if days is None else days)
+
+    def first_seen(self, days: Sequence[str] | None = None) -> Iterator[Set[str]]:
+        """The users who were first seen on each of the days, or of some of them, in their order."""
+
+        def of(day: str) -> Set[str]:
+            return self._counters.first_seen(day, self._of(day), over=day < self._today)
+
+        return self._counters.map_days(of, self._days if days is None else days)
+
+    def _of(self, day: str) -> Counted:
+        return self._counted.get(day, Counted())
+
+
+def _number(item: Item, attribute: str) -> int:
+    return int(item[attribute]["N"]) if attribute in item else 0

@@ -1,14 +1,16 @@
 """Who is new in a day, week or month, who came back, and who did not?"""
 
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollcall.core.days import add_days, days_between
-from rollcall.questions.actives import Actives, Period, Span, users_of
+from rollcall.questions.actives import Actives, Period, Span
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.question import AsOf, Question
+from rollcall.questions.user_sets import union
 
 if TYPE_CHECKING:
     from rollcall.questions.from_archive import ArchivedEvents
@@ -57,23 +59,19 @@ class Lifecycle(Question[list[PeriodUsers]]):
     def from_counters(self, counters: Counters) -> list[PeriodUsers]:
         """Reads the users of the periods, and of the one before them, as `Actives` does, and their first days.
 
-        The first days are in an index that is eventually consistent: somebody who was new a moment ago may be told as
-        resurrected. Memory holds the users of two periods.
+        The first days of today's users are in an index that is eventually consistent: somebody who was new a moment ago
+        may be told as resurrected. Memory holds each user once, and two bits for each user and day.
         """
-        days = [day for span in self._spans for day in self._over(span)]
-        of_days = users_of(counters, days, self.today) if days else iter(())
-
-        def of(span: Span) -> set[str]:
-            return set().union(*islice(of_days, len(self._over(span))))
-
-        before = of(self._spans[0]) if self._spans else set()
+        of_days = counters.of_users(self._over(self._spans), self.today)
+        active, first_seen = of_days.active(), of_days.first_seen(self._over(self._spans[1:]))
+        before: Set[str] = frozenset()
         answer = []
-        for span in self._spans[1:]:
-            users = of(span)
-            others = users - before
-            first_seen: set[str] = set().union(*counters.map_days(counters.new_users, self._over(span)))
-            returning = len(users) - len(others)
-            answer.append(self._of(span, len(users), len(before), len(others & first_seen), returning))
+        for place, span in enumerate(self._spans):
+            days = len(self._over([span]))
+            users = union(islice(active, days))
+            if place:
+                new, returning = users & union(islice(first_seen, days)), users & before
+                answer.append(self._of(span, len(users), len(before), len(new), len(returning)))
             before = users
         return answer
 
@@ -127,9 +125,9 @@ class Lifecycle(Question[list[PeriodUsers]]):
     def _periods(self, first: str) -> list[Span]:
         return Actives(first, self.last, self.period, 0, self.today, self.timezone, self.week_start).spans
 
-    def _over(self, span: Span) -> list[str]:
-        """The days of a period up to today."""
-        return days_between(span.first, min(span.last, self.today))
+    def _over(self, spans: Iterable[Span]) -> list[str]:
+        """The days of some periods up to today."""
+        return [day for span in spans for day in days_between(span.first, min(span.last, self.today))]
 
     def _of(self, span: Span, users: int, before: int, new: int, returning: int) -> PeriodUsers:
         return PeriodUsers(

@@ -6,9 +6,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollcall.core.days import Calendar, add_days, days_between
-from rollcall.questions.daily_actives import DailyActives
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.question import AsOf, Question
+from rollcall.questions.user_sets import union
 
 if TYPE_CHECKING:
     from rollcall.questions.from_archive import ArchivedEvents
@@ -60,31 +60,13 @@ class Retention(Question[Retained]):
     def from_counters(self, counters: Counters) -> Retained:
         """Reads the counters of all these days, and their users up to `today` as `DayUsers` does.
 
-        That is a GET for each large day that was read before. Any other day takes some 1,200 read units for each
-        100,000 users, $0.00015 on demand. Memory holds the cohort, the users of `DAYS_AT_ONCE` days, and a byte for
-        each user of the cohort and each window.
+        Memory holds each user once, and a bit for each user and day.
         """
-        counted = {
-            actives.date: actives.dau for actives in DailyActives(self.day, self._last()).from_counters(counters)
-        }
-
-        def active(day: str) -> set[str]:
-            return counters.users(day, counted[day], over=day < self.today)
-
-        cohort = list(counters.new_users(self.day) if self.new_users else active(self.day))
-
-        def returned(day: str) -> int:
-            """A byte for each user of the cohort, 1 where active on the day: 100,000 users take 100 KB."""
-            return int.from_bytes(bytes(map(active(day).__contains__, cohort)), "little") if cohort else 0
-
-        of_days = counters.map_days(returned, chain.from_iterable(self._over(n) for n in self._numbers()))
-        retained = []
-        for number in self._numbers():
-            came_back = 0
-            for of_day in islice(of_days, len(self._over(number))):
-                came_back |= of_day
-            retained.append(came_back.bit_count())
-        return self._answer(len(cohort), retained)
+        over = [self._over(number) for number in self._numbers()]
+        of_days = counters.of_users([day for day in self._days if day <= self._last()], self.today)
+        (cohort,) = of_days.first_seen([self.day]) if self.new_users else of_days.active([self.day])
+        active = of_days.active(list(chain.from_iterable(over)))
+        return self._answer(len(cohort), [len(cohort & union(islice(active, len(days)))) for days in over])
 
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[Retained]:
         """Reads the files of the days, with `new_users` of every day before them too: who is new is told by the

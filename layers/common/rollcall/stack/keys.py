@@ -18,6 +18,8 @@ from typing import NamedTuple
 from rollcall.core.projects import DEFAULT, SEPARATOR, BadProject, Project
 
 DAILY_ACTIVES = "dau"
+# A number that grows whenever the first day of some of a day's users is moved to an earlier one.
+LEFT = "left"
 OVERFLOW = "overflow"
 PROCESSING = "processing_ms"
 # The partition of the projects' records; their names are the sort keys.
@@ -142,6 +144,11 @@ def batch_of_receipt(project: Project, key: str) -> str:
     return key.removeprefix(receipt_key(project, ""))
 
 
+def moves_key(project: Project, batch_id: str) -> str:
+    """Partition of the days from which a batch moves first days away; the sort key is `-`."""
+    return _of(project, f"moves#{batch_id}")
+
+
 def ledger_key(project: Project, key_id: str, shard: int) -> str:
     """Partition of one shard of an API key's ledger; the sort key is the day of receipt."""
     return _of(project, f"ledger#{shard}#{key_id}")
@@ -260,6 +267,11 @@ def import_batches_key(project: Project, import_id: str) -> str:
 def day_users_object(project: Project, day: str, count: int) -> str:
     """Key of the object that holds the `count` users of a day."""
     return f"day-users/{_folder(project)}{day}/{count}"
+
+
+def new_users_object(project: Project, day: str, count: int, left: int) -> str:
+    """Key of the object that holds the new users of a day with `count` users, whose `LEFT` was `left`."""
+    return f"day-users/{_folder(project)}{day}/new/{count}-{left}"
 
 
 def project_of_folder(folder: str) -> Project:
