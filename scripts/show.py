@@ -32,7 +32,7 @@ def daily_actives(answer: dict[str, Any]) -> SafeTable:
         if day.get("no_day"):
             table.add_row(day["date"], "", "no day: clocks skipped it")
         else:
-            table.add_row(day["date"], f"{day['dau']:,}", _bar(day["dau"], most))
+            table.add_row(day["date"], f"{day['dau']:,}", _so_far(day, _bar(day["dau"], most)))
     return table
 
 
@@ -76,7 +76,7 @@ def stickiness(answer: dict[str, Any]) -> SafeTable:
 
 
 def _so_far(period: dict[str, Any], shown: str) -> str:
-    return shown if period["complete"] else f"{shown} so far".strip()
+    return shown if period.get("complete", True) else f"{shown} so far".strip()
 
 
 def top_events(answer: dict[str, Any]) -> SafeTable:

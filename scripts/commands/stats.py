@@ -278,7 +278,7 @@ def ask(
     elif as_csv:
         # The columns are those of the first row. An answer always has one, because the API takes no empty range.
         known = {
-            "/stats/dau": ("date", "dau"),
+            "/stats/dau": ("date", "dau", "complete"),
             "/stats/top-events": ("event_type", "count"),
             "/stats/actives": ("from", "to", "active_users", "complete"),
             "/stats/lifecycle": (

@@ -37,7 +37,7 @@ def test_a_fresh_stack_takes_a_first_event_and_a_first_login(stack: DeployedStac
         params=day,
         headers={"Authorization": f"Bearer {tokens['access_token']}"},
     )
-    assert answer.json()["data"] == [{"date": "2012-01-01", "dau": 1}]
+    assert answer.json()["data"] == [{"date": "2012-01-01", "dau": 1, "complete": True}]
     metrics = stack.http.get("/metrics", headers=key).text
     assert 'events_total{project="default",source="first-steps"} 1.0' in metrics
     assert stack.client("ssm").get_parameter(Name=stack.outputs["SigningKeyParameter"])["Parameter"]["Type"] == (

@@ -126,7 +126,7 @@ def test_it_answers_with_sample_data_and_keeps_it_for_the_next_start(starts: lis
 @pytest.mark.xdist_group("starts")
 def test_what_was_sent_before_the_stop_is_answered_after_the_start(starts: list[Start]) -> None:
     _, second = starts
-    assert second.other_day == [{"date": "2015-01-01", "dau": 1}]
+    assert second.other_day == [{"date": "2015-01-01", "dau": 1, "complete": True}]
 
 
 @pytest.mark.xdist_group("starts")

@@ -1,6 +1,7 @@
 """Which project a request is about, and what admins do with projects and with keys and accounts of them."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from fastapi.testclient import TestClient
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.gate import Principal
 from rollcall.access.reach import ALL, Reach
-from rollcall.core.days import Calendar
+from rollcall.core.days import Calendar, add_days
 from rollcall.core.limits import Allowance, Limit
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.http.app import create_app
@@ -279,9 +280,12 @@ def test_actives_of_all_projects_are_told_side_by_side_and_in_sum(counted: Any) 
     answer = counted("/stats/dau", project="*").json()
 
     def days(*numbers: int) -> list[dict[str, Any]]:
-        return [{"date": f"2025-08-0{number}", "dau": dau} for number, dau in enumerate(numbers, 1)]
+        return [{"date": f"2025-08-0{number}", "dau": dau, "complete": True} for number, dau in enumerate(numbers, 1)]
 
+    assert answer.pop("as_of") > "2025-08"
     assert answer == {
+        "definition": "daily-active-users",
+        "from_store": "counters",
         "from": "2025-08-01",
         "to": "2025-08-02",
         "project": "*",
@@ -297,10 +301,24 @@ def test_actives_of_all_projects_are_told_side_by_side_and_in_sum(counted: Any) 
         assert (alone["data"], alone["timezone"]) == (each["data"], each["timezone"])
 
 
+def test_a_sum_of_projects_is_complete_once_the_day_is_over_for_all_of_them(counted: Any) -> None:
+    # It is over in Kiritimati up to fourteen hours before it is in UTC.
+    tomorrow = add_days(Calendar("Pacific/Kiritimati").today(datetime.now(UTC)), 1)
+    days = {"from": add_days(tomorrow, -4), "to": tomorrow}
+    answers = [counted(path, project="*", **days).json() for path in ("/stats/dau", "/stats/top-events")]
+
+    for answer in [answers[0], *answers[0]["projects"]]:
+        assert [answer["data"][place]["complete"] for place in (0, -1)] == [True, False]
+    assert answers[0]["data"][2]["complete"] == all(each["data"][2]["complete"] for each in answers[0]["projects"])
+    assert not any(each["complete"] for each in [answers[1], *answers[1]["projects"]])
+
+
 def test_top_events_of_all_projects_are_added_up_before_they_are_cut(counted: Any) -> None:
     answer = counted("/stats/top-events", project="*", limit=1).json()
 
     assert answer["data"] == [{"event_type": "close", "count": 7}]
+    assert (answer["definition"], answer["from_store"], answer["complete"]) == ("top-events", "counters", True)
+    assert all(each["complete"] for each in answer["projects"])
     assert [each["data"] for each in answer["projects"]] == [
         [{"event_type": "open", "count": 6}],
         [{"event_type": "close", "count": 7}],

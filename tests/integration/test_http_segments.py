@@ -72,7 +72,12 @@ def test_daily_actives_of_a_segment_say_which_and_as_of_when(client: TestClient,
         "timezone": "UTC",
         "segment": ["event_type:purchase", "properties.country:UA"],
         "as_of": AS_OF,
-        "data": [{"date": "2025-08-01", "dau": 2}, {"date": "2025-08-02", "dau": 0}],
+        "definition": "daily-active-users",
+        "from_store": "archive",
+        "data": [
+            {"date": "2025-08-01", "dau": 2, "complete": True},
+            {"date": "2025-08-02", "dau": 0, "complete": True},
+        ],
     }
     assert played.asked == [
         {
@@ -114,6 +119,7 @@ def test_retention_of_a_segment_is_answered(
     answer = client.get(path, params=asked).json()
 
     assert (answer["cohort_size"], answer["as_of"], answer["segment"]) == (3, AS_OF, ["event_type:a"])
+    assert answer["from_store"] == "archive"
     assert [(window["retained_users"], window["retention_rate"]) for window in answer["retention"]] == [(2, 66.67)]
     assert (played.asked[0]["asked"]["window_days"], played.asked[0]["asked"]["new_users"]) == (window_days, new_users)
 

@@ -24,7 +24,7 @@ from rollcall.http.services import provide
 from rollcall.operation.health import Health
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
-from rollcall.questions.question import Answer, Question
+from rollcall.questions.question import Answer, Question, Told
 from rollcall.questions.retention import Retained, Retention, Window
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo
@@ -33,6 +33,7 @@ from rollcall.stack.settings import DocsSettings, WeekSettings
 from tests.support import LAMBDA_CONTEXT, UNKNOWN, OpenGate, assert_problem, routes, sample_event
 
 KYIV = Calendar("Europe/Kyiv")
+AS_OF = "2025-09-01T00:00:00Z"
 
 
 @dataclass
@@ -47,9 +48,7 @@ class StubAsking(Asking):
         default_factory=lambda: [ActiveUsers("2025-08-01", 2), ActiveUsers("2025-08-02", 0)]
     )
 
-    def ask(
-        self, project: Project, question: Question[Answer], segment: Sequence[str] = ()
-    ) -> tuple[str | None, Answer]:
+    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
         assert not segment
         if self.error:
             raise self.error
@@ -69,7 +68,7 @@ class StubAsking(Asking):
                         for number, returned in retained
                     ],
                 )
-        return None, answer
+        return Told(AS_OF, question.store, answer)
 
 
 def projects_of(calendar: Calendar) -> Projects:
@@ -120,7 +119,13 @@ def test_daily_actives_are_answered_in_the_contract_shape(client: TestClient, as
         "from": "2025-08-01",
         "to": "2025-08-02",
         "timezone": "Europe/Kyiv",
-        "data": [{"date": "2025-08-01", "dau": 2}, {"date": "2025-08-02", "dau": 0}],
+        "definition": "daily-active-users",
+        "as_of": AS_OF,
+        "from_store": "counters",
+        "data": [
+            {"date": "2025-08-01", "dau": 2, "complete": True},
+            {"date": "2025-08-02", "dau": 0, "complete": True},
+        ],
     }
     assert asked.calls == [("2025-08-01", "2025-08-02")]
 
@@ -133,10 +138,25 @@ def test_top_events_are_answered_in_the_contract_shape(client: TestClient, asked
         "from": "2025-08-01",
         "to": "2025-08-02",
         "limit": 2,
+        "complete": True,
         "timezone": "Europe/Kyiv",
+        "definition": "top-events",
+        "as_of": AS_OF,
+        "from_store": "counters",
         "data": [{"event_type": "login", "count": 7}, {"event_type": "#\0🦄", "count": 3}],
     }
     assert asked.calls == [("2025-08-01", "2025-08-02", 2)]
+
+
+def test_a_range_that_is_not_over_is_not_complete(client: TestClient, asked: StubAsking) -> None:
+    # Tomorrow, so that midnight in Kyiv does no harm.
+    days = [add_days(KYIV.today(datetime.now(UTC)), offset) for offset in (-2, 1)]
+    asked.actives = [ActiveUsers(day, 1) for day in days]
+    params = {"from": days[0], "to": days[1]}
+
+    assert [day["complete"] for day in client.get("/stats/dau", params=params).json()["data"]] == [True, False]
+    assert client.get("/stats/top-events", params=params).json()["complete"] is False
+    assert client.get("/stats/retention", params={"start_date": days[1]}).json()["cohort_complete"] is False
 
 
 def test_ten_top_events_are_listed_unless_told_otherwise(client: TestClient, asked: StubAsking) -> None:
@@ -345,6 +365,10 @@ def test_retention_is_answered_in_the_contract_shape(client: TestClient, asked: 
     assert response.json() == {
         "cohort_date": "2025-08-01",
         "cohort_size": 3,
+        "cohort_complete": True,
+        "definition": "retention",
+        "as_of": AS_OF,
+        "from_store": "day-users",
         "cohort": "active",
         "period": "day",
         "windows": 3,
@@ -381,12 +405,17 @@ def test_a_cohort_is_the_weekly_retention_of_new_users(
     assert answer.keys() == {
         "cohort_date",
         "cohort_size",
+        "cohort_complete",
         "cohort",
         "period",
         "windows",
         "timezone",
         "retention",
+        "definition",
+        "as_of",
+        "from_store",
     }
+    assert answer["definition"] == "cohort"
     assert (answer["period"], answer["cohort"], answer["windows"]) == ("week", "new", windows)
     assert answer["retention"][0]["week"] == 1
     assert asked.calls[0][:4] == ("2025-08-01", windows, 7, True)
@@ -685,7 +714,7 @@ def test_daily_actives_mark_a_day_that_clocks_skipped(in_apia: TestClient, asked
     asked.actives = [ActiveUsers("2011-12-29", 2), ActiveUsers("2011-12-30", 0), ActiveUsers("2011-12-31", 0)]
     response = in_apia.get("/stats/dau", params={"from": "2011-12-29", "to": "2011-12-31"})
     assert response.json()["data"] == [
-        {"date": "2011-12-29", "dau": 2},
-        {"date": "2011-12-30", "dau": 0, "no_day": True},
-        {"date": "2011-12-31", "dau": 0},
+        {"date": "2011-12-29", "dau": 2, "complete": True},
+        {"date": "2011-12-30", "dau": 0, "complete": True, "no_day": True},
+        {"date": "2011-12-31", "dau": 0, "complete": True},
     ]

@@ -17,7 +17,12 @@ from tests.support import Noon, create_tables, delete_tables
 
 Rollcall = Callable[..., Result]
 
-DAU = {"from": "2025-12-04", "to": "2026-01-02", "timezone": "Pacific/Apia", "data": [{"date": "2026-01-02", "dau": 1}]}
+DAU = {
+    "from": "2025-12-04",
+    "to": "2026-01-02",
+    "timezone": "Pacific/Apia",
+    "data": [{"date": "2026-01-02", "dau": 1, "complete": False}],
+}
 
 
 @pytest.fixture

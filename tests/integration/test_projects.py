@@ -184,8 +184,8 @@ def test_a_consumer_fixes_the_timezone_as_it_is_and_not_as_it_was_when_another_r
     # It had read the record before, and finds the layout now.
     assert late.calendar(SHOP).name == "Asia/Tokyo"
     asking = stack.asking(late)
-    assert [day.dau for day in asking.ask(SHOP, DailyActives("2025-08-01", "2025-08-02"))[1]] == [0, 1]
-    assert [day.dau for day in asking.ask(DEFAULT, DailyActives("2025-08-01", "2025-08-02"))[1]] == [0, 0]
+    assert [day.dau for day in asking.ask(SHOP, DailyActives("2025-08-01", "2025-08-02")).answer] == [0, 1]
+    assert [day.dau for day in asking.ask(DEFAULT, DailyActives("2025-08-01", "2025-08-02")).answer] == [0, 0]
 
 
 def test_a_change_between_reading_and_fixing_is_not_lost(stack: Stack) -> None:
@@ -226,7 +226,7 @@ def test_the_same_event_is_counted_in_each_project_by_its_own_days(stack: Stack)
         assert consumer.apply(batch(project, "2025-08-01T10:30:00Z")).repeated
     asking = stack.asking(stack.projects)
     for project, day in ((DEFAULT, "2025-08-01"), (SHOP, "2025-08-02"), (SHOP_2, "2025-07-31")):
-        _, actives = asking.ask(project, DailyActives("2025-07-30", "2025-08-03"))
+        actives = asking.ask(project, DailyActives("2025-07-30", "2025-08-03")).answer
         assert [each.date for each in actives if each.dau] == [day]
 
 

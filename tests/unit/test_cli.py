@@ -340,7 +340,10 @@ DAU = {
     "from": "2024-05-01",
     "to": "2024-05-02",
     "timezone": "UTC",
-    "data": [{"date": "2024-05-01", "dau": 4}, {"date": "2024-05-02", "dau": 0}],
+    "data": [
+        {"date": "2024-05-01", "dau": 4, "complete": True},
+        {"date": "2024-05-02", "dau": 0, "complete": False},
+    ],
 }
 TOP = {**DAU, "limit": 10, "data": [{"event_type": 'a "b"\x1b[31m', "count": 1200}]}
 RETENTION = {
@@ -397,11 +400,17 @@ TABLE = {
 @pytest.mark.parametrize(
     ("command", "answer", "as_csv"),
     [
-        ("dau", DAU, "date,dau\n2024-05-01,4\n2024-05-02,0\n"),
+        ("dau", DAU, "date,dau,complete\n2024-05-01,4,True\n2024-05-02,0,False\n"),
         (
             "dau",
-            {**DAU, "data": [{"date": "2011-12-30", "dau": 0, "no_day": True}, {"date": "2011-12-31", "dau": 0}]},
-            "date,dau\n2011-12-30,\n2011-12-31,0\n",
+            {
+                **DAU,
+                "data": [
+                    {"date": "2011-12-30", "dau": 0, "complete": True, "no_day": True},
+                    {"date": "2011-12-31", "dau": 0, "complete": True},
+                ],
+            },
+            "date,dau,complete\n2011-12-30,,True\n2011-12-31,0,True\n",
         ),
         ("top-events", TOP, 'event_type,count\n"a ""b""\x1b[31m",1200\n'),
         ("top-events", {**TOP, "data": []}, "event_type,count\n"),

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import parse_qsl
 
 import typer
@@ -13,6 +13,8 @@ import typer
 from rollcall.core.events import PROFILE_TYPES
 from rollcall.http.document import describe
 from rollcall.intake.dialects.registry import routes as sdk_routes
+from rollcall.questions.question import Definition
+from rollcall.questions.remote_handler import QUESTIONS
 from scripts.bench.documents import FOLDER, blocks_of, documents, fill_in, read_all
 from scripts.cli import app
 from scripts.local.deploy import template
@@ -193,6 +195,38 @@ def test_each_behaviour_is_where_the_page_about_the_architecture_says() -> None:
         assert 1 <= len(places) <= MOST_FILES_OF_A_BEHAVIOUR, behaviour
         missing += [(behaviour, *place) for place in places if place[1] not in _defined(ROOT / place[0])]
     assert missing == []
+
+
+def test_each_definition_that_an_answer_names_has_its_chapter() -> None:
+    definitions = set(get_args(Definition))
+    assert definitions - _anchors(TEXTS[DOCS / "numbers.md"]) == set()
+    assert {question.definition for question in QUESTIONS.values()} | {"cohort"} == definitions
+
+
+def test_each_answer_to_a_question_says_what_it_is() -> None:
+    document = describe()
+    lacking = []
+    for path, operations in document["paths"].items():
+        if path.startswith("/stats/"):
+            schema = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            for answer in schema.get("anyOf", [schema]):
+                name = answer["$ref"].rpartition("/")[2]
+                required = set(document["components"]["schemas"][name]["required"])
+                whose: set[str] = set() if name.endswith("OfAll") else {"timezone"}
+                lacking += [
+                    (name, each) for each in {"definition", "as_of", "from_store"} | whose if each not in required
+                ]
+                assert "complete" in str(_with_parts(document, answer)), name
+    assert lacking == []
+
+
+def _with_parts(document: dict[str, Any], schema: Any) -> Any:
+    """A schema with what it refers to in place of the references."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            return _with_parts(document, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+        return {name: _with_parts(document, part) for name, part in schema.items() if name != "description"}
+    return [_with_parts(document, part) for part in schema] if isinstance(schema, list) else schema
 
 
 def test_the_example_s_numbers_are_those_of_a_recount() -> None:

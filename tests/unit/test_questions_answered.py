@@ -13,8 +13,10 @@ import pytest
 
 from rollcall import questions
 from rollcall.archive.snapshots import Snapshots
+from rollcall.core.days import Calendar
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.actives import Actives, SpanActives
+from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.lifecycle import Lifecycle, PeriodUsers
@@ -102,6 +104,17 @@ def test_a_function_of_before_there_were_projects_answers_about_none_but_the_def
     assert DailyActives(**asked[0]) == DailyActives(DAY, DAY)
     with pytest.raises(TypeError, match="project"):
         DailyActives(**asked[1])
+
+
+def test_an_answer_from_the_counters_is_as_of_the_moment_before_it_is_read() -> None:
+    moments = iter([0.0, 60.0])
+    counters = MagicMock()
+    counters.of.return_value.of_days.side_effect = lambda *_: next(moments) and []
+    asking = Asking(counters, lambda _: Calendar("UTC"), None, moments.__next__)
+
+    told = asking.ask(DEFAULT, DailyActives(DAY, DAY))
+
+    assert told == ("1970-01-01T00:00:00Z", "counters", [ActiveUsers(DAY, 0)])
 
 
 def test_a_question_that_nobody_knows_is_an_error(function: SegmentFunction) -> None:

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 
 from rollcall.http.problems import Refused
 from rollcall.http.ranges import refuse
@@ -13,20 +12,6 @@ from rollcall.questions.segment import MAX_CONDITIONS, BadSegment, parse_segment
 
 # The statuses that only a question with a segment is answered with.
 STATUSES = (409, 503, 504)
-
-
-class SegmentAnswer(BaseModel):
-    """What all answers about a range of days have that may be about a segment."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    first: str = Field(alias="from")
-    last: str = Field(alias="to")
-    timezone: str
-    segment: list[str] | None = None
-    """The conditions of the segment; absent where the answer is about all events."""
-    as_of: str | None = None
-    """For a segment: every event that was counted by this time is in the answer."""
 
 
 def segment(

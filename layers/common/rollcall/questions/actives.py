@@ -47,6 +47,8 @@ class Actives(Question[list[SpanActives]]):
     """
 
     name = "actives"
+    definition = "active-users-of-weeks-and-months"
+    store = "day-users"
 
     first: str
     last: str

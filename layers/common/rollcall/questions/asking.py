@@ -1,11 +1,12 @@
 """Has questions answered by whoever can."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
-from rollcall.core.days import Calendar
+from rollcall.core.days import Calendar, timestamp
 from rollcall.core.projects import Project
 from rollcall.questions.from_counters import Counters
-from rollcall.questions.question import Answer, Question
+from rollcall.questions.question import Answer, Question, Told
 from rollcall.questions.remote import SegmentClient
 
 
@@ -17,8 +18,13 @@ class Asking:
     """
 
     def __init__(
-        self, counters: Counters, calendars: Callable[[Project], Calendar], segments: SegmentClient | None
+        self,
+        counters: Counters,
+        calendars: Callable[[Project], Calendar],
+        segments: SegmentClient | None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._counters = counters
         self._calendars = calendars
         self._segments = segments
@@ -28,21 +34,26 @@ class Asking:
         """Whether a segment may be asked about."""
         return self._segments is not None
 
-    def ask(
-        self, project: Project, question: Question[Answer], segment: Sequence[str] = ()
-    ) -> tuple[str | None, Answer]:
-        """The answer about a project, and for a segment the time of `AsOf`.
+    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
+        """The answer about a project.
 
         `segment` holds conditions that `rollcall.questions.segment.parse_segment` has accepted. Raises `BadSetting`
         where the stats table is laid out otherwise, for a segment what `SegmentClient.ask` raises, and botocore's
         errors.
         """
         if not segment:
-            return None, question.from_counters(self._counters.of(project, self._calendars(project)))
+            # The moment before it reads: what is counted meanwhile may be in the answer or not.
+            as_of = timestamp(self._clock())
+            counters = self._counters.of(project, self._calendars(project))
+            return Told(as_of, question.store, question.from_counters(counters))
         if self._segments is None:
             raise LookupError("the stack keeps no archive to ask about a segment")
-        return self._segments.ask(project, question, segment)
+        as_of, answer = self._segments.ask(project, question, segment)
+        return Told(as_of, "archive", answer)
 
-    def ask_each(self, calendars: Mapping[Project, Calendar], question: Question[Answer]) -> dict[Project, Answer]:
+    def ask_each(
+        self, calendars: Mapping[Project, Calendar], question: Question[Answer]
+    ) -> Told[dict[Project, Answer]]:
         """The answers about projects whose days are given, from the counters. Raises as `ask` does."""
-        return dict(self._counters.of_each(calendars, question.from_counters))
+        as_of = timestamp(self._clock())
+        return Told(as_of, question.store, dict(self._counters.of_each(calendars, question.from_counters)))

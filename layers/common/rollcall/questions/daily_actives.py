@@ -29,6 +29,8 @@ class DailyActives(Question[list[ActiveUsers]]):
     """
 
     name = "daily_actives"
+    definition = "daily-active-users"
+    store = "counters"
 
     first: str
     last: str

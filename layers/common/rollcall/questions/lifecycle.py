@@ -44,6 +44,8 @@ class Lifecycle(Question[list[PeriodUsers]]):
     """
 
     name = "lifecycle"
+    definition = "new-returning-resurrected-and-gone-users"
+    store = "day-users"
 
     first: str
     last: str

@@ -9,13 +9,28 @@ A new question is one file here, an entry in `QUESTIONS` of `remote_handler.py`,
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from rollcall.questions.from_archive import ArchivedEvents
     from rollcall.questions.from_counters import Counters
 
 Answer = TypeVar("Answer")
+
+
+Definition = Literal[
+    "daily-active-users",
+    "active-users-of-weeks-and-months",
+    "new-returning-resurrected-and-gone-users",
+    "stickiness",
+    "top-events",
+    "retention",
+    "retention-of-every-cohort",
+    "cohort",
+]
+"""What an answer means: a chapter of docs/numbers.md, by its anchor."""
+Store = Literal["counters", "day-users", "archive"]
+"""Where an answer is from: the counters of days, the users of days, or the archived events."""
 
 
 class AsOf(NamedTuple, Generic[Answer]):
@@ -26,12 +41,24 @@ class AsOf(NamedTuple, Generic[Answer]):
     answer: Answer
 
 
+class Told(NamedTuple, Generic[Answer]):
+    """An answer, and where it is from."""
+
+    as_of: str
+    """UTC, RFC 3339. What was counted by then is in the answer; of `day-users` as far as eventual consistency goes."""
+    store: Store
+    answer: Answer
+
+
 @dataclass(frozen=True)
 class Question(ABC, Generic[Answer]):
     """What all questions have in common."""
 
     name: ClassVar[str]
     """What the function that reads the archive knows the question by."""
+    definition: ClassVar[Definition]
+    store: ClassVar[Store]
+    """What `from_counters` reads."""
 
     @abstractmethod
     def from_counters(self, counters: "Counters") -> Answer:

@@ -45,6 +45,8 @@ class Retention(Question[Retained]):
     """
 
     name = "retention"
+    definition = "retention"
+    store = "day-users"
 
     day: str
     windows: int

@@ -53,6 +53,8 @@ class RetentionTable(Question[list[PeriodCohort]]):
     """
 
     name = "retention_table"
+    definition = "retention-of-every-cohort"
+    store = "day-users"
 
     first: str
     last: str

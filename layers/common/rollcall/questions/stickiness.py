@@ -37,6 +37,8 @@ class Stickiness(Question[list[DayStickiness]]):
     """
 
     name = "stickiness"
+    definition = "stickiness"
+    store = "day-users"
 
     first: str
     last: str

@@ -31,6 +31,8 @@ class TopEvents(Question[list[EventCount]]):
     """
 
     name = "top_events"
+    definition = "top-events"
+    store = "counters"
 
     first: str
     last: str

@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollcall.access.gate import Principal
 from rollcall.core.days import WEEK_DAYS, Calendar
 from rollcall.core.projects import Project
+from rollcall.http.answers import RangeAnswer, ask
 from rollcall.http.problems import problem_responses
 from rollcall.http.projects import project_of
 from rollcall.http.ranges import DayRange, day_range, refuse
-from rollcall.http.security import REFUSALS, admitted, one_of_few
-from rollcall.http.segment import STATUSES, Segment, SegmentAnswer
+from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions.actives import Actives, Period
-from rollcall.questions.asking import Asking
 from rollcall.questions.lifecycle import Lifecycle
-from rollcall.questions.question import Answer, Question
+from rollcall.questions.question import Question
 from rollcall.questions.stickiness import Stickiness, average
 from rollcall.stack.projects import Projects
 from rollcall.stack.settings import WeekSettings
@@ -47,7 +47,7 @@ class PeriodActives(BaseModel):
     complete: bool
 
 
-class ActivesAnswer(SegmentAnswer):
+class ActivesAnswer(RangeAnswer):
     """Active users by period. A user who comes on several days of a period counts once."""
 
     period: Period
@@ -69,7 +69,7 @@ class PeriodLifecycle(PeriodActives):
     gone: int
 
 
-class LifecycleAnswer(SegmentAnswer):
+class LifecycleAnswer(RangeAnswer):
     """New, returning, resurrected and gone users by period."""
 
     period: Period
@@ -88,7 +88,7 @@ class StickyDay(BaseModel):
     complete: bool
 
 
-class StickinessAnswer(SegmentAnswer):
+class StickinessAnswer(RangeAnswer):
     """Daily ÷ monthly actives. `average` is the mean of the days that are over."""
 
     average: float | None
@@ -116,7 +116,7 @@ def actives(
     question = _question(
         lambda: Actives(*days, period or "day", int(rolling or 0), _today(calendar), calendar.name, week_start)
     )
-    told, found = _ask(request, caller, project, question, segment)
+    told, found = ask(request, caller, project, question, segment)
     if rolling:
         told["rolling"] = int(rolling)
     if period == "week":
@@ -142,7 +142,7 @@ def lifecycle(
     calendar = service(request, Projects).calendar(project)
     week_start = service(request, WeekSettings).start
     question = _question(lambda: Lifecycle(*days, period, _today(calendar), calendar.name, week_start))
-    told, found = _ask(request, caller, project, question, segment)
+    told, found = ask(request, caller, project, question, segment)
     if period == "week":
         told["week_start"] = WEEK_DAYS[week_start]
     data = [PeriodLifecycle(**each._asdict()) for each in found]
@@ -154,7 +154,7 @@ def stickiness(request: Request, caller: _Caller, project: _Project, days: _Days
     """Of the users of the 30 days up to each day, the share that is active on the day."""
     calendar = service(request, Projects).calendar(project)
     question = _question(lambda: Stickiness(*days, _today(calendar), calendar.name))
-    told, found = _ask(request, caller, project, question, segment)
+    told, found = ask(request, caller, project, question, segment)
     data = [StickyDay(**each._asdict(), stickiness=each.percent) for each in found]
     return StickinessAnswer(**days._asdict(), timezone=calendar.name, average=average(found), data=data, **told)
 
@@ -168,13 +168,3 @@ def _question(make: Callable[[], _Asked]) -> _Asked:
         return make()
     except OverflowError:
         raise refuse("from", "and to need days before the year 1 or after the year 9999") from None
-
-
-def _ask(
-    request: Request, caller: Principal, project: Project, question: Question[Answer], segment: list[str]
-) -> tuple[dict[str, Any], Answer]:
-    """What every answer says of a segment, and the answer."""
-    # The function that answers from the archive is busy as well.
-    with one_of_few(request, caller, functions=2 if segment else 1):
-        as_of, found = service(request, Asking).ask(project, question, segment)
-    return ({"segment": segment, "as_of": as_of} if segment else {}), found

@@ -10,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollcall.access.gate import Principal
 from rollcall.core.days import WEEK_DAYS
 from rollcall.core.projects import Project
+from rollcall.http.answers import ProjectAnswer, RangeAnswer, ask
 from rollcall.http.problems import problem_responses
 from rollcall.http.projects import project_of
 from rollcall.http.ranges import DAY, DayRange, day_range, read_day, refuse
-from rollcall.http.security import REFUSALS, admitted, one_of_few
-from rollcall.http.segment import STATUSES, Segment, SegmentAnswer
+from rollcall.http.security import REFUSALS, admitted
+from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions import actives
-from rollcall.questions.asking import Asking
+from rollcall.questions.question import Definition
 from rollcall.questions.retention import Retention
 from rollcall.questions.retention_table import RetentionTable
 from rollcall.stack.projects import Projects
@@ -57,20 +58,17 @@ class WeekWindow(_Window):
     week: int
 
 
-class RetentionAnswer(BaseModel):
+class RetentionAnswer(ProjectAnswer):
     """A cohort and how many of its users came back. Rates are percentages of the cohort, to two decimals."""
 
     cohort_date: str
     cohort_size: int
+    cohort_complete: bool
+    """Whether the cohort's day is over."""
     cohort: Cohort
     period: Period
     windows: int
-    timezone: str
     retention: list[DayWindow | WeekWindow]
-    segment: list[str] | None = None
-    """The conditions of the segment; absent where the answer is about all events."""
-    as_of: str | None = None
-    """For a segment: every event that was counted by this time is in the answer."""
 
 
 class RetainedUsers(BaseModel):
@@ -98,7 +96,7 @@ class PeriodCohort(BaseModel):
     retained: list[RetainedUsers]
 
 
-class RetentionTableAnswer(SegmentAnswer):
+class RetentionTableAnswer(RangeAnswer):
     """A cohort for each period. Rates are percentages of the cohort, to two decimals."""
 
     period: actives.Period
@@ -134,7 +132,7 @@ def retention(
     ] = "active",
 ) -> JSONResponse:
     """How many users of a day came back, in each window after it."""
-    return _answer(request, caller, project, start_date, "windows", windows, period, cohort, segment)
+    return _answer(request, caller, project, start_date, "windows", windows, period, cohort, segment, "retention")
 
 
 @router.get("/retention/table", summary="Retention of every cohort", response_model=RetentionTableAnswer)
@@ -163,10 +161,10 @@ def retention_table(
         raise refuse("from", "and to need days before the year 1 or after the year 9999") from None
     if len(question.spans) > MAX_COHORTS:
         raise refuse("to", f"and from make {len(question.spans)} cohorts of a {period}; {MAX_COHORTS} are allowed")
-    with one_of_few(request, caller, functions=2 if segment else 1):
-        as_of, found = service(request, Asking).ask(project, question, segment)
+    explained, found = ask(request, caller, project, question, segment)
     return JSONResponse(
         {
+            **explained,
             "from": days.first,
             "to": days.last,
             "timezone": calendar.name,
@@ -194,7 +192,6 @@ def retention_table(
                 }
                 for each in found
             ],
-            **({"segment": segment, "as_of": as_of} if segment else {}),
         }
     )
 
@@ -219,7 +216,7 @@ def cohort(
     ] = 8,
 ) -> JSONResponse:
     """How many of the users first seen on a day came back in each of the weeks after it."""
-    return _answer(request, caller, project, start_date, "window", window, "week", "new", segment)
+    return _answer(request, caller, project, start_date, "window", window, "week", "new", segment, "cohort")
 
 
 def _answer(
@@ -232,6 +229,7 @@ def _answer(
     period: Period,
     cohort: Cohort,
     segment: list[str],
+    definition: Definition,
 ) -> JSONResponse:
     calendar = service(request, Projects).calendar(project)
     start = read_day("start_date", start_date)
@@ -244,13 +242,14 @@ def _answer(
         question = Retention(start, windows, WINDOW_DAYS[period], cohort == "new", today, calendar.name)
     except OverflowError:
         raise refuse("start_date", "is so late that the last window ends after the year 9999") from None
-    # The function that answers from the archive is busy as well.
-    with one_of_few(request, caller, functions=2 if segment else 1):
-        as_of, found = service(request, Asking).ask(project, question, segment)
+    explained, found = ask(request, caller, project, question, segment)
     return JSONResponse(
         {
+            **explained,
+            "definition": definition,
             "cohort_date": start,
             "cohort_size": found.cohort_size,
+            "cohort_complete": start < today,
             "cohort": cohort,
             "period": period,
             "windows": windows,
@@ -265,7 +264,6 @@ def _answer(
                 }
                 for window in found.windows
             ],
-            **({"segment": segment, "as_of": as_of} if segment else {}),
         }
     )
 

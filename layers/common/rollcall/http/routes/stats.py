@@ -1,24 +1,25 @@
 """GET /stats/dau and /stats/top-events."""
 
 import sys
-from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Security
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from rollcall.access.gate import Principal
 from rollcall.core.days import Calendar, days_between
 from rollcall.core.projects import Project
+from rollcall.http.answers import Explained, RangeAnswer, ask, explanation
 from rollcall.http.problems import problem_responses
 from rollcall.http.projects import project_or_all
 from rollcall.http.ranges import DayRange, day_range, refuse
 from rollcall.http.security import REFUSALS, admitted, one_of_few
-from rollcall.http.segment import STATUSES, Segment, SegmentAnswer
+from rollcall.http.segment import STATUSES, Segment
 from rollcall.http.services import service
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
-from rollcall.questions.question import Answer, Question
+from rollcall.questions.question import Answer, Question, Told
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.projects import Projects, Record
 
@@ -31,20 +32,21 @@ router = APIRouter(
 
 _Caller = Annotated[Principal, Security(admitted, scopes=["read"])]
 _Project = Annotated[Project | None, Security(project_or_all, scopes=["read"])]
-# Rows of an answer about all projects: some 4 MB, of the 6 that Lambda answers with.
-MAX_ROWS = 100_000
+# Rows of an answer about all projects: up to 5.2 MB, of the 6 that Lambda answers with.
+MAX_ROWS = 80_000
 
 
 class DayActives(BaseModel):
-    """Users active on a day."""
+    """Users active on a day, which is complete once it is over; in a sum of projects, over for all of them."""
 
     date: str
     dau: int
+    complete: bool
     no_day: bool | None = None
     """True where the clocks of the timezone skipped the day, so that nobody can be active; absent otherwise."""
 
 
-class DauAnswer(SegmentAnswer):
+class DauAnswer(RangeAnswer):
     """Daily actives. A day without events has 0."""
 
     data: list[DayActives]
@@ -62,9 +64,7 @@ class ProjectActives(_OfProject):
     data: list[DayActives]
 
 
-class _OfAll(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-
+class _OfAll(Explained):
     first: str = Field(alias="from")
     last: str = Field(alias="to")
     project: Literal["*"] = "*"
@@ -84,23 +84,28 @@ class TypeCount(BaseModel):
     count: int
 
 
-class TopEventsAnswer(SegmentAnswer):
-    """The most frequent event types. Where there are very many, the last row is `$other`, beyond `limit`."""
+class TopEventsAnswer(RangeAnswer):
+    """The most frequent event types. Where there are very many, the last row is `$other`, beyond `limit`. It is
+    complete once the range is over."""
 
     limit: int
+    complete: bool
     data: list[TypeCount]
 
 
 class ProjectTypes(_OfProject):
     """The most frequent event types of a project."""
 
+    complete: bool
     data: list[TypeCount]
 
 
 class TopEventsOfAll(_OfAll):
-    """The most frequent event types of each project, and of all of them together."""
+    """The most frequent event types of each project, and of all of them together. It is complete once the range is
+    over for all of them."""
 
     limit: int
+    complete: bool
     data: list[TypeCount]
     projects: list[ProjectTypes]
 
@@ -117,26 +122,23 @@ def daily_actives(
     not joined across projects."""
     question = DailyActives(*days)
     if project is None:
-        found = _ask_all(request, caller, question, segment, len(days_between(*days)), question.in_sum([]))
+        told = _ask_all(request, caller, question, segment, len(days_between(*days)), question.in_sum([]))
+        calendars = {record: Calendar(record.timezone) for record in told.answer}
+        today = min(_today(calendar) for calendar in calendars.values())
         return DauOfAll(
-            first=days.first,
-            last=days.last,
-            data=[DayActives(**day._asdict()) for day in question.in_sum(found.values())],
+            **days._asdict(),
+            **explanation(question, told),
+            data=[
+                DayActives(**day._asdict(), complete=day.date < today) for day in question.in_sum(told.answer.values())
+            ],
             projects=[
-                ProjectActives(**_about(record), data=_of_days(actives, Calendar(record.timezone)))
-                for record, actives in found.items()
+                ProjectActives(**_about(record), data=_of_days(actives, calendars[record]))
+                for record, actives in told.answer.items()
             ],
         )
-    as_of, actives = _ask(request, caller, project, question, segment)
     calendar = service(request, Projects).calendar(project)
-    return DauAnswer(
-        first=days.first,
-        last=days.last,
-        timezone=calendar.name,
-        segment=segment or None,
-        as_of=as_of,
-        data=_of_days(actives, calendar),
-    )
+    explained, actives = ask(request, caller, project, question, segment, long=False)
+    return DauAnswer(**days._asdict(), **explained, timezone=calendar.name, data=_of_days(actives, calendar))
 
 
 @router.get("/top-events", summary="Most frequent event types", response_model_exclude_none=True)
@@ -151,29 +153,40 @@ def top_events(
     """The event types with the most events in the range. Types with as many events are in alphabetical order. Where
     there are more types than the stack's parameter NamedTypes lets an answer name, the last row has the events of all
     others, as `$other`. With `project=*` each project's, and those of all together."""
+    question = TopEvents(*days, limit)
     if project is None:
         # Each project's types all, so that those are added up that are rare in one of them.
-        found = _ask_all(request, caller, TopEvents(*days, sys.maxsize), segment, limit, [])
+        told = _ask_all(request, caller, TopEvents(*days, sys.maxsize), segment, limit, [])
+        projects = [
+            ProjectTypes(
+                **_about(record),
+                complete=days.last < _today(Calendar(record.timezone)),
+                data=_of_types(TopEvents(*days, limit).in_sum([counts])),
+            )
+            for record, counts in told.answer.items()
+        ]
         return TopEventsOfAll(
-            first=days.first,
-            last=days.last,
+            **days._asdict(),
+            **explanation(question, told),
             limit=limit,
-            data=_of_types(TopEvents(*days, limit).in_sum(found.values())),
-            projects=[
-                ProjectTypes(**_about(record), data=_of_types(TopEvents(*days, limit).in_sum([counts])))
-                for record, counts in found.items()
-            ],
+            complete=all(each.complete for each in projects),
+            data=_of_types(question.in_sum(told.answer.values())),
+            projects=projects,
         )
-    as_of, counts = _ask(request, caller, project, TopEvents(*days, limit), segment)
+    calendar = service(request, Projects).calendar(project)
+    explained, counts = ask(request, caller, project, question, segment, long=False)
     return TopEventsAnswer(
-        first=days.first,
-        last=days.last,
+        **days._asdict(),
+        **explained,
         limit=limit,
-        timezone=service(request, Projects).calendar(project).name,
-        segment=segment or None,
-        as_of=as_of,
+        complete=days.last < _today(calendar),
+        timezone=calendar.name,
         data=_of_types(counts),
     )
+
+
+def _today(calendar: Calendar) -> str:
+    return calendar.today(datetime.now(UTC))
 
 
 def _about(record: Record) -> dict[str, str]:
@@ -181,7 +194,11 @@ def _about(record: Record) -> dict[str, str]:
 
 
 def _of_days(actives: list[ActiveUsers], calendar: Calendar) -> list[DayActives]:
-    return [DayActives(**day._asdict(), no_day=None if calendar.is_day(day.date) else True) for day in actives]
+    today = _today(calendar)
+    return [
+        DayActives(**day._asdict(), complete=day.date < today, no_day=None if calendar.is_day(day.date) else True)
+        for day in actives
+    ]
 
 
 def _of_types(counts: list[EventCount]) -> list[TypeCount]:
@@ -190,7 +207,7 @@ def _of_types(counts: list[EventCount]) -> list[TypeCount]:
 
 def _ask_all(
     request: Request, caller: Principal, question: Question[Answer], segment: list[str], rows: int, nothing: Answer
-) -> dict[Record, Answer]:
+) -> Told[dict[Record, Answer]]:
     """The answers of all projects, of up to so many rows each; `nothing` is that of a project without events."""
     if segment:
         raise refuse("segment", "cannot be asked of all projects at once")
@@ -200,13 +217,6 @@ def _ask_all(
         raise refuse("project", f"is * of {len(records)} projects with up to {rows} rows each; {MAX_ROWS} are allowed")
     with one_of_few(request, caller):
         calendars = projects.laid_out([record.project for record in records])
-        answers = service(request, Asking).ask_each(calendars, question)
-        return {record: answers.get(record.project, nothing) for record in records}
-
-
-def _ask(
-    request: Request, caller: Principal, project: Project, question: Question[Answer], segment: list[str]
-) -> tuple[str | None, Answer]:
-    # The counters answer at once. The archive may take long, and the function that asks it is busy as well.
-    with one_of_few(request, caller, functions=2) if segment else nullcontext():
-        return service(request, Asking).ask(project, question, segment)
+        told = service(request, Asking).ask_each(calendars, question)
+        answers = {record: told.answer.get(record.project, nothing) for record in records}
+        return Told(told.as_of, told.store, answers)
