@@ -73,6 +73,13 @@ def addresses(page: Page) -> dict[str, str]:
     return {path.rpartition("/")[2]: path for path in named}
 
 
+def all_addresses(shipped: Page) -> dict[str, str]:
+    """Those, and the addresses of the scripts that the page asks for later."""
+    named = addresses(shipped)
+    scripts = (path.name for path in (HERE / "site").glob("*.js"))
+    return named | {name: named["main.js"].replace("main.js", name) for name in scripts}
+
+
 def policy(page: Page) -> dict[str, list[str]]:
     text = ask(page)["headers"]["Content-Security-Policy"]
     return {words[0]: words[1:] for words in (part.split() for part in text.split("; "))}
@@ -215,12 +222,17 @@ def test_head_is_answered_as_get_without_the_body(make: Make) -> None:
         assert asked == got | {"body": "", "isBase64Encoded": False}
 
 
-def test_every_script_of_the_page_is_fetched_at_once(make: Make) -> None:
-    page = make({"charts.js": "c"})
-    body = ask(page)["body"]
+def test_what_the_main_script_imports_is_fetched_at_once_and_what_it_may_need_later_is_not(make: Make) -> None:
+    scripts = {
+        "main.js": 'import { a } from "./one.js";\nconst later = () => import("./later.js");',
+        "one.js": 'import {\n  b,\n} from "./two.js";',
+        "two.js": 'import { a } from "./one.js";',
+        "later.js": "later",
+    }
+    body = ask(make(scripts))["body"]
 
     preloaded = re.findall(r'<link rel="modulepreload" href="(assets/[^"]+)">', body)
-    assert [path.rpartition("/")[2] for path in preloaded] == ["charts.js", "main.js"]
+    assert [path.rpartition("/")[2] for path in preloaded] == ["main.js", "one.js", "two.js"]
 
 
 def test_the_policy_lets_in_nothing_but_the_page_s_own_files(make: Make) -> None:
@@ -319,11 +331,10 @@ def test_the_page_names_assets_that_are_there_and_nothing_of_other_hosts(shipped
     body = ask(shipped)["body"]
     named = re.findall(r'(?:href|src)="([^"]*)"', body)
 
-    assert {path.name for path in (HERE / "site").glob("*.js")} <= addresses(shipped).keys()
+    for path in all_addresses(shipped).values():
+        assert asset(shipped, path)["statusCode"] == 200
     for path in named:
         assert path.startswith(("assets/", "/v1/", "#"))
-        if path.startswith("assets/"):
-            assert asset(shipped, path)["statusCode"] == 200
     # The policy would stop them.
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", body)
 
@@ -331,7 +342,7 @@ def test_the_page_names_assets_that_are_there_and_nothing_of_other_hosts(shipped
 def test_no_answer_of_the_page_is_larger_than_its_cost_was_reckoned_with(shipped: Page) -> None:
     most = {kind.what: kind.answer_bytes for kind in KINDS}
     answers = {"GET /": [ask(shipped)]}
-    answers["GET " + ASSETS] = [asset(shipped, path, encoding=None) for path in addresses(shipped).values()]
+    answers["GET " + ASSETS] = [asset(shipped, path, encoding=None) for path in all_addresses(shipped).values()]
 
     for what, each in answers.items():
         for answer in each:
@@ -344,7 +355,7 @@ def test_the_gateway_sends_on_what_is_compressed_already_as_it_is(shipped: Page)
     page = gateway.request("GET", "/", {"Accept-Encoding": CHROME})
     assert page.status_code == 200
 
-    for name, path in addresses(shipped).items():
+    for name, path in all_addresses(shipped).items():
         answer = gateway.request("GET", f"/{path}", {"Accept-Encoding": CHROME})
         assert answer.headers["content-encoding"] == "gzip"
         expected = LIBRARY.encode() if name == "charts.min.js" else (HERE / "site" / name).read_bytes()

@@ -17,7 +17,7 @@ export class ApiError extends Error {
 /** @typedef {Record<string, string | number | string[] | null | undefined>} Query */
 
 // A caller has few places for questions that take long; more at once would be refused.
-const AT_ONCE = 4;
+const AT_ONCE = 3;
 const TRIES = 4;
 
 /** The API of the stack that served the page. */

@@ -185,6 +185,8 @@ addEventListener("hashchange", () => {
 
 /** Signs in by the address, if it says so, or by the cookie. */
 async function enter() {
+  // The view is fetched meanwhile.
+  (VIEWS.find(({ name }) => name === readState(location.hash).view) ?? VIEWS[0]).load();
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
   const { share } = readState(location.hash);
   try {

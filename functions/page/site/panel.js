@@ -110,7 +110,8 @@ const STORES = {
 function aboutButton(title, about, answer, table, file) {
   const id = freshId("about");
   const store = /** @type {Record<string, string>} */ (STORES)[answer?.from_store];
-  const open = answer && [answer.data ?? answer.cohorts ?? []].flat().some((each) => each.complete === false);
+  const parts = answer ? [answer, ...(answer.data ?? answer.cohorts ?? [])] : [];
+  const open = parts.some(({ complete }) => complete === false);
   const rows = answer
     ? Object.entries({
       Definition: answer.definition,

@@ -313,7 +313,7 @@ function topEvents(answer, before, days) {
  * @param {string} period
  */
 function retention(answer, period) {
-  const cohorts = answer.cohorts.filter((/** @type {any} */ each) => !each.no_day);
+  const cohorts = answer.cohorts;
   if (!cohorts.some((/** @type {any} */ each) => each.cohort_size)) {
     return { content: empty("Nobody was active in these days."), answer };
   }
@@ -337,7 +337,7 @@ function retention(answer, period) {
       {},
       cohorts.map((/** @type {any} */ cohort) =>
         h("tr", {}, [
-          h("th", { scope: "row" }, span(cohort.first, cohort.last, period)),
+          h("th", { scope: "row" }, span(cohort.from, cohort.to, period)),
           h("td", { class: "number", "data-value": cohort.cohort_size }, number(cohort.cohort_size)),
           after.map((place) => heat(cohort.retained[place], cohort)),
         ])
@@ -349,8 +349,8 @@ function retention(answer, period) {
     table: {
       columns: [{ name: "from" }, { name: "to" }, ...numbers("users", ...after.map((place) => `${period} ${place}`))],
       rows: cohorts.map((/** @type {any} */ cohort) => [
-        cohort.first,
-        cohort.last,
+        cohort.from,
+        cohort.to,
         cohort.cohort_size,
         ...after.map((place) => cohort.retained[place]?.retained_users ?? null),
       ]),

@@ -2,7 +2,7 @@
 
 `index.html` is a template. In it, `{{base}}` is the path of the API, below which all other addresses are;
 `{{assets}}` is where the other files of the folder are; `{{library}}` is the address of the chart library; and
-`{{preloads}}` has the browser fetch all scripts at once, before one of them imports another.
+`{{preloads}}` has the browser fetch at once what `main.js` imports, and what that imports.
 
 The scripts and styles have one version together, so that they may name each other by relative addresses. The chart
 library has its own, so that browsers keep it when the page changes.
@@ -24,6 +24,7 @@ from rollcall.stack.settings import PageSettings
 
 ASSETS = "/assets/{version}/{name}"
 INDEX = "index.html"
+MAIN = "main.js"
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -34,6 +35,7 @@ _TYPES = {
 _TEXT = frozenset({".css", ".js", ".svg"})
 # A path of an API: what cannot be one comes from nobody but who made the request up.
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?", re.ASCII)
+_IMPORT = re.compile(r'^(?:import|\}) .*?from "\./([\w.]+)";$', re.MULTILINE)
 # What no view of the page needs.
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
@@ -65,9 +67,7 @@ class Page:
         self._assets[own, library.name] = charts
         self._bodies: dict[tuple[str, str], str] = {}
         preloads = "\n".join(
-            f'<link rel="modulepreload" href="assets/{version}/{escape(name)}">'
-            for name in files
-            if name.endswith(".js")
+            f'<link rel="modulepreload" href="assets/{version}/{escape(name)}">' for name in _imported(files, MAIN)
         )
         index = (folder / INDEX).read_text()
         for name, text in (
@@ -163,6 +163,16 @@ def _version(files: Mapping[str, _Asset]) -> str:
         digest.update(f"{name}\0{len(asset.content)}\0".encode())
         digest.update(asset.content)
     return digest.hexdigest()[:16]
+
+
+def _imported(files: Mapping[str, _Asset], name: str) -> list[str]:
+    """The scripts that a script needs to begin: itself, what it imports, and what that imports."""
+    found, new = set(), {name}
+    while new:
+        found |= new
+        imported = (_IMPORT.findall(files[each].content.decode()) for each in new if each in files)
+        new = set().union(*imported) - found
+    return sorted(found & files.keys())
 
 
 def _takes_gzip(headers: Mapping[str, str]) -> bool:
