@@ -1,8 +1,10 @@
 """What stands before MiniStack, in its process: the guard against web pages, and the API at `/v1`, as on AWS."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from urllib.parse import parse_qs, quote
 
 from scripts.local.guard import App, Guard, Message, Receive, Scope, Send, answer, encoded, headers_of, say, values
@@ -17,6 +19,9 @@ PATHS = re.compile(
     re.DOTALL,
 )
 
+# The page and its files, below the stage.
+PAGE = re.compile(r"/(assets/.*)?")
+
 
 def front(emulator: App, port: int, stack: str) -> Guard:
     """MiniStack's app behind the guard. `stack` names the stack whose API is at `/v1`."""
@@ -29,6 +34,9 @@ class Api:
     def __init__(self, emulator: App, stack: str) -> None:
         self._emulator = emulator
         self._stack = stack
+        # A browser asks for all files of the page at once. MiniStack starts a process for each request that finds the
+        # others busy, which takes longer than to answer them all.
+        self._page = asyncio.Semaphore(1)
 
     async def takes(self, scope: Scope) -> bool:
         """Whether a request is for the API, at `/v1` or by MiniStack's own paths."""
@@ -46,7 +54,8 @@ class Api:
         else:
             path = f"/_aws/execute-api/{api}/{STAGE}{found['path'] or ''}"
             onward = {**scope, "path": path, "raw_path": quote(path).encode(), "headers": _typed(scope["headers"])}
-            await self._emulator(onward, receive, send)
+            async with self._page if PAGE.fullmatch(found["path"] or "/") else nullcontext():
+                await self._emulator(onward, receive, send)
 
     async def _id(self) -> str | None:
         """The id of the API. Asked for each time, because a stack may be deleted and made again."""

@@ -16,8 +16,8 @@ export class ApiError extends Error {
 
 /** @typedef {Record<string, string | number | string[] | null | undefined>} Query */
 
-// A caller has few places for questions that take long; more at once would be refused.
-const AT_ONCE = 3;
+// A caller has few places for questions that take long, and each at once may have to wait for an instance to start.
+const AT_ONCE = 2;
 const TRIES = 4;
 
 /** The API of the stack that served the page. */
