@@ -1,0 +1,335 @@
+"""The views of the page, as people use them: what they show is what the API answers."""
+
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from scripts.local.sample import generate
+from tests.e2e.browser.conftest import Open
+from tests.e2e.conftest import DeployedStack
+
+pytestmark = [
+    pytest.mark.xdist_group("stack"),
+    pytest.mark.targets("direct", "sam", reason="a page of the local AWS's own origin"),
+]
+
+# No other test has events in these days.
+FIRST, LAST = "2008-03-03", "2008-03-16"
+DAYS = {"from": FIRST, "to": LAST}
+OF_DAYS = f"range=custom&from={FIRST}&to={LAST}"
+PASSWORD = "nine green bottles"
+OVERVIEW = ["daily-actives", "weekly-actives", "monthly-actives", "events", "new-users", "actives"]
+OVERVIEW += ["lifecycle", "top-events", "retention", "stickiness"]
+
+SignIn = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def sample(stack: DeployedStack) -> DeployedStack:
+    """The stack, with two weeks of a made-up product."""
+    stack.count(generate(600, 60, 14, date.fromisoformat(LAST), 7))
+    return stack
+
+
+@pytest.fixture
+def signed_in(open_page: Open, stack: DeployedStack) -> SignIn:
+    """Opens a view in a new profile, signed in by a key of some scopes."""
+
+    def sign_in(view: str, scopes: tuple[str, ...] = ("admin", "import", "ingest", "read"), **options: object) -> Page:
+        _, key = stack.api_keys.create("page", list(scopes), "http")
+        page = open_page("", **options)
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in with the key").click()
+        expect(page.locator("nav .brand")).to_be_visible()
+        page.goto(f"#/{view}")
+        settle(page)
+        return page
+
+    return sign_in
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing loads any more."""
+    expect(page.locator(".panel, .card, .drop, .problem, .empty").first).to_be_visible(timeout=60_000)
+    expect(page.locator("[aria-busy], .loading")).to_have_count(0, timeout=60_000)
+
+
+def panel(page: Page, about: str) -> Locator:
+    return page.locator(f'[data-panel="{about}"]')
+
+
+def table_of(part: Locator) -> list[list[str]]:
+    """The rows of a part's table as they would be in a file."""
+    rows = part.locator("details.table tbody tr")
+    return [row.locator("td").evaluate_all("cells => cells.map(cell => cell.dataset.value)") for row in rows.all()]
+
+
+def texts(rows: list[list[Any]]) -> list[list[str]]:
+    return [
+        ["" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row]
+        for row in rows
+    ]
+
+
+def test_every_number_of_the_overview_is_what_the_api_answers(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in(f"overview?{OF_DAYS}")
+    both = {"from": "2008-02-18", "to": LAST}
+    daily = sample.get("/stats/dau", **DAYS)["data"]
+    rolling = {
+        length: {
+            each["to"]: each["active_users"] for each in sample.get("/stats/actives", **DAYS, rolling=length)["data"]
+        }
+        for length in (7, 30)
+    }
+    lifecycle = sample.get("/stats/lifecycle", **DAYS)["data"]
+    types = sample.get("/stats/top-events", **DAYS, limit=1000)["data"]
+    cohorts = sample.get("/stats/retention/table", **DAYS)["cohorts"]
+    sticky = sample.get("/stats/stickiness", **DAYS)["data"]
+
+    assert table_of(panel(page, "actives")) == texts(
+        [[day["date"], day["dau"], rolling[7][day["date"]], rolling[30][day["date"]]] for day in daily]
+    )
+    assert table_of(panel(page, "lifecycle")) == texts(
+        [
+            [
+                each[name]
+                for name in ("from", "to", "previous", "new", "returning", "resurrected", "gone", "active_users")
+            ]
+            for each in lifecycle
+        ]
+    )
+    assert table_of(panel(page, "top-events")) == texts([[each["event_type"], each["count"], 0] for each in types])
+    assert table_of(panel(page, "retention")) == texts(
+        [
+            [
+                cohort["from"],
+                cohort["to"],
+                cohort["cohort_size"],
+                *(cell["retained_users"] for cell in cohort["retained"]),
+            ]
+            + [None] * (len(cohorts) - len(cohort["retained"]))
+            for cohort in cohorts
+        ]
+    )
+    assert table_of(panel(page, "stickiness")) == texts(
+        [[day["date"], day["dau"], day["mau"], day["stickiness"]] for day in sticky]
+    )
+    tiles = {about: panel(page, about).locator(".value").get_attribute("data-value") for about in OVERVIEW[:5]}
+    assert float(tiles["daily-actives"] or 0) == pytest.approx(sum(day["dau"] for day in daily) / len(daily))
+    assert tiles["weekly-actives"] == str(rolling[7][LAST])
+    assert tiles["monthly-actives"] == str(rolling[30][LAST])
+    assert tiles["events"] == str(sum(each["count"] for each in types)) == "600"
+    assert tiles["new-users"] == str(sum(each["new"] for each in sample.get("/stats/lifecycle", **both)["data"]))
+
+
+@pytest.mark.parametrize("period", ["week", "month"])
+def test_the_overview_takes_its_period_and_segment_from_the_address(
+    sample: DeployedStack, signed_in: SignIn, period: str
+) -> None:
+    page = signed_in(f"overview?{OF_DAYS}&period={period}&segment=event_type%3Asearch")
+    asked = {**DAYS, "period": period, "segment": "event_type:search"}
+
+    periods = sample.get("/stats/actives", **asked)["data"]
+    assert [row[:3] for row in table_of(panel(page, "actives"))] == texts(
+        [[each["from"], each["to"], each["active_users"]] for each in periods]
+    )
+    cohorts = sample.get("/stats/retention/table", **asked)["cohorts"]
+    assert [row[:3] for row in table_of(panel(page, "retention"))] == texts(
+        [[each["from"], each["to"], each["cohort_size"]] for each in cohorts]
+    )
+    expect(page.get_by_text("event_type is search")).to_be_visible()
+
+
+def test_every_number_says_what_it_is_and_is_saved_as_csv(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in(f"overview?{OF_DAYS}")
+    about = page.get_by_role("button", name="About Top events")
+    about.click()
+    told = page.get_by_role("dialog", name="About Top events")
+
+    for text in ("Definition", "Timezone", "UTC", "As of", "Read from", "counters", "Final"):
+        expect(told).to_contain_text(text)
+    with page.expect_download() as saved:
+        told.get_by_role("button", name="Save as CSV").click()
+    rows = saved.value.path().read_text().splitlines()
+    assert rows[0] == "event type,events,before"
+    first = sample.get("/stats/top-events", **DAYS)["data"][0]
+    assert rows[1] == f"{first['event_type']},{first['count']},0"
+    for name in OVERVIEW:
+        assert panel(page, name).get_by_role("button", name=re.compile("^About ")).count() == 1
+
+
+def test_a_segment_is_built_from_the_names_and_values_that_events_have(
+    sample: DeployedStack, signed_in: SignIn
+) -> None:
+    page = signed_in(f"overview?{OF_DAYS}")
+    page.get_by_role("button", name="+ Segment").click()
+    page.get_by_label("Event type").select_option("purchase")
+    page.get_by_text("country", exact=True).click()
+    page.get_by_role("button", name=re.compile("^DE ")).click()
+    settle(page)
+
+    assert page.url.endswith("segment=properties.country%3ADE")
+    types = sample.get("/stats/top-events", **DAYS, limit=1000, segment="properties.country:DE")["data"]
+    assert table_of(panel(page, "top-events")) == texts([[each["event_type"], each["count"], 0] for each in types])
+
+
+def test_days_without_events_say_what_to_do_next(signed_in: SignIn, sample: DeployedStack) -> None:
+    page = signed_in("overview?range=custom&from=2001-01-01&to=2001-01-07")
+
+    expect(panel(page, "actives")).to_contain_text("No events from")
+    expect(panel(page, "actives").get_by_role("link", name="send the first event")).to_be_visible()
+
+
+def test_a_part_that_fails_says_so_and_is_tried_again_alone(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in("settings")
+    page.route(
+        "**/stats/stickiness?*", lambda route: route.fulfill(status=422, json={"code": "odd", "message": "So odd."})
+    )
+    page.goto(f"#/overview?{OF_DAYS}")
+    settle(page)
+    broken = panel(page, "stickiness")
+
+    expect(broken.get_by_role("alert")).to_contain_text("So odd.")
+    expect(page.get_by_role("alert")).to_have_count(1)
+    page.unroute("**/stats/stickiness?*")
+    broken.get_by_role("button", name="Try again").click()
+    expect(broken.get_by_role("img")).to_be_visible()
+
+
+def test_an_account_signs_in_stays_after_a_reload_and_signs_out(
+    open_page: Open, stack: DeployedStack, sample: DeployedStack
+) -> None:
+    email = "page@example.com"
+    made = stack.http.post("/auth/register", json={"email": email, "password": PASSWORD, "scopes": ["read"]})
+    assert made.status_code == 201
+    page = open_page()
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill("eight green bottles")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("the email or the password is wrong")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+    expect(page.locator("nav")).not_to_contain_text("Settings")
+
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert cookie["path"] == "/v1/auth/session"
+    assert "bottles" not in str(page.context.storage_state())
+    page.reload()
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+    # What it may not see it is not shown, whatever the address says.
+    page.goto("#/settings")
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    assert page.context.cookies() == []
+    page.reload()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+
+
+def test_a_link_with_a_code_signs_in_once_and_does_not_stay_in_the_address(
+    open_page: Open, stack: DeployedStack
+) -> None:
+    code = stack.http.post("/auth/codes", json={}).json()["code"]
+    page = open_page(f"#code={code}")
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+
+    assert code not in page.url
+    again = open_page(f"#code={code}")
+    expect(again.get_by_role("alert")).to_contain_text("the code is not known, was used before, or is no longer good")
+
+
+def test_a_file_is_imported_and_its_rejected_rows_are_downloaded(stack: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in("files")
+    rows = "".join(f"page-{each},2008-04-01T00:00:00Z,u{each},open\n" for each in range(3))
+    content = f"event_id,occurred_at,user_id,event_type\n{rows}page-9,yesterday,u,open\n"
+    file: Any = {"name": "of the page.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    page.get_by_label("Files to import").set_input_files(file)
+
+    card = page.get_by_role("region", name="of the page.csv")
+    download = card.get_by_role("button", name="Download the rows that were not counted")
+    expect(download).to_be_visible(timeout=60_000)
+    for name, number in {"Rows": "4", "Accepted": "3", "Rejected": "1", "Counted now": "3"}.items():
+        expect(card.locator(f'[data-row="{name}"]')).to_have_text(number)
+    with page.expect_download() as saved:
+        download.click()
+    assert "yesterday" in saved.value.path().read_text()
+    assert stack.get("/stats/dau", **{"from": "2008-04-01", "to": "2008-04-01"})["data"][0]["dau"] == 3
+
+
+def test_a_new_key_sends_an_event_that_is_seen_live_and_found_by_its_id(
+    stack: DeployedStack, signed_in: SignIn
+) -> None:
+    page = signed_in("settings")
+    page.get_by_text("Make another key").click()
+    page.get_by_label("Name").first.fill("seen live")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.locator("[data-secret]").text_content()
+    assert key
+    lines = page.get_by_role("region", name="SDKs").locator("pre")
+    expect(lines).to_contain_text(key)
+    expect(lines).to_contain_text(str(stack.http.base_url).rstrip("/"))
+    line = page.get_by_role("region", name="API keys").locator("pre").text_content() or ""
+    url, body = re.findall(r"'([^']+)'", line)[1:]
+    page.goto("#/live")
+    expect(page.get_by_role("table")).to_be_visible(timeout=60_000)
+
+    sent = httpx2.post(url, content=body, headers={"X-API-Key": key}, trust_env=False, timeout=60)
+
+    assert sent.status_code == 202, sent.text
+    row = page.locator('tr[data-name="hello"]')
+    expect(row.locator("td").nth(1)).to_have_text("+1", timeout=60_000)
+    page.get_by_label("Event id").fill(re.findall(r'"event_id":"([^"]+)"', body)[0])
+    page.get_by_role("button", name="Look it up").click()
+    expect(page.get_by_text("Yes: it is counted as hello")).to_be_visible()
+    page.get_by_label("Event id").fill("of nobody")
+    page.get_by_role("button", name="Look it up").click()
+    expect(page.get_by_text("Not here.")).to_be_visible()
+
+
+def test_a_share_link_shows_one_view_to_whoever_has_it_until_it_is_revoked(
+    sample: DeployedStack, signed_in: SignIn, open_page: Open
+) -> None:
+    page = signed_in("settings")
+    page.get_by_text("Share the overview of default").click()
+    shares = page.get_by_role("region", name="Share links")
+    shares.get_by_label("Name").fill("For the board")
+    shares.get_by_role("button", name="Make the link").click()
+    link = shares.locator("[data-secret]").text_content()
+    assert link
+
+    guest = open_page(link)
+    expect(guest.get_by_role("heading", level=1, name="For the board")).to_be_visible()
+    settle(guest)
+    expect(guest.get_by_role("alert")).to_have_count(0)
+    expect(guest.locator("nav")).to_be_empty()
+    assert guest.context.cookies() == []
+    guest.goto(link.replace("/overview", "/settings"))
+    expect(guest.get_by_role("heading", level=1, name="For the board")).to_be_visible()
+
+    shares.get_by_role("button", name="Revoke For the board").click()
+    shares.get_by_role("button", name="Revoke For the board").click()
+    expect(shares).to_contain_text("Nothing is shared")
+    guest.reload()
+    expect(guest.get_by_role("alert")).to_be_visible()
+
+
+VIEWS = [f"overview?{OF_DAYS}", "live", "files", "settings"]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=["overview", "live", "files", "settings"])
+@pytest.mark.parametrize("width", [360, 1280, 2560])
+def test_no_view_has_a_serious_barrier_or_is_wider_than_its_window(
+    sample: DeployedStack, signed_in: SignIn, barriers: Callable[[Page], list[str]], view: str, width: int
+) -> None:
+    page = signed_in(view, viewport={"width": width, "height": 900})
+
+    assert barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
