@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -19,8 +20,10 @@ from rollcall.archive import binding, compaction, snapshots
 from rollcall.archive.bucket import Archive
 from rollcall.archive.bundling import Bundler
 from rollcall.core.batch import make_batch
+from rollcall.core.days import Calendar, add_days
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
+from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt
 from rollcall.files.progress import ImportLog
 from rollcall.files.uploads import Uploads
@@ -28,10 +31,11 @@ from rollcall.intake.rejects import Reject, Rejects
 from rollcall.stack import clients, keys
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.keys import receipt_key
+from rollcall.stack.projects import Projects
 from scripts.local.deploy import template
 from scripts.local.ministack import LOADER
 from tests.roles import Watch, holds, permissions, statements
-from tests.support import LAMBDA_CONTEXT, RECEIVED_AT, SETTINGS, create_buckets
+from tests.support import LAMBDA_CONTEXT, RECEIVED_AT, SETTINGS, KeptDeadLetters, create_buckets
 
 FUNCTIONS = sorted(
     resource["Properties"]["CodeUri"].removeprefix("functions/")
@@ -241,6 +245,7 @@ def test_what_is_asked_of_s3_is_named_as_iam_names_it(aws: None) -> None:
 def test_the_objects_of_every_project_are_within_the_roles(project: Project) -> None:
     batch, bundle = keys.batch_object(project, "b" * 32), keys.bundle_object(project, 1, "n")
     day, day_users = keys.day_object(project, "2025-08-01"), keys.day_users_object(project, "2025-08-01", 7)
+    new_users = keys.new_users_object(project, "2025-08-01", 7, 1)
     upload = keys.invited_key(project, "0" * 32, "a.csv")
     for function, bucket, key, actions in (
         ("consumer", "ArchiveBucket", batch, {"s3:PutObject"}),
@@ -251,6 +256,9 @@ def test_the_objects_of_every_project_are_within_the_roles(project: Project) -> 
         ("segments", "ArchiveBucket", bundle, {"s3:GetObject"}),
         ("segments", "ArchiveBucket", day, {"s3:GetObject"}),
         ("retention", "UploadBucket", day_users, {"s3:GetObject", "s3:PutObject"}),
+        ("retention", "UploadBucket", new_users, {"s3:GetObject", "s3:PutObject"}),
+        ("compact", "UploadBucket", day_users, {"s3:GetObject", "s3:PutObject"}),
+        ("compact", "UploadBucket", new_users, {"s3:GetObject", "s3:PutObject"}),
         ("ingest", "UploadBucket", upload, {"s3:PutObject"}),
         ("import_csv", "UploadBucket", upload, {"s3:GetObject"}),
         ("import_part", "UploadBucket", upload, {"s3:GetObject"}),
@@ -278,8 +286,7 @@ def test_what_a_role_does_not_allow_is_denied(aws: None) -> None:
     s3.get_object(Bucket=SETTINGS["UPLOAD_BUCKET"], Key="events/day")
     assert watch.denied == {
         ("s3:PutObject", "ArchiveBucket/other/day"),
-        ("s3:GetObject", "uploads/events/day"),
-        ("s3:ListBucket", "uploads"),
+        ("s3:GetObject", "UploadBucket/events/day"),
     }
 
 
@@ -370,6 +377,13 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
     create_buckets(aws_clients["s3"])
     compact, segments = load_handler("compact"), load_handler("segments")
     event = Event("e1", "2025-08-01T12:00:00Z", "u", "open", "{}")
+    tables, utc = compact.tables, Calendar("UTC")
+    yesterday = add_days(utc.today(datetime.now(UTC)), -1)
+    projects = Projects(Dynamo(aws_clients["dynamodb"]), tables.stats, utc)
+    if project != DEFAULT:
+        projects.create(project, project.name, "UTC")
+    claims = Claims(Dynamo(aws_clients["dynamodb"]), tables, lambda of: projects.lay_out(tables, of), KeptDeadLetters())
+    claims.apply(make_batch(project, [event._replace(occurred_at=f"{yesterday}T00:00:00Z")], "test", RECEIVED_AT))
     for number in range(2):
         batch = make_batch(project, [event._replace(event_id=f"e{number}")], "test", RECEIVED_AT)
         Archive(aws_clients["s3"], SETTINGS["ARCHIVE_BUCKET"], project).keep(batch, batch.events, ["2025-08-01"])
@@ -380,7 +394,12 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
         asked = {"first": "2025-08-01", "last": "2025-08-01", "project": project.name}
         question = {"question": "daily_actives", "asked": asked, "segment": []}
         assert segments.handler(question, LAMBDA_CONTEXT)["answer"] == [["2025-08-01", 1]]
-        compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 600_000}))
+        compact.handler({}, SimpleNamespace(**vars(LAMBDA_CONTEXT) | {"get_remaining_time_in_millis": lambda: 900_000}))
+    kept = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["UPLOAD_BUCKET"])["Contents"]
+    assert [one["Key"] for one in kept] == [
+        keys.day_users_object(project, yesterday, 1),
+        keys.new_users_object(project, yesterday, 1, 0),
+    ]
     found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
     volumes = keys.volume_objects(project)
     places = [one["Key"].removeprefix(volumes).partition("/")[2] for one in found if one["Key"].startswith(volumes)]

@@ -16,8 +16,9 @@ from samtranslator.yaml_helper import yaml_parse
 from rollcall.archive.duck import connect, load_batches, merge_day
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.intake.dialects.registry import routes as sdk_routes
+from rollcall.questions.keeping import DAYS
 from rollcall.stack import settings
-from rollcall.stack.keys import BUNDLING_KEY, day_object, rejects_objects
+from rollcall.stack.keys import BUNDLING_KEY, day_object, day_users_object, rejects_objects
 from scripts.bench.aws_like import Limits
 from scripts.local.deploy import template
 from scripts.operate.anonymous import KINDS
@@ -172,6 +173,26 @@ def test_compaction_writes_nothing_to_the_tables_but_the_lease_of_bundling() -> 
     assert [(statement["Action"], statement["Condition"]) for statement in writes] == [
         ("dynamodb:UpdateItem", {**only, "Null": {"dynamodb:LeadingKeys": "false"}})
     ]
+
+
+def test_the_users_of_days_are_read_and_made_by_the_functions_that_keep_them_alone() -> None:
+    found = {
+        role: statement["Action"]
+        for role in ROLES
+        for statement in statements(role)
+        for resource in listed(statement["Resource"])
+        if "/day-users/" in str(resource)
+    }
+
+    assert found == {role: ["s3:GetObject", "s3:PutObject"] for role in ("RetentionRole", "CompactRole")}
+    (expiry,) = (
+        rule["ExpirationInDays"]
+        for rule in BUCKETS["UploadBucket"]["LifecycleConfiguration"]["Rules"]
+        if day_users_object(DEFAULT, "2025-08-01", 1).startswith(rule["Prefix"])
+    )
+    assert expiry == {"Ref": "DayUsersRetentionDays"}
+    # Else what is kept when a day ends would be gone, and be made again, while the day is still among those to keep.
+    assert PARAMETERS["DayUsersRetentionDays"]["Default"] > DAYS
 
 
 def arns(statement: dict[str, Any]) -> list[dict[str, Any]]:

@@ -142,6 +142,17 @@ class DayUsers:
                 self._keep(place, key, users)
         return users
 
+    def keep(self, project: Project, day: str, counted: Counted) -> bool:
+        """Keep the users and the new users of a day that is over; returns whether that was done.
+
+        It cannot be done while a consumer is at the day's events. Forgets what is much.
+        """
+        whole = len(self.read(project, day, counted.users, over=True)) == counted.users
+        if whole:
+            self.first_seen(project, day, counted, most=None)
+        self.trim()
+        return whole
+
     def map(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
         """Call `work` with each day, `DAYS_AT_ONCE` days at a time. The results are in the order of the days."""
         return self._days.map(work, days)

@@ -159,6 +159,10 @@ class Counters:
         users = self._day_users.first_seen(self._project, day, counted) if over else None
         return self.new_users(day) if users is None else users
 
+    def keep(self, day: str, counted: Counted) -> bool:
+        """Keep the users of a day that is over, as `DayUsers.keep` does."""
+        return self._day_users.keep(self._project, day, counted)
+
     def new_users(self, day: str) -> Set[str]:
         """The users first seen on a day, from an index that is eventually consistent."""
         self._check_layout()

@@ -264,14 +264,24 @@ def import_batches_key(project: Project, import_id: str) -> str:
     return _of(project, f"batches#{import_id}")
 
 
+def kept_objects(project: Project) -> str:
+    """What the keys of the objects with users of days begin with. The day follows. Later ones are of other projects."""
+    return f"day-users/{_folder(project)}"
+
+
+def day_of_kept_object(project: Project, key: str) -> str:
+    """The day in the key of an object with users of a day."""
+    return key.removeprefix(kept_objects(project)).partition("/")[0]
+
+
 def day_users_object(project: Project, day: str, count: int) -> str:
     """Key of the object that holds the `count` users of a day."""
-    return f"day-users/{_folder(project)}{day}/{count}"
+    return f"{kept_objects(project)}{day}/{count}"
 
 
 def new_users_object(project: Project, day: str, count: int, left: int) -> str:
     """Key of the object that holds the new users of a day with `count` users, whose `LEFT` was `left`."""
-    return f"day-users/{_folder(project)}{day}/new/{count}-{left}"
+    return f"{kept_objects(project)}{day}/new/{count}-{left}"
 
 
 def project_of_folder(folder: str) -> Project:
