@@ -330,7 +330,7 @@ def assert_counters_equal_recount(client: Any, tables: Tables, calendar: Calenda
     for item in items:
         if item["pk"].startswith("counts#"):
             actives[item["sk"]] += int(item.get("dau", 0))
-            for name in item.keys() - {"pk", "sk", "dau", "overflow", "processing_ms"}:
+            for name in item.keys() - {"pk", "sk", "dau", "left", "overflow", "processing_ms"}:
                 source = counted_source(name)
                 if source is None:
                     types.setdefault(item["sk"], Counter())[str(counted_type(name))] += int(item[name])

@@ -50,7 +50,7 @@ KINDS = (
     Anonymous("GET /assets/{version}/{name}", "PageFunction", 1_200_000, microseconds=20_000),
     Anonymous("GET /docs", "StatsFunction", 2_000),
     Anonymous("GET /docs/{asset}", "StatsFunction", 1_700_000, microseconds=30_000),
-    Anonymous("GET /openapi.json", "StatsFunction", 120_000, microseconds=10_000),
+    Anonymous("GET /openapi.json", "StatsFunction", 160_000, microseconds=10_000),
     # Three buckets, the account and its address (accounts.py).
     Anonymous(
         "POST /auth/login",
