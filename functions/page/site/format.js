@@ -3,6 +3,7 @@
 
 const whole = new Intl.NumberFormat();
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
+const fixed = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const tenths = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const dayOnly = new Intl.DateTimeFormat(undefined, { timeZone: "UTC", day: "numeric", month: "short" });
 const wholeDay = new Intl.DateTimeFormat(undefined, {
@@ -20,6 +21,9 @@ export const number = (value) => whole.format(value);
 
 /** @param {number} value */
 export const decimal = (value) => tenths.format(value);
+
+/** @param {number} value */
+export const oneDecimal = (value) => fixed.format(value);
 
 /** @param {number} value */
 export const compact = (value) => short.format(value);

@@ -1,6 +1,6 @@
 // @ts-check
 
-import { addDays, change, decimal, longDay, number, percent, shortDay, span } from "./format.js";
+import { addDays, change, decimal, longDay, number, oneDecimal, percent, shortDay, span } from "./format.js";
 import { empty, panel } from "./panel.js";
 import { lineChart, stackedBars } from "./chart.js";
 import { h } from "./dom.js";
@@ -372,7 +372,7 @@ function heat(cell, cohort) {
     class: `cell shade-${shade} ${cell.complete ? "" : "open"}`,
     "data-value": cell.retained_users,
     title: `${number(cell.retained_users)} of ${number(cohort.cohort_size)}${cell.complete ? "" : "; not over"}`,
-  }, decimal(cell.retention_rate));
+  }, oneDecimal(cell.retention_rate));
   return place;
 }
 
