@@ -10,7 +10,7 @@ CHARTS := functions/page/vendor/echarts.min.js
 # Nothing is installed but the files whose hashes the requirements name.
 LOCKED := install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
 
-.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local check-build bench figures sdks soak lint lint-sam format lock
+.PHONY: help run import test test-dynamodb test-botocore e2e e2e-localstack sam-local check-build bench figures sdks screenshots soak lint lint-sam format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ figures: $(VENV)/.run ## Measure everything, and write the figures into the docu
 
 sdks: $(VENV)/.run $(VENV)/.sdks ## Run other services' SDKs, unchanged, against a local stack, and compare what is counted
 	@$(BIN)/rollcall sdks
+
+screenshots: $(VENV)/.test $(CHARTS) ## Make the pictures of the page in docs/images
+	@$(BIN)/python -m scripts.screenshots
 
 soak: $(VENV)/.test ## Drive 10,000 random schedules through the claim protocol, and 20,000 nasty files through all doors
 	ROLLCALL_SCHEDULES=10000 ROLLCALL_FILES=20000 $(BIN)/pytest -n auto \

@@ -181,7 +181,6 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
             console.print(f"API  {local.url}", soft_wrap=True)
             key = local.unlock(settings.state / stacks.KEY_FILE)
             console.print(f"Key  {key}", soft_wrap=True)
-            console.print(f"Page  {Api(local.url, key).page_link(LINK_SECONDS)}", soft_wrap=True)
             if settings.seed or settings.sample:
                 local.show_answers(local.fill(settings.state / NOTE_OF_DATA, settings.seed))
             # Before anybody is told where to send events: what they send is new.
@@ -346,7 +345,7 @@ class LocalStack:
         self._console.print(show.retention(self._get("/stats/retention", cohort)))
 
     def show_hints(self, key: str) -> None:
-        """Print commands to try."""
+        """Print commands to try, and a link to the page."""
         now = datetime.now(UTC)
         event = {
             "event_id": f"try-{now:%H%M%S}",
@@ -362,6 +361,7 @@ class LocalStack:
             f"  curl -H 'X-API-Key: {key}' '{self.url}/stats/dau?from={today}&to={today}'",
             f"  curl -T FILE.csv '{self._stack.endpoint}/{self._outputs['UploadBucketName']}/uploads/FILE.csv'",
             f"Docs {self.url}/docs",
+            f"Page  {Api(self.url, key).page_link(LINK_SECONDS)} (signs in once)",
             "Ctrl-C stops it.",
         ):
             self._console.print(line, soft_wrap=True)

@@ -11,13 +11,13 @@ from hashlib import sha256
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from scripts.browsers import chromium
 from scripts.paths import ROOT
 from scripts.sdks.pages import Pages
 from scripts.sdks.registry import HERE, NODE_PINS, Sdk
 
 PYTHON = ROOT / ".venv/sdks/bin/python"
 NODE_FOLDER = ROOT / ".sdks/node"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER_OPTIONS = (
     "--headless",
     "--no-sandbox",
@@ -68,7 +68,7 @@ class Drivers:
                 raise CannotRun("the SDKs are not installed: make .venv/.sdks installs them")
             return
         if sdk.runtime == "browser":
-            _program(*BROWSERS)
+            _chromium()
         self._install()
 
     def run(self, sdk: Sdk, given: Mapping[str, Any], answered: Callable[[int], None]) -> Report:
@@ -137,11 +137,16 @@ class Drivers:
         self._installed = True
 
 
-def _program(*names: str) -> str:
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    raise CannotRun(f"there is no {names[0]} on this machine")
+def _program(name: str) -> str:
+    if found := shutil.which(name):
+        return found
+    raise CannotRun(f"there is no {name} on this machine")
+
+
+def _chromium() -> str:
+    if found := chromium():
+        return str(found)
+    raise CannotRun("there is no chromium on this machine")
 
 
 def _environment() -> dict[str, str]:
@@ -159,7 +164,7 @@ def _browser(url: str) -> Iterator[None]:
     """A browser that shows a page, without a window."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
-            [_program(*BROWSERS), *BROWSER_OPTIONS, f"--user-data-dir={folder}", url],
+            [_chromium(), *BROWSER_OPTIONS, f"--user-data-dir={folder}", url],
             env=_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -1,6 +1,5 @@
 import gc
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typer.testing import CliRunner
 from rollcall.access.api_keys import SCOPES, ApiKeys
 from rollcall.core.limits import Limit
 from rollcall.stack.dynamo import Dynamo
+from scripts.browsers import BROWSERS, SETTING
 from scripts.cli import app
 from scripts.local.deploy import ClientFactory, deploy
 from scripts.local.ministack import CREDENTIAL, LOADER, REGION, MiniStack, api_url, free_port
@@ -30,11 +30,7 @@ from scripts.paths import ROOT
 from tests.conftest import CREDENTIAL as SECRET
 
 DRAIN_SECONDS = 90.0
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER_SETTING = "ROLLCALL_CHROMIUM"
-NO_BROWSER = (
-    f"no chromium: none of {', '.join(BROWSERS)} is on the PATH, and {BROWSER_SETTING} names none; .ci/run brings it"
-)
+NO_BROWSER = f"no chromium: none of {', '.join(BROWSERS)} is on the PATH, and {SETTING} names none; .ci/run brings it"
 # A message that was met by killed consumers, or by slow ones, is not to be given up.
 PARAMETERS = {"ConsumerTimeout": "30", "MaxReceives": "100"}
 
@@ -103,14 +99,6 @@ class StackInContainers(DeployedStack):
 
     def invoke(self, function: str, payload: str) -> str:
         return self._sam.invoke(function, payload)
-
-
-def chromium() -> Path | None:
-    """The browser of this machine: what the setting names, else what is on the PATH."""
-    if named := os.environ.get(BROWSER_SETTING):
-        assert Path(named).is_file(), f"{BROWSER_SETTING} names {named}, which is no file"
-        return Path(named)
-    return next((Path(found) for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 Done = subprocess.CompletedProcess[str]

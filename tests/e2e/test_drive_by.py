@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.browsers import chromium
 from scripts.local.ministack import MiniStack, free_port
-from tests.e2e.conftest import NO_BROWSER, chromium
+from tests.e2e.conftest import NO_BROWSER
 
 browser = chromium()
 

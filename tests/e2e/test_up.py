@@ -98,7 +98,7 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> list[Start]:
                 top_events = client.get("/stats/top-events", params=days).json()["data"]
                 other = {"from": "2015-01-01", "to": "2015-01-01"}
                 other_day = client.get("/stats/dau", params=other).json()["data"]
-            (code,) = re.findall(rf"^Page  {re.escape(api(text))}/#code=(\S+)$", text, re.MULTILINE)
+            (code,) = re.findall(rf"^Page  {re.escape(api(text))}/#code=(\S+) \(signs in once\)$", text, re.MULTILINE)
             page = {"X-Rollcall-Page": "1", "Origin": f"http://127.0.0.1:{port}"}
             url = f"{api(text)}/auth/session"
             signed_in = [httpx2.post(url, json={"code": code}, headers=page) for _ in range(2)]

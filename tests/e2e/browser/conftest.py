@@ -9,7 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
-from tests.e2e.conftest import NO_BROWSER, DeployedStack, chromium
+from scripts.browsers import chromium
+from tests.e2e.conftest import NO_BROWSER, DeployedStack
 
 FAULT_SECONDS = 30.0
 SCHEMES = ("light", "dark")
