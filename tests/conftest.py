@@ -19,7 +19,7 @@ settings.load_profile("tests")
 
 # API keys, refresh tokens, codes, tokens of shares and access, hashes, and what all passwords of the tests hold.
 CREDENTIAL = re.compile(
-    r"rc_[0-9a-f]{16}_[0-9a-f]{48}|rt_[0-9a-f]{16,32}_|(?:cd|sh)_[0-9a-f]{48}"
+    r"rc_[0-9a-f]{16}_[0-9a-f]{48}|rt_[0-9a-f]{16,32}_|(?:cd|sh_[0-9a-f]{16})_[0-9a-f]{48}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]+\.|\$argon2id\$|green bottles"
 )
 

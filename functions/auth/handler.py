@@ -9,9 +9,10 @@ from rollcall.access.buckets import Buckets
 from rollcall.access.directory import Directory
 from rollcall.access.gate import build as build_gate
 from rollcall.access.passwords import Passwords
+from rollcall.access.shares import Shares
 from rollcall.access.sign_in import SignIn
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import accounts, auth, keys, projects, sessions
+from rollcall.http.routes import accounts, auth, keys, projects, sessions, shares
 from rollcall.stack import clients
 from rollcall.stack.dynamo import Dynamo
 from rollcall.stack.projects import Projects
@@ -31,12 +32,14 @@ app = create_app(
     sessions.router,
     accounts.router,
     keys.router,
+    shares.router,
     projects.router,
     logger=logger,
     gate=gate,
     services=[
         settings,
         people,
+        Shares(dynamo, who_may.table),
         SignIn(dynamo, who_may.table, gate, people),
         Directory(dynamo, who_may.table),
         ApiKeys(dynamo, who_may.table),

@@ -5,7 +5,7 @@ import re
 import runpy
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,9 +27,10 @@ from rollcall.access.api_keys import SCOPES, ApiKeys, key_id_of
 from rollcall.access.gate import Gate
 from rollcall.access.reach import ALL, Reach
 from rollcall.access.sessions import TokenPair
+from rollcall.access.shares import NewShare, Share, Shares
 from rollcall.access.tokens import ALGORITHM, AccessTokens, SigningKey
 from rollcall.core.batch import Batch
-from rollcall.core.days import Calendar
+from rollcall.core.days import Calendar, timestamp
 from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipts
@@ -77,7 +78,14 @@ FOR_ACCOUNTS = {("POST", "/auth/change-password")}
 # What any good credential may do.
 FOR_ANYBODY = {("POST", "/auth/codes")}
 # What is never about another project than the caller's: a test of its own says what they tell of others.
-ABOUT_ONESELF = {*FOR_ACCOUNTS, *FOR_ANYBODY, ("GET", "/keys"), ("GET", "/projects"), ("GET", "/metrics")}
+ABOUT_ONESELF = {
+    *FOR_ACCOUNTS,
+    *FOR_ANYBODY,
+    ("GET", "/keys"),
+    ("GET", "/projects"),
+    ("GET", "/metrics"),
+    ("GET", "/shares"),
+}
 OURS, THEIRS, NOBODYS = Project("ours"), Project("theirs"), Project("nobodys")
 # What a bucket in an item moves on, whether or not anything else comes of a request.
 COUNTED = re.compile(r"full_at_\d+|generation|requests#.*")
@@ -159,6 +167,13 @@ class Stack:
         email = self.email(*scopes, project=project)
         pair: TokenPair = self.accounts.login(email, PASSWORD, ADDRESS)
         return pair
+
+    def share(self, project: Project = DEFAULT, segment: Sequence[str] = ()) -> tuple[Share, str]:
+        """A share of August 2025, and its token."""
+        days = ("2025-08-01", "2025-08-31", None, None)
+        tomorrow = timestamp(time.time() + 86_400)
+        wanted = NewShare("shared", "overview", project, segment, *days, tomorrow)
+        return service(self.apps["auth"], Shares).create(wanted)
 
     def email(self, *scopes: str, project: Project | None = None) -> str:
         """Of an account that was made just now."""
@@ -248,6 +263,8 @@ class Stack:
         if "{account_id}" in operation.path:
             claims = service(self.apps["auth"], Gate).tokens.read(self.login(project=project).access_token)
             return {"account_id": claims.owner_id, "session_id": claims.session_id}
+        if "{share_id}" in operation.path:
+            return {"share_id": self.share(project or DEFAULT)[0].share_id}
         return {}
 
     def about(self, operation: Operation, headers: dict[str, str], project: Project) -> Response:

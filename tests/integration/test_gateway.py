@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from rollcall.http.document import describe
 from rollcall.intake.bodies import MAX_EXPANDED_BYTES, MAX_SENT_BYTES
 from rollcall.intake.dialects.registry import routes as sdk_routes
 from scripts.api import Api, ApiError
@@ -249,6 +250,8 @@ def test_a_method_that_a_route_does_not_take_is_a_404_or_405_and_a_problem(offli
     gateway = offline()
     # API Gateway leaves it to the function which methods the SDKs' routes have.
     taken = {(path, method) for path, methods in sdk_routes().items() for method in methods}
+    # And which those have that share, and make codes.
+    taken |= {(path, method.upper()) for path, item in describe()["paths"].items() for method in item}
     taken |= {(path, "HEAD") for path, method in taken if method == "GET"}
     taken |= {(path, method.upper()) for path, method in routes() if path not in (UNKNOWN, BELOW_VERSION)}
     paths = {path for path, _ in taken}

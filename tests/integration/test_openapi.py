@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import time
 import tracemalloc
 import zlib
 from collections import Counter
@@ -39,6 +40,7 @@ from rollcall.access.passwords import Passwords
 from rollcall.access.sessions import TokenPair
 from rollcall.access.sign_in import SignIn
 from rollcall.access.tokens import TokenClaims
+from rollcall.core.days import timestamp
 from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.receipts import Receipt, Receipts
@@ -182,6 +184,11 @@ class Api:
         answer = self.client().post("/auth/codes", json={}, headers=self.credential("/auth/codes"))
         return str(answer.json()["code"])
 
+    def share_id(self) -> str:
+        body = {"name": "a", "view": "overview", "days": 30, "expires_at": timestamp(time.time() + 86_400)}
+        answer = self.client().post("/shares", json=body, headers=self.credential("/shares"))
+        return str(answer.json()["share_id"])
+
     def batch_id(self) -> str:
         batch_id = f"{next(self.numbers):032x}"
         self.receipts.announce(DEFAULT, [batch_id])
@@ -227,6 +234,8 @@ EXISTING: dict[str, Callable[[Api], str]] = {
     "password": lambda _: PASSWORD,
     "current_password": lambda _: PASSWORD,
     "code": Api.code,
+    "share_id": Api.share_id,
+    "expires_at": lambda _: timestamp(time.time() + 86_400),
 }
 
 

@@ -103,6 +103,13 @@ def cookie_of(answer: Response | Answered) -> dict[str, Any]:
     return found.groupdict()
 
 
+def shown(answer: Response) -> dict[str, Any]:
+    """Who is signed in. Nothing is shared with them."""
+    principal: dict[str, Any] = answer.json()["principal"]
+    assert principal.pop("share") is None
+    return principal
+
+
 def assert_deleted(answer: Response) -> None:
     assert (cookie_of(answer)["value"], cookie_of(answer)["seconds"]) == ("", "0")
 
@@ -120,7 +127,7 @@ def test_an_account_signs_in_and_its_refresh_token_is_in_the_cookie_alone(pages:
     cookie = cookie_of(answer)
     assert answer.status_code == 200
     assert answer.json().keys() == {"access_token", "token_type", "expires_in", "principal"}
-    assert answer.json()["principal"] == {"name": EMAIL, "kind": "account", "scopes": ["read"], "project": "default"}
+    assert shown(answer) == {"name": EMAIL, "kind": "account", "scopes": ["read"], "project": "default"}
     assert (answer.json()["token_type"], answer.json()["expires_in"]) == ("Bearer", 900)
     assert cookie["value"].startswith("rt_")
     assert (int(cookie["seconds"]), cookie["path"], bool(cookie["secure"])) == (604_800, "/auth/session", True)
@@ -133,7 +140,7 @@ def test_a_key_signs_in_with_its_own_scopes_source_and_limit(pages: Pages) -> No
     answer = pages.sign_in({"key": text})
     session = Session.of(pages, answer)
 
-    assert answer.json()["principal"] == {"name": "shop", "kind": "key", "scopes": ["ingest"], "project": "shop"}
+    assert shown(answer) == {"name": "shop", "kind": "key", "scopes": ["ingest"], "project": "shop"}
     assert_problem(session.use(), 403, "missing_scope")
     caller, _ = pages.module.gate.admit(session.token, "GET", "/x")
     of_key, allowance = pages.module.gate.admit(text, "GET", "/x")
@@ -484,7 +491,7 @@ def test_a_code_signs_in_once_as_the_key_that_made_it(pages: Pages) -> None:
 
     assert made.status_code == 201
     assert made.json().keys() == {"code", "expires_at"}
-    assert answer.json()["principal"] == {"name": "shop", "kind": "key", "scopes": ["ingest"], "project": "default"}
+    assert shown(answer) == {"name": "shop", "kind": "key", "scopes": ["ingest"], "project": "default"}
     assert_problem(pages.sign_in({"code": made.json()["code"]}), 401, "wrong_credentials")
 
 

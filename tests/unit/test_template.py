@@ -406,7 +406,9 @@ def test_below_the_version_every_method_leads_to_the_function_that_unknown_route
 
 def of_sdks() -> tuple[set[str], set[str]]:
     """The paths that the template has all methods of, and those of the dialects that it names no method of."""
-    everything = {path for path, method in ROUTES if method == "any"} - {BELOW_VERSION}
+    # With a method each, the policy of the function that signs in and shares would be too long.
+    others = {BELOW_VERSION, "/auth/codes", "/shares", "/shares/{share_id}"}
+    everything = {path for path, method in ROUTES if method == "any"} - others
     named = {(path, method) for path, method in ROUTES if method != "any"}
     assert not everything & {path for path, _ in named}
     sdks = {(path, method.lower()) for path, methods in sdk_routes().items() for method in methods}

@@ -9,11 +9,12 @@ from rollcall.access import api_keys as apikeys
 from rollcall.access.buckets import Buckets, NoBucket
 from rollcall.access.places import Places
 from rollcall.access.reach import Reach, reach_of
+from rollcall.access.shares import Share, has_ended, shown
 from rollcall.access.tokens import AccessTokens, ExpiredToken, InvalidToken, SigningKey
 from rollcall.core.batch import Sender
 from rollcall.core.limits import Allowance, Limit
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import account_key, api_key_key, bucket_key, session_key
+from rollcall.stack.keys import account_key, api_key_key, bucket_key, session_key, share_key
 from rollcall.stack.settings import AccessSettings
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ class Principal(NamedTuple):
     session_id: str | None = None
     """None for an API key that came itself."""
     key_digest: str | None = None
-    """What is kept of the text by which the key came, itself or when its session began. None for an account."""
+    """What is kept of the text by which the key came, itself or when its session began. None for others."""
+    share: Share | None = None
+    """What may be asked; None for an account and for an API key."""
 
     @property
     def sender(self) -> Sender:
         """Whom the caller's events are counted for."""
-        return Sender(self.source, None if self.account_id else self.name.removeprefix(_KEY_NAME))
+        return Sender(self.source, self.name.removeprefix(_KEY_NAME) if self.key_digest else None)
 
 
 class Unauthenticated(Exception):
@@ -84,7 +87,7 @@ class Gate:
 
         The bucket of a key is in the key's item: one read unit and one write unit. A session of a key takes from it
         too, and is a read unit more. All sessions of an account share a bucket, which is an item of its own: a read
-        unit more as well. A revoked credential is refused from the next request
+        unit more as well. So is that of a share. A revoked credential is refused from the next request
         on. Raises `Unauthenticated`, `rollcall.core.limits.TooFast`, `rollcall.stack.dynamo.Unavailable` and
         botocore's errors.
         """
@@ -92,7 +95,8 @@ class Gate:
         key_id = apikeys.key_id_of(credential)
         principal, item = self._session(credential, now) if key_id is None else self._key(key_id, credential, now)
         if item is None:
-            return principal, self._buckets.take_for(bucket_key("account", str(principal.account_id)), self._limit)
+            kind, of = ("share", principal.share.share_id) if principal.share else ("account", principal.account_id)
+            return principal, self._buckets.take_for(bucket_key(kind, str(of)), self._limit)
         limit = apikeys.limit_of(item) or self._limit
         try:
             return principal, self._buckets.take(item, limit, int(now * 1_000_000), apikeys.count_name(method, route))
@@ -133,6 +137,8 @@ class Gate:
             raise Unauthenticated("expired", "the access token has expired; refresh it") from None
         except InvalidToken:
             raise Unauthenticated("invalid_credential", "this is neither an API key nor an access token") from None
+        if claims.kind == "share":
+            return self._share(claims.owner_id, now), None
         partition = api_key_key(claims.owner_id) if claims.kind == "key" else account_key(claims.owner_id)
         session = self._dynamo.find(self._table, partition, session_key(claims.session_id))
         if not session or now >= int(session["expires_at"]["N"]):
@@ -144,6 +150,13 @@ class Gate:
         name = f"account {claims.owner_id}"
         account = Principal(name, scopes, ACCOUNT_SOURCE, reach_of(session), claims.owner_id, claims.session_id)
         return account, None
+
+    def _share(self, share_id: str, now: float) -> Principal:
+        item = self._dynamo.find(self._table, share_key(share_id))
+        if not item or has_ended(item, now):
+            raise Unauthenticated("revoked", "the share has ended")
+        scopes = frozenset(item["scopes"]["SS"])
+        return Principal(f"share {share_id}", scopes, ACCOUNT_SOURCE, reach_of(item), None, share=shown(item))
 
 
 def build(settings: AccessSettings, dynamo: Dynamo, ssm: "SSMClient") -> Gate:

@@ -1,4 +1,4 @@
-"""Sign-in to the page: by a password, by an API key, or by a code that is good once.
+"""Sign-in to the page: by a password, by an API key, by a code that is good once, or by a share.
 
 A code signs in as whoever made it. It is good while what made it is: the text of a key, and the session that asked for
 it, if one did. What begins by it ends with that session at the latest, so that no chain of codes outlives a login.
@@ -14,6 +14,9 @@ from rollcall.access.api_keys import SCOPES, digest_of, key_id_of
 from rollcall.access.gate import Gate, Principal
 from rollcall.access.reach import Reach, reach_of
 from rollcall.access.sessions import TABS_SECONDS, NotLetIn, Owner, Sessions, TokenPair, owner_of
+from rollcall.access.shares import SCOPES as SHARE_SCOPES
+from rollcall.access.shares import Share, Shares
+from rollcall.access.tokens import ACCESS_SECONDS, TokenClaims
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import code_key, session_key
 
@@ -34,6 +37,7 @@ class SignedIn(NamedTuple):
     kind: str
     scopes: tuple[str, ...]
     reach: Reach
+    share: Share | None = None
 
 
 class SignIn:
@@ -46,6 +50,7 @@ class SignIn:
         self._table = table
         self._gate = gate
         self._accounts = accounts
+        self._shares = Shares(dynamo, table, clock)
         self._clock = clock
 
     @property
@@ -100,6 +105,13 @@ class SignIn:
         except NotLetIn:
             raise BadCode from None
         return self._shown(pair, owner, item)
+
+    def by_share(self, token: str) -> SignedIn:
+        """What a share may ask, without a session; raises `rollcall.access.shares.UnknownShare`."""
+        share, seconds = self._shares.open(token)
+        signed = self._gate.tokens.issue(TokenClaims(share.share_id, "", "share"))
+        pair = TokenPair(signed, "", min(ACCESS_SECONDS, seconds), 0)
+        return SignedIn(pair, share.name, "share", SHARE_SCOPES, Reach(share.project), share)
 
     def refresh(self, text: str) -> SignedIn:
         """As `Sessions.refresh` does, for a browser whose tabs may refresh at once."""

@@ -42,8 +42,9 @@ class TokenClaims(NamedTuple):
     """What an access token claims: whom and which session it was issued for."""
 
     owner_id: str
-    """The id of an account or, by `kind`, of an API key."""
+    """The id of an account or, by `kind`, of an API key or a share."""
     session_id: str
+    """Empty for a share, which has no session."""
     kind: str = _ACCOUNT
 
 

@@ -24,6 +24,7 @@ from rollcall.http.routes import (
     rejects,
     retention,
     sessions,
+    shares,
     stats,
 )
 
@@ -44,6 +45,7 @@ def describe() -> dict[str, Any]:
         sessions.router,
         accounts.router,
         keys.router,
+        shares.router,
         ledger.router,
         projects.router,
         health.router,

@@ -18,6 +18,7 @@ from rollcall.http.headers import add_headers
 from rollcall.http.parameters import check_parameters
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.services import service
+from rollcall.http.views import check_shared
 
 # What any route that asks for a credential may answer.
 REFUSALS = problem_responses(401, 403, 429, 503)
@@ -63,7 +64,8 @@ async def admitted(
 
 
 async def admit(request: Request, credential: str | None, scopes: Sequence[str]) -> Principal:
-    """The caller. Raises `Refused` without a good credential, without one of the scopes, or if the caller is too fast.
+    """The caller. Raises `Refused` without a good credential or one of the scopes, for what is not shared, or if the
+    caller is too fast.
 
     It is asynchronous although it waits for AWS. A function answers one request at a time, so a thread would only cost
     time.
@@ -78,6 +80,8 @@ async def admit(request: Request, credential: str | None, scopes: Sequence[str])
         raise too_fast(request, error) from None
     show_allowance(request, allowance)
     service(request, Logger).append_keys(principal=principal.name)
+    if principal.share:
+        check_shared(request, principal.share)
     missing = [scope for scope in scopes if scope not in principal.scopes]
     if missing:
         raise Refused(403, "missing_scope", f"this needs the scope {missing[0]}")

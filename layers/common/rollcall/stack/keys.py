@@ -32,6 +32,7 @@ _TYPE_PREFIX = "#"
 _SOURCE_PREFIX = "@"
 _REJECTED_PREFIX = "rejected#"
 API_KEYS_KEY = "keys"
+SHARES_KEY = "shares"
 _BATCHES = "batches/"
 _BUNDLES = "bundles/"
 # What the keys of batches and bundles, and no others, begin with: one LIST shows whether there are any.
@@ -208,6 +209,11 @@ def session_key(session_id: str) -> str:
 def familiar_key(digest: str) -> str:
     """Sort key of an address that an account has logged in from, by its hash."""
     return f"address#{digest}"
+
+
+def share_key(share_id: str) -> str:
+    """Partition of a share; the sort key is `-`."""
+    return f"share#{share_id}"
 
 
 def code_key(digest: str) -> str:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from rollcall.access.accounts import WrongPassword
 from rollcall.access.gate import Principal, Unauthenticated
 from rollcall.access.sessions import InvalidRefreshToken, NotLetIn
+from rollcall.access.shares import UnknownShare
 from rollcall.access.sign_in import MAX_CODE_SECONDS, BadCode, SignedIn, SignIn
 from rollcall.core.days import timestamp
 from rollcall.core.limits import TooFast
@@ -16,6 +17,7 @@ from rollcall.http.json_bodies import Body, Scope, described, json_body
 from rollcall.http.pages import cookie_of, delete_cookie, of_json, own_page, set_cookie
 from rollcall.http.problems import problem_responses
 from rollcall.http.routes.auth import Email, Password, Secret, anonymous, network_of
+from rollcall.http.routes.shares import Share
 from rollcall.http.security import REFUSALS, admitted, too_fast, unauthenticated
 from rollcall.http.services import service
 
@@ -25,11 +27,11 @@ _EXAMPLE = {"email": "ada@example.com", "password": "nine green bottles"}
 _PAGE = [Depends(own_page), Depends(anonymous)]
 _REFUSED = problem_responses(401, 403, 429, 503)
 _BODY = problem_responses(400, 413, 415, 422)
-_FORMS = (("email", "password"), ("key",), ("code",))
+_FORMS = (("email", "password"), ("key",), ("code",), ("share",))
 
 
 class NewSession(Body):
-    """Who signs in: an account by `email` and `password`, a `key`, or whoever made a `code`."""
+    """Who signs in: an account by `email` and `password`, a `key`, whoever made a `code`, or who has a `share`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -41,11 +43,12 @@ class NewSession(Body):
     password: Password | None = None
     key: Secret | None = None
     code: Secret | None = None
+    share: Secret | None = None
 
     @model_validator(mode="after")
     def _of_one_form(self) -> "NewSession":
         if tuple(name for name in type(self).model_fields if getattr(self, name) is not None) not in _FORMS:
-            raise PydanticCustomError("forms", "Input should have email and password, or key, or code")
+            raise PydanticCustomError("forms", "Input should have email and password, or key, or code, or share")
         return self
 
 
@@ -60,10 +63,12 @@ class Shown(BaseModel):
 
     name: str
     """The email of an account, the name of a key."""
-    kind: Literal["account", "key"]
+    kind: Literal["account", "key", "share"]
     scopes: list[Scope]
     project: str
     """The project that it is for; `*` for all."""
+    share: Share | None
+    """What is shared; null for an account and a key."""
 
 
 class PageSession(BaseModel):
@@ -82,6 +87,7 @@ class PageSession(BaseModel):
             "kind": signed_in.kind,
             "scopes": list(signed_in.scopes),
             "project": str(signed_in.reach),
+            "share": Share.of(signed_in.share) if signed_in.share else None,
         }
         pair = signed_in.pair
         principal = Shown.model_validate(shown)
@@ -104,13 +110,16 @@ class Code(BaseModel):
 )
 def sign_in(request: Request, who: Annotated[NewSession, Depends(json_body(NewSession))]) -> PageSession:
     """For the page alone: a request from another origin is refused. The refresh token is in a cookie that no script
-    reads, and not in the answer. A session of a key is good while the key's text is that it began with."""
+    reads, and not in the answer. A session of a key is good while the key's text is that it began with. A share gets
+    neither a session nor a cookie, and signs in anew."""
     with_whom = service(request, SignIn)
     try:
         if who.key is not None:
             signed_in = with_whom.by_key(who.key.get_secret_value())
         elif who.code is not None:
             signed_in = with_whom.by_code(who.code.get_secret_value())
+        elif who.share is not None:
+            signed_in = with_whom.by_share(who.share.get_secret_value())
         else:
             password = who.password.get_secret_value() if who.password else ""
             signed_in = with_whom.by_password(who.email or "", password, network_of(request))
@@ -119,6 +128,8 @@ def sign_in(request: Request, who: Annotated[NewSession, Depends(json_body(NewSe
     except BadCode:
         message = "the code is not known, was used before, or is no longer good"
         raise unauthenticated("wrong_credentials", message) from None
+    except UnknownShare:
+        raise unauthenticated("wrong_credentials", "there is no such share, or it has ended") from None
     except (Unauthenticated, NotLetIn):
         message = "there is no such API key, or it is revoked or has expired"
         raise unauthenticated("wrong_credentials", message) from None

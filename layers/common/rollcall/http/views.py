@@ -1,0 +1,93 @@
+"""The views that can be shared, and what a share lets its holder ask.
+
+A share may ask what its view is made of, and nothing else: of its project, with its segment, about its days and those
+of the period before. A route that no view names is refused to every share.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, NoReturn
+
+from fastapi import Request
+from starlette.datastructures import QueryParams
+
+from rollcall.access.shares import Share
+from rollcall.core.days import add_days, parse_day
+from rollcall.http.problems import Refused
+from rollcall.http.services import service
+from rollcall.stack.projects import Projects
+
+View = Literal["overview"]
+
+
+class _Asked(NamedTuple):
+    """The days that a query asks about, and the last day of the windows after them, if it asks about such."""
+
+    first: str
+    last: str
+    end: str | None = None
+
+
+# Reads the days of a query; raises `ValueError`, `KeyError` or `OverflowError` where it does not say.
+_Days = Callable[[QueryParams], _Asked]
+
+
+def _of_range(query: QueryParams) -> _Asked:
+    firsts = [parse_day(day) for name in ("from", "from_date") for day in query.getlist(name)]
+    lasts = [parse_day(day) for name in ("to", "to_date") for day in query.getlist(name)]
+    return _Asked(min(firsts), max(lasts))
+
+
+def _windows(name: str, otherwise: int, period: str | None = None) -> _Days:
+    """Reads the day of a cohort and the windows after it, which `name` counts. They are days unless `period` says."""
+
+    def days(query: QueryParams) -> _Asked:
+        (start,) = query.getlist("start_date")
+        (count,) = query.getlist(name) or [str(otherwise)]
+        if not count.isdecimal():
+            raise ValueError(name)
+        (length,) = query.getlist("period") or ["day"] if period is None else [period]
+        days_of = {"day": 1, "week": 7}[length]
+        return _Asked(parse_day(start), start, add_days(start, (int(count) + 1) * days_of - 1))
+
+    return days
+
+
+# Each view with its routes, and how the days of a request to them are read.
+VIEWS: Mapping[str, Mapping[str, _Days]] = {
+    "overview": {
+        "/stats/dau": _of_range,
+        "/stats/actives": _of_range,
+        "/stats/lifecycle": _of_range,
+        "/stats/stickiness": _of_range,
+        "/stats/top-events": _of_range,
+        "/stats/retention/table": _of_range,
+        "/stats/retention": _windows("windows", 3),
+        "/stats/cohort": _windows("window", 8, "week"),
+    }
+}
+
+
+def check_shared(request: Request, share: Share) -> None:
+    """Refuse what a share does not let its holder ask; raises `Refused`."""
+    days_of = VIEWS.get(share.view, {}).get(request.scope["route"].path)
+    if days_of is None or request.method != "GET":
+        _refuse("this is no part of what is shared")
+    query = request.query_params
+    if any(project != share.project.name for project in query.getlist("project")):
+        _refuse("another project is not shared", "project")
+    if sorted(query.getlist("segment")) != sorted(share.segment):
+        _refuse("what is shared is about its own segment alone", "segment")
+    calendar = service(request, Projects).calendar(share.project)
+    earliest, latest = share.reach(calendar)
+    try:
+        asked = days_of(query)
+    except (ValueError, KeyError, OverflowError):
+        _refuse("the days have to be named, and be days that are shared")
+    # Windows may end after a range that ends today: nothing is there yet.
+    over = asked.end is not None and asked.end > latest and share.days is None
+    if not earliest <= asked.first <= asked.last <= latest or over:
+        _refuse(f"days from {earliest} to {latest} are shared")
+
+
+def _refuse(message: str, parameter: str | None = None) -> NoReturn:
+    raise Refused(403, "not_shared", message, parameter=parameter)
