@@ -248,13 +248,17 @@ def test_whenever_it_is_asked_the_answers_are_those_of_a_recount(cohorts: Cohort
                     waiting.pop()
             except ConnectionError:
                 rng.shuffle(waiting)
-            cohorts.ask(cohorts.keeping.of(rng.choice(projects), UTC), new=rng.random() < 0.5)
+            reader = cohorts.keeping.of(rng.choice(projects), UTC)
+            cohorts.ask(reader, new=rng.random() < 0.5)
+            if rng.random() < 0.3:
+                reader.bundle(reader.counted(days[0], days[-1]))
         for project in projects:
             for counters in (cohorts.keeping.of(project, UTC), cohorts.counters().of(project, UTC)):
                 for window_days, new in ((1, False), (3, False), (1, True), (2, True)):
                     asked = cohorts.ask(counters, 2, window_days, new=new)
                     assert returned(asked) == recount(sent[project], 2, window_days, new=new)
     assert any("/new/" in key for key in cohorts.kept())
+    assert any(key.endswith("/bundle") for key in cohorts.kept())
 
 
 def recount(visits: set[tuple[str, str]], windows: int, window_days: int, *, new: bool) -> tuple[int, list[int]]:

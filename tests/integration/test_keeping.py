@@ -14,12 +14,13 @@ from rollcall.core.days import Calendar, add_days
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Claims
+from rollcall.questions import day_users
 from rollcall.questions.day_users import DayUsers, KeptDays
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.keeping import DAYS, DayKeeper
 from rollcall.questions.retention import Retention
 from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import counts_key, day_users_object, new_users_object
+from rollcall.stack.keys import bundled_users_object, counts_key, day_users_object, new_users_object
 from rollcall.stack.projects import Projects
 from rollcall.stack.telemetry import make_logger
 from scripts.local.ministack import MiniStack
@@ -63,15 +64,18 @@ class Stack:
         events = [Event(uuid.uuid4().hex, f"{day}T00:00:01Z", user, "open", "{}") for user in users]
         self.claims.apply(make_batch(project, events, "test", RECEIVED_AT))
 
-    def kept(self) -> set[str]:
+    def stored(self) -> set[str]:
         return {found["Key"] for found in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])}
+
+    def kept(self) -> set[str]:
+        return self.stored() - {bundled_users_object(project) for project in (DEFAULT, SHOP)}
 
 
 @pytest.fixture
 def stack(dynamodb: Any, ministack: MiniStack) -> Iterator[Stack]:
     made = Stack(dynamodb, ministack.client("s3"))
     yield made
-    for key in made.kept():
+    for key in made.stored():
         made.s3.delete_object(Bucket=made.bucket, Key=key)
     made.s3.delete_bucket(Bucket=made.bucket)
     delete_tables(made.client, made.tables)
@@ -110,10 +114,48 @@ def test_whoever_asks_first_reads_no_item_of_a_user(stack: Stack) -> None:
     assert sorted(read) == sorted(counts)
 
 
+def test_whoever_asks_first_gets_one_object_for_all_days(stack: Stack) -> None:
+    days = [add_days(YESTERDAY, -after) for after in range(8)]
+    for number, day in enumerate(days):
+        stack.store(day, f"a{number}", f"a{number + 1}")
+        stack.store(day, "other", project=SHOP)
+    stack.keep()
+    question = Retention(days[-1], 7, 1, new_users=True, today=TODAY)
+    with mock.patch.object(KeptDays, "get", autospec=True, side_effect=KeptDays.get) as get:
+        found = question.from_counters(stack.counters())
+    assert [call.args[1] for call in get.mock_calls] == [bundled_users_object(DEFAULT)]
+    assert (found.cohort_size, [window.retained_users for window in found.windows]) == (2, [1, 0, 0, 0, 0, 0, 0])
+
+
+def test_a_day_that_changed_is_not_taken_from_the_bundle(stack: Stack) -> None:
+    stack.store(YESTERDAY, "a", "b")
+    stack.keep()
+    stack.store(YESTERDAY, "c")
+    stack.store(add_days(YESTERDAY, -1), "a")
+    question = Retention(YESTERDAY, 1, 1, new_users=True, today=TODAY)
+    assert question.from_counters(stack.counters()).cohort_size == 2
+    assert Retention(YESTERDAY, 1, 1, new_users=False, today=TODAY).from_counters(stack.counters()).cohort_size == 3
+
+
+def test_of_too_many_users_no_bundle_is_made(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(day_users, "MOST_BUNDLED", 1)
+    stack.store(YESTERDAY, "a", "b")
+    stack.keep()
+    assert stack.stored() == objects(DEFAULT, YESTERDAY, 2)
+
+
+def test_a_bundle_that_is_gone_is_made_again(stack: Stack) -> None:
+    stack.store(YESTERDAY, "a")
+    stack.keep()
+    stack.s3.delete_object(Bucket=stack.bucket, Key=bundled_users_object(DEFAULT))
+    stack.keep()
+    assert stack.stored() == {bundled_users_object(DEFAULT), *objects(DEFAULT, YESTERDAY, 1)}
+
+
 def test_what_is_kept_is_not_kept_again(stack: Stack) -> None:
     stack.store(YESTERDAY, "a")
     stack.keep()
-    with mock.patch.object(KeptDays, "put", side_effect=AssertionError):
+    with mock.patch.object(stack.s3, "put_object", side_effect=AssertionError):
         stack.keep()
 
 

@@ -399,6 +399,7 @@ def test_compaction_and_segments_ask_for_nothing_that_their_roles_refuse(
     assert [one["Key"] for one in kept] == [
         keys.day_users_object(project, yesterday, 1),
         keys.new_users_object(project, yesterday, 1, 0),
+        keys.bundled_users_object(project),
     ]
     found = aws_clients["s3"].list_objects_v2(Bucket=SETTINGS["ARCHIVE_BUCKET"])["Contents"]
     volumes = keys.volume_objects(project)

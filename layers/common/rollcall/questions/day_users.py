@@ -9,17 +9,26 @@ another key. The new users of a day are those of its users whose first day it is
 day away, the consumer then adds to what has `left` the day. So a day with the same two numbers has the same new users.
 """
 
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgpack
 
 from rollcall.core.projects import Project
 from rollcall.questions.user_sets import Numbering, Users, union
 from rollcall.stack.dynamo import KEYS_PER_CALL, Dynamo
-from rollcall.stack.keys import Tables, day_users_object, first_day_key, indexed_day, new_users_object, users_key
+from rollcall.stack.keys import (
+    Tables,
+    bundled_users_object,
+    day_users_object,
+    first_day_key,
+    indexed_day,
+    new_users_object,
+    users_key,
+)
 from rollcall.stack.objects import Gone, read_object
 
 if TYPE_CHECKING:
@@ -34,6 +43,8 @@ MOST_LOOKED_UP = 100_000
 # What is remembered between two questions: users of all projects together, and bytes of their sets.
 MOST_USERS = 1_000_000
 MOST_BYTES = 64 * 1024 * 1024
+# Of projects with more, no bundle is made: it would take longer to read than a few days.
+MOST_BUNDLED = 500_000
 
 
 class Counted(NamedTuple):
@@ -52,8 +63,16 @@ class _Place(NamedTuple):
     new: bool
 
 
+class Bundle(NamedTuple):
+    """Sets of users of many days. Each says under which key the same users are kept, so no bundle is out of date."""
+
+    names: list[str]
+    sets: list[tuple[str, bool, str, bytes]]
+    """Of each set the day, whether it has the new users, the key, and a bit for each of the names."""
+
+
 class KeptDays:
-    """What is kept in a bucket, each as one object: MessagePack of sorted user ids, zlib."""
+    """What is kept in a bucket, each as one object: MessagePack in zlib, of sorted user ids or of a `Bundle`."""
 
     def __init__(self, s3: "S3Client", bucket: str) -> None:
         self._s3 = s3
@@ -73,6 +92,16 @@ class KeptDays:
         body = zlib.compress(msgpack.packb(sorted(users)), 1)
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=body)
 
+    def get_bundle(self, project: Project) -> Bundle | None:
+        """The bundle of a project, or None where there is none."""
+        found: Any = self.get(bundled_users_object(project))
+        return found and Bundle(*found)
+
+    def put_bundle(self, project: Project, bundle: Bundle) -> None:
+        """Keep a project's bundle, in place of the one before."""
+        body = zlib.compress(msgpack.packb(bundle), 1)
+        self._s3.put_object(Bucket=self._bucket, Key=bundled_users_object(project), Body=body)
+
 
 class DayUsers:
     """Reads the users of days. Any number of threads may share it.
@@ -87,6 +116,7 @@ class DayUsers:
         self._numberings: dict[Project, Numbering] = {}
         # Of each day its users, and its new users: the latest that were read, and their key.
         self._remembered: dict[_Place, tuple[str, Users]] = {}
+        self._unbundling = threading.Lock()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="day-users")
         self._days = ThreadPoolExecutor(DAYS_AT_ONCE, thread_name_prefix="days")
 
@@ -153,21 +183,53 @@ class DayUsers:
         self.trim()
         return whole
 
+    def bundle(self, project: Project, days: Mapping[str, Counted]) -> None:
+        """Keep the sets of those of the days that are kept in one object besides, unless it is of too many users.
+
+        A GET for each set that is neither in the bundle before nor remembered, and a PUT.
+        """
+        if self._kept is None:
+            return
+        sets = []
+        for day, counted in sorted(days.items()):
+            for new, key in (
+                (False, day_users_object(project, day, counted.users)),
+                (True, new_users_object(project, day, *counted)),
+            ):
+                users = self._find(_Place(project, day, new), key)
+                if users is not None:
+                    sets.append((day, new, key, users.to_bytes()))
+            if len(self._numbering(project)) > MOST_BUNDLED:
+                return
+        if sets:
+            self._kept.put_bundle(project, Bundle(self._numbering(project).names, sets))
+
     def map(self, work: Callable[[str], _T], days: Iterable[str]) -> Iterator[_T]:
         """Call `work` with each day, `DAYS_AT_ONCE` days at a time. The results are in the order of the days."""
         return self._days.map(work, days)
 
     def _numbering(self, project: Project) -> Numbering:
-        return self._numberings.setdefault(project, Numbering())
+        """The numbers of a project's users. At first they are those of its bundle, whose sets are then remembered."""
+        with self._unbundling:
+            if project not in self._numberings:
+                numbering = Numbering()
+                bundle = self._kept.get_bundle(project) if self._kept is not None else None
+                if bundle is not None:
+                    numbering.users(bundle.names)
+                    for day, new, key, bits in bundle.sets:
+                        self._remembered[_Place(project, day, new)] = key, Users.of_bytes(numbering, bits)
+                self._numberings[project] = numbering
+            return self._numberings[project]
 
     def _find(self, place: "_Place", key: str) -> Users | None:
+        numbering = self._numbering(place.project)
         known, users = self._remembered.get(place, ("", None))
         if known == key:
             return users
         names = self._kept.get(key) if self._kept is not None else None
         if names is None:
             return None
-        users = self._numbering(place.project).users(names)
+        users = numbering.users(names)
         self._remembered[place] = key, users
         return users
 

@@ -163,6 +163,10 @@ class Counters:
         """Keep the users of a day that is over, as `DayUsers.keep` does."""
         return self._day_users.keep(self._project, day, counted)
 
+    def bundle(self, days: Mapping[str, Counted]) -> None:
+        """Keep the users of some days in one object besides, as `DayUsers.bundle` does."""
+        self._day_users.bundle(self._project, days)
+
     def new_users(self, day: str) -> Set[str]:
         """The users first seen on a day, from an index that is eventually consistent."""
         self._check_layout()

@@ -13,7 +13,7 @@ from rollcall.core.days import add_days, days_between
 from rollcall.core.projects import Project
 from rollcall.questions.day_users import Counted
 from rollcall.questions.from_counters import Counters
-from rollcall.stack.keys import day_of_kept_object, day_users_object, kept_objects, new_users_object
+from rollcall.stack.keys import BUNDLE, day_of_kept_object, day_users_object, kept_objects, new_users_object
 from rollcall.stack.projects import Projects
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class DayKeeper:
         counted = counters.counted(days[0], days[-1])
         if not counted:
             return
-        kept = self._kept(project, days[0], days[-1])
+        kept = self._kept(project, days[0])
+        before = done.days
         for place, day in enumerate(days):
             if day not in counted:
                 continue
@@ -100,29 +101,31 @@ class DayKeeper:
                 day_users_object(project, day, counted[day].users),
                 new_users_object(project, day, *counted[day]),
             }
-            former = [put_at for key, put_at in kept.get(day, {}).items() if key not in current]
-            if current <= kept.get(day, {}).keys() or self._clock() - max(former, default=0) < AGAIN_SECONDS:
+            outdated = [put_at for key, put_at in kept.get(day, {}).items() if key not in current]
+            if current <= kept.get(day, {}).keys() or self._clock() - max(outdated, default=0) < AGAIN_SECONDS:
                 continue
             if milliseconds_left() < LEAST_MILLISECONDS:
                 done.complete = False
-                return
+                break
             # Users of the days before are not new, and need not be looked up.
-            for before in days[max(0, place - DAYS_BEFORE) : place]:
-                number = counted.get(before, Counted()).users
-                if day_users_object(project, before, number) in kept.get(before, {}):
-                    counters.users(before, number, over=True)
+            for former in days[max(0, place - DAYS_BEFORE) : place]:
+                number = counted.get(former, Counted()).users
+                if day_users_object(project, former, number) in kept.get(former, {}):
+                    counters.users(former, number, over=True)
             done.days += counters.keep(day, counted[day])
+        if done.days > before or BUNDLE not in kept:
+            counters.bundle(counted)
 
-    def _kept(self, project: Project, first: str, last: str) -> dict[str, dict[str, float]]:
-        """When the objects of each day were put, by their keys."""
+    def _kept(self, project: Project, first: str) -> dict[str, dict[str, float]]:
+        """When the objects of each day were put, by their keys, and the bundle."""
         found: dict[str, dict[str, float]] = {}
         prefix = kept_objects(project)
         pages = self._s3.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, StartAfter=f"{prefix}{first}"):
             for entry in page.get("Contents", ()):
                 day = day_of_kept_object(project, entry["Key"])
-                # The default project's keys are followed by the others' folders.
-                if day > last:
+                # The bundle is the last one. After the default project's come the others' folders.
+                if day > BUNDLE:
                     return found
                 found.setdefault(day, {})[entry["Key"]] = entry["LastModified"].timestamp()
         return found

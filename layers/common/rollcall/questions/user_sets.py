@@ -55,6 +55,15 @@ class Users(Set[str]):
         """The bytes that it takes, without those of the numbering."""
         return self._bits.bit_length() // 8 + 1
 
+    @classmethod
+    def of_bytes(cls, numbering: Numbering, bits: bytes) -> "Users":
+        """The set of which `to_bytes` gave the bits."""
+        return cls(numbering, int.from_bytes(bits, "little"))
+
+    def to_bytes(self) -> bytes:
+        """A bit for each user of the numbering, the least for the first."""
+        return self._bits.to_bytes(self.size, "little")
+
     def __len__(self) -> int:
         """How many users there are."""
         return self._bits.bit_count()

@@ -21,6 +21,8 @@ DAILY_ACTIVES = "dau"
 # A number that grows whenever the first day of some of a day's users is moved to an earlier one.
 LEFT = "left"
 OVERFLOW = "overflow"
+# What stands in the place of the day in the key of the object with the users of many days.
+BUNDLE = "bundle"
 PROCESSING = "processing_ms"
 # The partition of the projects' records; their names are the sort keys.
 PROJECTS_KEY = "projects"
@@ -288,6 +290,11 @@ def day_users_object(project: Project, day: str, count: int) -> str:
 def new_users_object(project: Project, day: str, count: int, left: int) -> str:
     """Key of the object that holds the new users of a day with `count` users, whose `LEFT` was `left`."""
     return f"{kept_objects(project)}{day}/new/{count}-{left}"
+
+
+def bundled_users_object(project: Project) -> str:
+    """Key of the object that holds the users of many days of a project. It comes after the keys of all days."""
+    return f"{kept_objects(project)}{BUNDLE}"
 
 
 def project_of_folder(folder: str) -> Project:
