@@ -25,6 +25,8 @@ from rollcall.core.days import Calendar
 from rollcall.counting.claims import Claims
 from rollcall.stack.keys import Tables
 from scripts.bench.calling import dynamodb, get, load, process_environment, settings_of
+from scripts.bench.http_reads import HttpRead, HttpReads, keep_days
+from scripts.bench.http_reads import measure as measure_http
 from scripts.bench.load import EVENTS_PER_BATCH, FIRST_MOMENT, NoDeadLetters, Uncollected, batches, made_events
 from scripts.bench.meter import Meter
 from scripts.bench.report import Target
@@ -45,7 +47,10 @@ class Filled:
     """A deployed stack with made-up events."""
 
     events: int
+    users: int
     days: int
+    outputs: dict[str, str]
+    """Of the stack."""
     stats: dict[str, str]
     """The settings of the stats function."""
     retention: dict[str, str]
@@ -73,6 +78,7 @@ class Reads:
     rounds: int
     users: int
     reads: list[Read]
+    http: HttpReads
 
     @property
     def growth(self) -> float:
@@ -83,7 +89,8 @@ class Reads:
     def targets(self) -> list[Target]:
         """The targets for these figures."""
         events = sorted({read.events for read in self.reads if read.days == DAYS})
-        return [Target(f"DAU of {DAYS} days, p50, {events[-1]:,} events ÷ {events[0]:,}", self.growth, 1.2)]
+        growth = Target(f"DAU of {DAYS} days, p50, {events[-1]:,} events ÷ {events[0]:,}", self.growth, 1.2)
+        return [growth, *self.http.targets()]
 
     def figures(self) -> dict[str, Any]:
         """All figures as data for JSON."""
@@ -94,9 +101,15 @@ def _events(read: Read) -> int:
     return read.events
 
 
-def reads(stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int) -> Reads:
-    """Fill a stack for each size, and one with a year's events, and measure the answers of all."""
+def reads(
+    stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int, users: Sequence[int] = (USERS,)
+) -> Reads:
+    """Fill a stack for each size, and one with a year's events, and measure the answers of all.
+
+    Then measure the answers over HTTP: of the largest stack with each number of users.
+    """
     filled = [fill(stack, events, DAYS) for events in sizes]
+    largest = max(filled, key=lambda one: one.events)
     filled.append(fill(stack, long_events, LONG_DAYS))
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.reads", str(rounds)],
@@ -107,20 +120,26 @@ def reads(stack: MiniStack, sizes: Sequence[int], long_events: int, rounds: int)
         cwd=ROOT,
         env=process_environment(stack),
     )
-    return Reads(rounds, USERS, [Read(**one) for one in json.loads(done.stdout)])
+    over_http: list[HttpRead] = []
+    for number in users:
+        one = largest if number == USERS else fill(stack, largest.events, DAYS, number)
+        keep_days(stack, one.retention, one.days)
+        over_http += measure_http(stack, one.outputs, one.events, one.users, one.days, rounds)
+    return Reads(rounds, USERS, [Read(**one) for one in json.loads(done.stdout)], HttpReads(rounds, over_http))
 
 
-def fill(stack: MiniStack, events: int, days: int) -> Filled:
+def fill(stack: MiniStack, events: int, days: int, users: int = USERS) -> Filled:
     """Deploy a stack, and store and count made-up events in it with the consumer's own code."""
-    outputs = deploy.deploy(stack.client, f"bench-{events}-{days}", {})
+    throttling = {"ThrottlingRate": "10000", "ThrottlingBurst": "10000"}
+    outputs = deploy.deploy(stack.client, f"bench-{events}-{days}-{users}", throttling)
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
     dynamo = Uncollected(dynamodb(stack), tables.events)
     claims = Claims(dynamo, tables, lambda _: Calendar("UTC"), NoDeadLetters())
     most = min(EVENTS_PER_BATCH, max(1, events // (BATCHES_A_DAY * days)))
-    for batch in batches(made_events(events, USERS, days), most):
+    for batch in batches(made_events(events, users, days), most):
         claims.apply(batch)
-    return Filled(events, days, settings["Stats"], settings["Retention"])
+    return Filled(events, users, days, outputs, settings["Stats"], settings["Retention"])
 
 
 def tables_of(settings: Mapping[str, str]) -> Tables:

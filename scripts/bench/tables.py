@@ -7,6 +7,7 @@ from rich.table import Table
 from scripts.bench.archive import ArchiveCosts
 from scripts.bench.cold import ColdStarts
 from scripts.bench.cpu import SDK_SIZE, CpuCosts, ProfileLine
+from scripts.bench.http_reads import HttpReads
 from scripts.bench.imports import ImportMemory
 from scripts.bench.pipeline import Pipeline
 from scripts.bench.reads import Reads
@@ -205,6 +206,25 @@ def reads(found: Reads) -> Table:
     return table
 
 
+def http_reads(found: HttpReads) -> Table:
+    """The table of the answers over HTTP of `rollcall bench reads`."""
+    table = _table(f"Over HTTP, days kept: the first answer of a new function, and {found.rounds} later ones")
+    table.add_column("route")
+    for name in ("events stored", "users", "first", "p50", "p95"):
+        table.add_column(name, justify="right")
+    for read in sorted(found.reads, key=lambda read: (read.route, read.users)):
+        first = read.first_milliseconds
+        table.add_row(
+            read.route,
+            f"{read.events:,}",
+            f"{read.users:,}",
+            "" if first is None else f"{first:.0f} ms",
+            f"{read.p50_milliseconds:.1f} ms",
+            f"{read.p95_milliseconds:.1f} ms",
+        )
+    return table
+
+
 def cohorts(found: Sequence[CohortCost]) -> Table:
     """The table of `rollcall bench retention`."""
     windows = found[0].windows
@@ -214,7 +234,7 @@ def cohorts(found: Sequence[CohortCost]) -> Table:
     for name in ("CPU time", "time", "peak memory", "items", "read units"):
         table.add_column(name, justify="right")
     for one in found:
-        for what, answer in (("items", one.from_items), ("kept days, where large", one.again)):
+        for what, answer in (("items", one.from_items), ("kept days", one.again)):
             table.add_row(
                 f"{one.users:,}",
                 what,

@@ -90,11 +90,15 @@ def answers(
     events: Annotated[list[int] | None, typer.Option(min=1, help="Events of a stack; may come several times.")] = None,
     long_events: Annotated[int, typer.Option(min=1, help="Events of the stack of 365 days.")] = 100_000,
     rounds: Annotated[int, typer.Option(min=1, help="Times that all is asked in turn.")] = 50,
+    users: Annotated[
+        list[int] | None, typer.Option(min=1, help="Users of a stack that is asked over HTTP; may come several times.")
+    ] = None,
     as_json: AsJson = False,
     into: Into = None,
 ) -> None:
-    """Measure how long answers take and what they read, by the number of stored events."""
-    _tell(_reads(events or [10_000, 100_000, 1_000_000], long_events, rounds), as_json=as_json, into=into)
+    """Measure how long answers take, at first and later, and what they read, by stored events and users."""
+    found = _reads(events or [10_000, 100_000, 1_000_000], long_events, rounds, users or [2_000, 50_000])
+    _tell(found, as_json=as_json, into=into)
 
 
 @app.command("retention")
@@ -154,7 +158,7 @@ def everything(
         ("cold starts", lambda: _cold(5, ())),
         ("a whole local stack", lambda: _pipeline(100_000, 10_000, 30, 500)),
         ("counter shards", _shards),
-        ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50)),
+        ("reads", lambda: _reads([10_000, 100_000, 1_000_000], 100_000, 50, [2_000, 50_000])),
         ("retention", lambda: _retention([1_000, 10_000, 100_000], 3)),
         ("imports", lambda: _imports([2, 20, 200])),
         ("the archive", lambda: _archive(1_000_000, 10_000)),
@@ -230,11 +234,11 @@ def _shards() -> Report:
     return Report.of("shards", "rollcall bench shards", figures, [], tables.shards(found))
 
 
-def _reads(events: list[int], long_events: int, rounds: int) -> Report:
+def _reads(events: list[int], long_events: int, rounds: int, users: list[int]) -> Report:
     with _ministack() as stack:
-        found = reads(stack, events, long_events, rounds)
+        found = reads(stack, events, long_events, rounds, users)
     targets = found.targets()
-    shown = tables.reads(found), tables.targets(targets)
+    shown = tables.reads(found), tables.http_reads(found.http), tables.targets(targets)
     return Report.of("reads", "rollcall bench reads", found.figures(), targets, *shown)
 
 

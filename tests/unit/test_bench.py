@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from scripts.bench.cold import BARE, environment, functions
 from scripts.bench.cpu import DOOR_SIZE, INGEST_SIZES, PROFILE_LINES, SDK_SIZE
 from scripts.bench.documents import fill_in
+from scripts.bench.http_reads import BOUNDS, FIRST_BOUND
 from scripts.bench.report import Report, Target
 from scripts.bench.writes import users_for
 from scripts.cli import app
@@ -163,7 +164,7 @@ def test_pipeline_counts_what_it_sends(bench: Callable[..., str]) -> None:
 
 def test_reads_tells_what_answers_read_by_the_events_that_are_stored(bench: Callable[..., str]) -> None:
     sizes = ["--events", "40", "--events", "120", "--long-events", "40"]
-    report = json.loads(bench("reads", *sizes, "--rounds", "2", "--json"))
+    report = json.loads(bench("reads", *sizes, "--rounds", "2", "--users", "5", "--json"))
     by_route = {(read["route"], read["events"], read["days"]): read for read in report["figures"]["reads"]}
 
     assert len(by_route) == 2 * 5 + 2
@@ -174,21 +175,35 @@ def test_reads_tells_what_answers_read_by_the_events_that_are_stored(bench: Call
             # reads a unit at least.
             assert min(events, 4 * days) / 2 < read["items"] <= min(events, 4 * days) + 1
             assert read["read_units"] >= 4
-    # Each of so few users in a day's items once.
-    (few, many) = (by_route["/stats/retention, 7 days", events, 30] for events in (40, 120))
-    assert few["items"] < many["items"]
-    (target,) = report["targets"]
+    # The users of the days are remembered from the first round. What is read again are the counters of eight days.
+    for events in (40, 120):
+        assert 1 <= by_route["/stats/retention, 7 days", events, 30]["items"] <= 4 * 8
+    growth, *others = report["targets"]
     few, many = (by_route["/stats/dau", events, 30]["p50_milliseconds"] for events in (40, 120))
-    assert (target["figure"], target["bound"]) == (many / few, 1.2)
+    assert (growth["figure"], growth["bound"]) == (many / few, 1.2)
+    over_http = {read["route"]: read for read in report["figures"]["http"]["reads"]}
+    assert over_http.keys() == BOUNDS.keys()
+    for route, read in over_http.items():
+        assert (read["events"], read["users"]) == (120, 5)
+        assert 0 < read["p50_milliseconds"] <= read["p95_milliseconds"]
+        assert (read["first_milliseconds"] is not None) == (BOUNDS[route] is not None)
+    health = over_http["/health"]["p50_milliseconds"]
+    assert sorted((target["figure"], target["bound"]) for target in others) == sorted(
+        [
+            *((over_http[route]["p50_milliseconds"], bound) for route, bound in BOUNDS.items() if bound),
+            *((over_http[route]["first_milliseconds"], FIRST_BOUND) for route, bound in BOUNDS.items() if bound),
+            *((over_http[route]["p50_milliseconds"] / health, 2) for route in ("/stats/dau", "/stats/top-events")),
+        ]
+    )
 
 
 def test_retention_reads_the_users_of_the_cohort_s_days(bench: Callable[..., str]) -> None:
     (found,) = json.loads(bench("retention", "--users", "30", "--windows", "1", "--json"))["figures"]
 
     assert (found["users"], found["windows"]) == (30, 1)
+    # Two days' users, a counter item for each day and batch; and then the counter items alone.
+    assert (found["from_items"]["items"], found["again"]["items"]) == (2 * 30 + 2, 2)
     for answer in (found["from_items"], found["again"]):
-        # Two days' users, a counter item for each day and batch.
-        assert answer["items"] == 2 * 30 + 2
         assert min(answer["cpu_milliseconds"], answer["milliseconds"], answer["peak_mb"], answer["read_units"]) > 0
 
 
