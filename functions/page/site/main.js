@@ -45,7 +45,8 @@ async function readProjects() {
   const { project, share, scopes } = /** @type {import("./session.js").Principal} */ (session.principal);
   if (!share && !scopes.includes("read")) return [{ name: project, display_name: project, timezone: "UTC" }];
   const day = share?.from ?? addDays(today("UTC"), -1);
-  const answer = await api.get("stats/dau", { from: day, to: day, project: share ? share.project : project });
+  const asked = share ? { project: share.project, segment: share.segment } : { project };
+  const answer = await api.get("stats/dau", { from: day, to: day, ...asked });
   if (project === "*" && !share) {
     return answer.projects.map((/** @type {any} */ each) => ({
       name: each.project,

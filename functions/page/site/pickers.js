@@ -19,11 +19,11 @@ export function pickers(context, view) {
   return h("form", { class: "pickers", "aria-label": "What is shown", onsubmit: (event) => event.preventDefault() }, [
     projects.length > 1 && select("Project", names, state.project, (project) => go({ project })),
     view.picks && [
-      select("Range", RANGES, state.range, (range) => {
+      !state.share && select("Range", RANGES, state.range, (range) => {
         const days = daysOf(state, context.project.timezone);
         go(range === "custom" ? { range, from: days.first, to: days.last } : { range });
       }),
-      state.range === "custom" && customRange(context),
+      !state.share && state.range === "custom" && customRange(context),
       state.project !== "*" && [
         h("div", { class: "choices", role: "group", "aria-label": "Period" }, [
           Object.entries(PERIODS).map(([period, text]) =>
