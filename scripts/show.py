@@ -20,6 +20,7 @@ from scripts.terminal import SafeTable
 
 BAR_WIDTH = 30
 SHOWN_CHARACTERS = 100
+SHOWN_VALUES = 5
 # Columns of a table of retention that 80 characters have room for.
 SHOWN_PERIODS = 11
 
@@ -87,6 +88,55 @@ def top_events(answer: dict[str, Any]) -> SafeTable:
     for row in answer["data"]:
         table.add_row(row["event_type"], f"{row['count']:,}", _bar(row["count"], most))
     return table
+
+
+def event_types(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /meta/event-types."""
+    table = SafeTable(
+        title=f"Event types, {answer['from']} to {answer['to']}{_whose(answer)}",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("event type")
+    table.add_column("events", justify="right")
+    table.add_column("first seen")
+    table.add_column("last seen")
+    for row in answer["data"]:
+        table.add_row(row["event_type"], f"{row['count']:,}", row["first_seen"] or "", row["last_seen"] or "")
+    return table
+
+
+def properties(answer: dict[str, Any]) -> SafeTable:
+    """The answer of GET /meta/properties."""
+    of_type = f" of {answer['event_type']}" if answer["event_type"] else ""
+    table = SafeTable(
+        title=f"Properties{of_type}, {answer['from']} to {answer['to']}{_whose(answer)}",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("property")
+    table.add_column("events", justify="right")
+    for name in ("kinds", "seen", "values"):
+        table.add_column(name)
+    for row in answer["data"]:
+        listed = row["values"][:SHOWN_VALUES]
+        values = ", ".join(f"{_shown(value['value'], value['cut'])} ({value['count']:,})" for value in listed)
+        table.add_row(
+            _shown(row["property"], row["cut"]),
+            f"{row['count']:,}",
+            ", ".join(row["kinds"]),
+            f"{row['first_seen']} to {row['last_seen']}",
+            values + (", …" if len(row["values"]) > len(listed) else ""),
+        )
+    if answer["others"]:
+        table.caption = f"{answer['others']:,} more properties are not listed."
+    return table
+
+
+def _shown(text: str, cut: bool) -> str:
+    return f"{text}…" if cut else text
 
 
 def retention(answer: dict[str, Any]) -> SafeTable:

@@ -8,7 +8,7 @@ from rollcall.access.gate import build as build_gate
 from rollcall.core.projects import DEFAULT
 from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import batches, docs, health, ledger, metrics, rejects, stats
+from rollcall.http.routes import batches, docs, health, ledger, meta, metrics, rejects, stats
 from rollcall.intake.rejects import Rejects
 from rollcall.operation.health import Health
 from rollcall.operation.monitor import Monitor
@@ -43,6 +43,7 @@ ledgers = Ledgers(dynamo, settings.tables)
 projects = Projects(dynamo, settings.tables.stats, settings.calendar)
 app = create_app(
     stats.router,
+    meta.router,
     batches.router,
     ledger.router,
     rejects.router,

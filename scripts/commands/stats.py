@@ -29,7 +29,8 @@ RANGE_DAYS = 30
 Asked = dict[str, str | int | list[str]]
 
 app = typer.Typer(
-    help="Answers: active users, their lifecycle, stickiness, top events, retention.", no_args_is_help=True
+    help="Answers: active users, their lifecycle, stickiness, top events, retention, names and values.",
+    no_args_is_help=True,
 )
 
 First = Annotated[
@@ -223,6 +224,49 @@ def top_events(
     ask("/stats/top-events", asked, show.top_events, "data", (as_json, as_csv, raw), (stack, key, project))
 
 
+@app.command("event-types")
+def event_types(
+    first: First = None,
+    last: Last = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Event types to list.")] = 1_000,
+    segment: Segment = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    raw: Raw = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show which event types there are, and when they were seen."""
+
+    def asked(today: date) -> Asked:
+        return range_of(first, last or today) | {"limit": limit} | _of(segment)
+
+    ask("/meta/event-types", asked, show.event_types, "data", (as_json, as_csv, raw), (stack, key, project))
+
+
+@app.command()
+def properties(
+    event_type: Annotated[str | None, typer.Option(help="Of the events of this type alone.")] = None,
+    first: First = None,
+    last: Last = None,
+    segment: Segment = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    raw: Raw = False,
+    stack: StackName = None,
+    key: KeyText = None,
+    project: ProjectName = None,
+) -> None:
+    """Show which properties events have, and their most frequent values."""
+
+    def asked(today: date) -> Asked:
+        of_type: Asked = {"event_type": event_type} if event_type else {}
+        return range_of(first, last or today) | of_type | _of(segment)
+
+    ask("/meta/properties", asked, show.properties, "data", (as_json, as_csv, raw), (stack, key, project))
+
+
 @app.command()
 def retention(
     start_date: Annotated[
@@ -280,6 +324,8 @@ def ask(
         known = {
             "/stats/dau": ("date", "dau", "complete"),
             "/stats/top-events": ("event_type", "count"),
+            "/meta/event-types": ("event_type", "count", "first_seen", "last_seen", "condition"),
+            "/meta/properties": ("property", "value", "kind", "count", "condition"),
             "/stats/actives": ("from", "to", "active_users", "complete"),
             "/stats/lifecycle": (
                 *("from", "to", "active_users", "previous", "new", "returning", "resurrected", "gone", "complete"),
@@ -299,10 +345,14 @@ def ask(
 
 
 def _flat(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows, with one for each window of a cohort in place of the cohort's."""
+    """Rows, with one for each window of a cohort, and one for each value of a property."""
     for row in rows:
-        windows = row.get("retained", [{}])
-        yield from ({**row, "cohort": row["from"], **window} if window else row for window in windows)
+        if "retained" in row:
+            yield from ({**row, "cohort": row["from"], **window} for window in row["retained"])
+        elif "values" in row:
+            yield from ({**row, **value} for value in row["values"])
+        else:
+            yield row
 
 
 def _of(segment: list[str] | None) -> Asked:

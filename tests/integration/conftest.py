@@ -275,7 +275,8 @@ class EmptyArchive:
     """Lambda, with a function that answers from an archive of nothing."""
 
     def invoke(self, FunctionName: str, Payload: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
-        answer: Any = (0, []) if json.loads(Payload)["question"] == "retention" else []
+        nothing: dict[str, Any] = {"retention": (0, []), "properties": ([], 0)}
+        answer = nothing.get(json.loads(Payload)["question"], [])
         return {"Payload": io.BytesIO(json.dumps({"as_of": "2025-09-01T00:00:00Z", "answer": answer}).encode())}
 
 

@@ -12,7 +12,7 @@ from rollcall.core.projects import Project
 from rollcall.http.app import serve
 from rollcall.http.services import provide
 from rollcall.questions.asking import Asking
-from rollcall.questions.question import Answer, Question, Told
+from rollcall.questions.question import Answer, ArchiveQuestion, Told
 from rollcall.stack.dynamo import Dynamo
 from tests.integration.conftest import WholeApi
 from tests.support import LAMBDA_CONTEXT, assert_problem, sample_event
@@ -46,7 +46,7 @@ class FailingAsking(Asking):
     def __init__(self) -> None:
         pass
 
-    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
+    def ask(self, project: Project, question: ArchiveQuestion[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
         raise RuntimeError("hunter2 is wrong")
 
 

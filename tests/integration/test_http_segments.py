@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -10,9 +11,9 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError, ReadTimeoutError
 from fastapi.testclient import TestClient
 
-from rollcall.core.days import Calendar
+from rollcall.core.days import Calendar, add_days
 from rollcall.http.app import create_app
-from rollcall.http.routes import retention, stats
+from rollcall.http.routes import meta, retention, stats
 from rollcall.questions.asking import Asking
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.remote import SegmentClient
@@ -52,7 +53,7 @@ def played() -> PlayedLambda:
 def client_of(segments: SegmentClient | None, logger: Logger) -> TestClient:
     projects = Projects(cast(Dynamo, None), "stats", Calendar("UTC"))
     services = [projects, WeekSettings(0), Asking(cast(Counters, None), projects.calendar, segments)]
-    app = create_app(stats.router, retention.router, logger=logger, gate=OpenGate(), services=services)
+    app = create_app(stats.router, retention.router, meta.router, logger=logger, gate=OpenGate(), services=services)
     return TestClient(app, raise_server_exceptions=False, headers={"X-API-Key": "key"})
 
 
@@ -124,6 +125,93 @@ def test_retention_of_a_segment_is_answered(
     assert (played.asked[0]["asked"]["window_days"], played.asked[0]["asked"]["new_users"]) == (window_days, new_users)
 
 
+def test_event_types_of_a_segment_are_answered_with_their_conditions(client: TestClient, played: PlayedLambda) -> None:
+    played.answer = {"as_of": AS_OF, "answer": [["a:b", 7, "2025-08-01", "2025-08-02"]]}
+
+    answer = client.get("/meta/event-types", params={**DAYS, "segment": "properties.country:UA"}).json()
+
+    assert answer["data"] == [
+        {"event_type": "a:b", "count": 7, "first_seen": "2025-08-01", "last_seen": "2025-08-02"}
+        | {"condition": "event_type:a:b"}
+    ]
+    assert (answer["definition"], answer["from_store"], answer["complete"]) == ("event-types", "archive", True)
+
+
+def test_properties_are_asked_of_the_archive_without_a_segment_too(client: TestClient, played: PlayedLambda) -> None:
+    value = ["pro", "string", 4, False, "properties.plan:pro"]
+    of_plan = ["plan", False, 5, {"null": 1, "string": 4}, "2025-08-01", "2025-08-02", [value]]
+    played.answer = {"as_of": AS_OF, "answer": [[of_plan], 2]}
+
+    answer = client.get("/meta/properties", params=DAYS).json()
+    of_type = client.get("/meta/properties", params={**DAYS, "event_type": "a:b", "segment": "properties.x:1"}).json()
+
+    assert answer == {
+        **DAYS,
+        "definition": "properties",
+        "as_of": AS_OF,
+        "from_store": "archive",
+        "timezone": "UTC",
+        "event_type": None,
+        "complete": True,
+        "data": [
+            {
+                "property": "plan",
+                "cut": False,
+                "count": 5,
+                "kinds": {"null": 1, "string": 4},
+                "first_seen": "2025-08-01",
+                "last_seen": "2025-08-02",
+                "values": [
+                    {"value": "pro", "kind": "string", "count": 4, "cut": False, "condition": "properties.plan:pro"}
+                ],
+            }
+        ],
+        "others": 2,
+    }
+    assert (of_type["event_type"], of_type["segment"]) == ("a:b", ["properties.x:1"])
+    assert [each["segment"] for each in played.asked] == [[], ["properties.x:1", "event_type:a:b"]]
+
+
+@pytest.mark.parametrize("given", [{}, {"to": "2025-08-31"}, {"from": "2025-08-02", "to": "2025-08-31"}])
+def test_names_and_values_are_those_of_30_days_unless_a_range_is_given(
+    client: TestClient, played: PlayedLambda, given: dict[str, str]
+) -> None:
+    played.answer = {"as_of": AS_OF, "answer": [[], 0]}
+    today = Calendar("UTC").today(datetime.now(UTC))
+
+    answer = client.get("/meta/properties", params=given).json()
+
+    last = given.get("to", answer["to"])
+    assert (answer["from"], answer["to"]) == (add_days(last, -29), last)
+    assert answer["to"] >= min(today, last)
+    assert answer["complete"] == (last < today)
+
+
+@pytest.mark.parametrize(
+    ("params", "parameter"),
+    [
+        ({"from": "9999-01-01"}, "from"),
+        ({"to": "today"}, "to"),
+        ({"to_date": "today"}, "to_date"),
+        ({"from": "2025-08-02", "to": "2025-08-01"}, "from"),
+        ({"event_type": ""}, "event_type"),
+    ],
+)
+def test_what_names_and_values_cannot_be_asked_for_is_named(
+    client: TestClient, played: PlayedLambda, params: dict[str, str], parameter: str
+) -> None:
+    problem = assert_problem(client.get("/meta/properties", params=params), 422, "invalid_parameter")
+
+    assert problem["parameter"] == parameter
+    assert played.asked == []
+
+
+def test_the_first_days_of_the_calendar_are_fewer_than_30(client: TestClient, played: PlayedLambda) -> None:
+    played.answer = {"as_of": AS_OF, "answer": [[], 0]}
+
+    assert client.get("/meta/properties", params={"to": "0001-01-05"}).json()["from"] == "0001-01-01"
+
+
 def test_a_table_of_retention_of_a_segment_is_answered(client: TestClient, played: PlayedLambda) -> None:
     span = ["2025-07-28", "2025-08-03"]
     played.answer = {"as_of": AS_OF, "answer": [[*span, 3, True, [[0, *span, 2, True]]]]}
@@ -165,6 +253,8 @@ def test_a_stack_without_an_archive_refuses_segments_and_names_its_parameter(log
 
     problem = assert_problem(answer, 409, "no_archive")
     assert "parameter Archive is false" in problem["message"]
+    without = assert_problem(client_of(None, logger).get("/meta/properties", params=DAYS), 409, "no_archive")
+    assert without["message"].startswith("properties are answered from the archive")
 
 
 def test_windows_past_the_end_of_the_calendar_are_refused_before_anything_is_asked(

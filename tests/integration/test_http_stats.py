@@ -24,7 +24,7 @@ from rollcall.http.services import provide
 from rollcall.operation.health import Health
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
-from rollcall.questions.question import Answer, Question, Told
+from rollcall.questions.question import Answer, ArchiveQuestion, Question, Told
 from rollcall.questions.retention import Retained, Retention, Window
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo
@@ -48,11 +48,12 @@ class StubAsking(Asking):
         default_factory=lambda: [ActiveUsers("2025-08-01", 2), ActiveUsers("2025-08-02", 0)]
     )
 
-    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
+    def ask(self, project: Project, question: ArchiveQuestion[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
         assert not segment
         if self.error:
             raise self.error
         self.calls.append(astuple(question))
+        assert isinstance(question, Question)
         answer: Any
         match question:
             case DailyActives():

@@ -22,9 +22,11 @@ from rollcall.core.projects import DEFAULT
 from rollcall.counting.claims import Claims
 from rollcall.questions.actives import Actives, Span, SpanActives
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
+from rollcall.questions.event_types import EventTypes, SeenType
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.lifecycle import Lifecycle
+from rollcall.questions.properties import MOST_PROPERTIES, MOST_VALUES, FoundProperties, Properties
 from rollcall.questions.question import Question
 from rollcall.questions.retention import Retention
 from rollcall.questions.retention_table import RetentionTable
@@ -324,6 +326,139 @@ def test_retention_of_every_cohort_equals_a_recount(
     assert any(size for size, _ in told)
     if not segment:
         assert question.from_counters(asked.counters) == question.from_archive(asked.archived()).answer
+
+
+@pytest.mark.parametrize("segment", [[], ["properties.country:UA"]], ids=" ".join)
+def test_event_types_equal_a_recount(asked: Stack, segment: list[str]) -> None:
+    days: dict[str, list[str]] = {}
+    for event in asked.events:
+        day = CALENDAR.day_of(event.occurred_at)
+        if meets(event, segment) and "2025-08-05" <= day <= "2025-08-20":
+            days.setdefault(event.event_type, []).append(day)
+    types = [SeenType(name, len(seen), min(seen), max(seen)) for name, seen in days.items()]
+    expected = sorted(types, key=lambda each: (-each.events, each.event_type))
+    question = EventTypes("2025-08-05", "2025-08-20", 100)
+
+    assert question.from_archive(asked.archived(segment)).answer == expected
+    if not segment:
+        assert question.from_counters(asked.counters) == expected
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    names = {str: "string", int: "number", float: "number", type(None): "null", dict: "object", list: "list"}
+    return names[type(value)]
+
+
+@pytest.mark.parametrize("segment", [[], ["event_type:#\0🦄"], ["event_type:purchase"]], ids=ascii)
+def test_properties_equal_a_recount(asked: Stack, segment: list[str]) -> None:
+    first, last = "2025-08-02", "2025-08-20"
+    days: dict[str, list[str]] = {}
+    kinds: dict[str, Counter[str]] = {}
+    texts: dict[str, Counter[tuple[str, str]]] = {}
+    for event in asked.events:
+        day = CALENDAR.day_of(event.occurred_at)
+        if not meets(event, segment) or not first <= day <= last:
+            continue
+        for name, value in json.loads(event.properties).items():
+            days.setdefault(name, []).append(day)
+            kinds.setdefault(name, Counter())[_kind(value)] += 1
+            of_name = texts.setdefault(name, Counter())
+            if _kind(value) in ("boolean", "number"):
+                of_name[json.dumps(value), _kind(value)] += 1
+            elif isinstance(value, str):
+                of_name[value, "string"] += 1
+
+    found = Properties(first, last).from_archive(asked.archived(segment)).answer
+
+    assert found.others == 0
+    assert {each.name: each.kinds for each in found.properties} == kinds
+    assert {each.name: (each.first_seen, each.last_seen) for each in found.properties} == {
+        name: (min(seen), max(seen)) for name, seen in days.items()
+    }
+    assert [each.name for each in found.properties] == sorted(days, key=lambda name: (-len(days[name]), name))
+    for each in found.properties:
+        counts = sorted((count for count in texts[each.name].values()), reverse=True)
+        assert [value.events for value in each.values] == counts[:MOST_VALUES]
+        for value in each.values:
+            if value.kind != "number":
+                assert texts[each.name][value.text, value.kind] == value.events
+
+
+def test_each_value_s_condition_finds_the_events_that_have_it(asked: Stack) -> None:
+    found = Properties(FIRST, LAST).from_archive(asked.archived(["event_type:#\0🦄"])).answer
+    conditions = [value.condition for each in found.properties for value in each.values]
+
+    assert {each.name for each in found.properties if each.values} == ODD.keys() - {"none", "list", "object"}
+    # Each of these events has all the properties, and each property one value.
+    for condition in conditions:
+        assert condition
+        of_type = asked.archived(["event_type:#\0🦄", condition])
+        assert TopEvents(FIRST, LAST, 5).from_archive(of_type).answer == [EventCount("#\0🦄", 4)]
+
+
+@pytest.mark.parametrize(
+    ("properties", "named", "values"),
+    [
+        ({"a:b": "x"}, ("a:b", False), [("x", False, None)]),
+        ({"": "x"}, ("", False), [("x", False, None)]),
+        ({"n" * 101: "x"}, ("n" * 100, True), [("x", False, None)]),
+        ({"é" * 100: ""}, ("é" * 100, False), [("", False, f"properties.{'é' * 100}:")]),
+        ({"a": "🦄" * 101}, ("a", False), [("🦄" * 100, True, None)]),
+        ({"a": "🦄" * 100}, ("a", False), [("🦄" * 100, False, f"properties.a:{'🦄' * 100}")]),
+    ],
+    ids=["colon", "no name", "long name", "name", "long value", "value"],
+)
+def test_what_no_condition_can_name_has_none_and_what_is_long_is_cut(
+    dynamodb: Any,
+    ministack: MiniStack,
+    tmp_path: Path,
+    properties: dict[str, str],
+    named: tuple[str, bool],
+    values: list[tuple[str, bool, str | None]],
+) -> None:
+    found = properties_of(dynamodb, ministack, tmp_path, [properties])
+    (each,) = found.properties
+    assert (each.name, each.cut) == named
+    assert [(value.text, value.cut, value.condition) for value in each.values] == values
+
+
+def test_properties_and_values_are_bounded(dynamodb: Any, ministack: MiniStack, tmp_path: Path) -> None:
+    of_events = [{"common": f"{number:03d}", f"of {number:03d}": number} for number in range(MOST_PROPERTIES + 4)]
+    found = properties_of(dynamodb, ministack, tmp_path, of_events)
+
+    assert len(found.properties) == MOST_PROPERTIES
+    assert found.others == 5
+    assert [each.name for each in found.properties[:2]] == ["common", "of 000"]
+    assert [value.text for value in found.properties[0].values] == [f"{number:03d}" for number in range(MOST_VALUES)]
+
+
+def properties_of(
+    dynamodb: Any, ministack: MiniStack, folder: Path, of_events: list[dict[str, Any]]
+) -> FoundProperties:
+    """What is told of an archive with some events."""
+    s3, bucket, tables = ministack.client("s3"), f"archive-{uuid.uuid4().hex[:12]}", create_tables(dynamodb)
+    s3.create_bucket(Bucket=bucket)
+    archive, dynamo = Archive(s3, bucket, DEFAULT), Dynamo(dynamodb)
+    raws = [
+        {
+            "event_id": f"e{number}",
+            "occurred_at": f"{FIRST}T12:00:00Z",
+            "user_id": "u",
+            "event_type": "t",
+            "properties": one,
+        }
+        for number, one in enumerate(of_events)
+    ]
+    events = [parse_event(raw, datetime(2025, 9, 1, tzinfo=UTC)) for raw in raws]
+    claims = Claims(dynamo, tables, lambda _: CALENDAR, KeptDeadLetters(), archive=archive)
+    for batch, _ in cut(DEFAULT, events, "test", RECEIVED_AT):
+        claims.apply(batch)
+    snapshots = Snapshots(archive, dynamo, tables.stats, folder, 100)
+    found = Properties(FIRST, FIRST).from_archive(ArchivedEvents(snapshots, 100, [])).answer
+    delete_tables(dynamodb, tables)
+    return found
 
 
 def _answer(asked: Stack, question: Question[Any], segment: list[str]) -> Any:

@@ -397,6 +397,36 @@ TABLE = {
 }
 
 
+TYPES = {
+    "from": "2024-05-01",
+    "to": "2024-05-02",
+    "timezone": "UTC",
+    "data": [
+        {"event_type": "open", "count": 3, "first_seen": "2024-05-01", "last_seen": "2024-05-02"}
+        | {"condition": "event_type:open"},
+        {"event_type": "$other", "count": 7, "first_seen": None, "last_seen": None, "condition": None},
+    ],
+}
+PROPERTIES = {
+    "from": "2024-05-01",
+    "to": "2024-05-02",
+    "timezone": "UTC",
+    "event_type": None,
+    "others": 0,
+    "data": [
+        {"property": "plan", "cut": False, "count": 5, "kinds": {"null": 1, "string": 4}}
+        | {"first_seen": "2024-05-01", "last_seen": "2024-05-02"}
+        | {
+            "values": [
+                {"value": "pro\x1b", "kind": "string", "count": 4, "cut": True, "condition": None},
+            ]
+        },
+        {"property": "tags", "cut": False, "count": 1, "kinds": {"list": 1}, "values": []}
+        | {"first_seen": "2024-05-01", "last_seen": "2024-05-01"},
+    ],
+}
+
+
 @pytest.mark.parametrize(
     ("command", "answer", "as_csv"),
     [
@@ -419,6 +449,13 @@ TABLE = {
             RETENTION,
             "week,date,retained_users,retention_rate,complete\n1,2024-05-08,2,50.0,False\n",
         ),
+        (
+            "event-types",
+            TYPES,
+            "event_type,count,first_seen,last_seen,condition\n"
+            "open,3,2024-05-01,2024-05-02,event_type:open\n$other,7,,,\n",
+        ),
+        ("properties", PROPERTIES, "property,value,kind,count,condition\nplan,pro\x1b,string,4,\n"),
         (
             "retention-table",
             TABLE,

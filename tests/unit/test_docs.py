@@ -235,11 +235,13 @@ def test_the_example_s_numbers_are_those_of_a_recount() -> None:
         Occurrence(event_id, datetime.fromisoformat(at).astimezone(UTC).date(), *rest)
         for event_id, at, *rest in _rows(text.partition("\n## ")[0])
     ]
-    answers = re.findall(r"^`GET /stats/([\w/-]+)\?(\S+)`[^|`]*:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
+    answers = re.findall(r"^`GET /(?:stats|meta)/([\w/-]+)\?(\S+)`[^|`]*:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert {question for question, _, _ in answers} == {
         "actives",
         "dau",
+        "event-types",
         "lifecycle",
+        "properties",
         "retention",
         "retention/table",
         "stickiness",
@@ -267,6 +269,15 @@ def _recount(question: str, asked: dict[str, str], events: Sequence[Occurrence])
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         users = [sorted(active.get(day, ())) for day in days]
         return [[str(day), str(len(of_day)), ", ".join(of_day)] for day, of_day in zip(days, users, strict=True)]
+    if question == "event-types":
+        return _recount_types([event for event in events if first <= event.day <= last])
+    if question == "properties":
+        of_type = [event for event in events if event.event_type == asked["event_type"] and first <= event.day <= last]
+        countries = Counter(event.country for event in of_type)
+        return [
+            ["country", "string", value, str(count), f"properties.country:{value}"]
+            for value, count in sorted(countries.items(), key=lambda entry: (-entry[1], entry[0]))
+        ]
     types = Counter(event.event_type for event in events if first <= event.day <= last)
     return [
         [
@@ -275,6 +286,16 @@ def _recount(question: str, asked: dict[str, str], events: Sequence[Occurrence])
             ", ".join(event.event_id for event in events if event.event_type == name and first <= event.day <= last),
         ]
         for name, count in sorted(types.items(), key=lambda entry: (-entry[1], entry[0]))
+    ]
+
+
+def _recount_types(events: Sequence[Occurrence]) -> list[list[str]]:
+    days: dict[str, list[date]] = {}
+    for event in events:
+        days.setdefault(event.event_type, []).append(event.day)
+    return [
+        [name, str(len(seen)), str(min(seen)), str(max(seen)), f"event_type:{name}"]
+        for name, seen in sorted(days.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     ]
 
 

@@ -18,9 +18,11 @@ from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.actives import Actives, SpanActives
 from rollcall.questions.asking import Asking
 from rollcall.questions.daily_actives import ActiveUsers, DailyActives
+from rollcall.questions.event_types import EventTypes, SeenType
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.lifecycle import Lifecycle, PeriodUsers
-from rollcall.questions.question import AsOf, Question
+from rollcall.questions.properties import FoundProperties, Properties, Property, PropertyValue
+from rollcall.questions.question import ArchiveQuestion, AsOf, Question
 from rollcall.questions.remote import SegmentClient
 from rollcall.questions.remote_handler import QUESTIONS, SegmentFunction
 from rollcall.questions.retention import Retained, Retention, Window
@@ -32,7 +34,8 @@ AS_OF = "2025-09-01T00:00:00Z"
 SEGMENT = ["event_type:open"]
 DAY = "2025-08-01"
 # Each question with an answer of it, and how that goes over the wire.
-ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
+VALUE = PropertyValue("x", "string", 3, False, "properties.a:x")
+ANSWERS: list[tuple[ArchiveQuestion[Any], Any, list[Any]]] = [
     (DailyActives(DAY, DAY), [ActiveUsers(DAY, 2)], [[DAY, 2]]),
     (Actives(DAY, DAY, "week", 0, "2025-09-01"), [SpanActives(DAY, DAY, 2, complete=True)], [[DAY, DAY, 2, True]]),
     (
@@ -41,6 +44,19 @@ ANSWERS: list[tuple[Question[Any], Any, list[Any]]] = [
         [[DAY, DAY, 2, 2, 1, 1, 0, 1, True]],
     ),
     (Stickiness(DAY, DAY, "2025-09-01"), [DayStickiness(DAY, 1, 2, complete=True)], [[DAY, 1, 2, True]]),
+    (EventTypes(DAY, DAY, 10), [SeenType("open", 7, DAY, DAY)], [["open", 7, DAY, DAY]]),
+    (
+        Properties(DAY, DAY),
+        FoundProperties(
+            [
+                Property(
+                    "a", False, 3, {"string": 3}, DAY, DAY, [PropertyValue("x", "string", 3, False, "properties.a:x")]
+                )
+            ],
+            1,
+        ),
+        [[["a", False, 3, {"string": 3}, DAY, DAY, [["x", "string", 3, False, "properties.a:x"]]]], 1],
+    ),
     (TopEvents(DAY, DAY, 10), [EventCount("open", 7)], [["open", 7]]),
     (
         Retention(DAY, 1, 1, new_users=False, today="2025-09-01"),
@@ -60,7 +76,7 @@ def function() -> SegmentFunction:
     return SegmentFunction(lambda _: cast(Snapshots, None), 100)
 
 
-def invocation(question: Question[Any]) -> dict[str, Any]:
+def invocation(question: ArchiveQuestion[Any]) -> dict[str, Any]:
     asked = {"question": question.name, "asked": asdict(question), "segment": SEGMENT}
     received: dict[str, Any] = json.loads(json.dumps(asked))
     return received
@@ -74,11 +90,15 @@ def kinds(said: object) -> set[type]:
 
 @pytest.mark.parametrize(("question", "answer", "wire"), ANSWERS, ids=[each.name for each, *_ in ANSWERS])
 def test_an_answer_is_lists_which_every_encoder_of_json_takes_for_lists(
-    monkeypatch: pytest.MonkeyPatch, function: SegmentFunction, question: Question[Any], answer: Any, wire: list[Any]
+    monkeypatch: pytest.MonkeyPatch,
+    function: SegmentFunction,
+    question: ArchiveQuestion[Any],
+    answer: Any,
+    wire: list[Any],
 ) -> None:
-    asked: list[Question[Any]] = []
+    asked: list[ArchiveQuestion[Any]] = []
 
-    def answered(self: Question[Any], _archived: ArchivedEvents) -> AsOf[Any]:
+    def answered(self: ArchiveQuestion[Any], _archived: ArchivedEvents) -> AsOf[Any]:
         asked.append(self)
         return AsOf(AS_OF, answer)
 
@@ -126,7 +146,8 @@ def test_every_question_can_be_asked_about_a_segment() -> None:
     for module in pkgutil.iter_modules(questions.__path__):
         importlib.import_module(f"rollcall.questions.{module.name}")
 
-    assert set(QUESTIONS.values()) == set(Question.__subclasses__())
+    questions_there_are = {*Question.__subclasses__(), *ArchiveQuestion.__subclasses__()} - {Question}
+    assert set(QUESTIONS.values()) == questions_there_are
     assert {type(question) for question, *_ in ANSWERS} == set(QUESTIONS.values())
 
 

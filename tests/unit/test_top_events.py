@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rollcall.core.days import Calendar
 from rollcall.core.events import OTHER_TYPES, InvalidEvent, parse_event
 from rollcall.core.projects import DEFAULT
+from rollcall.questions.event_types import EventTypes, SeenType
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.top_events import EventCount, TopEvents
 from rollcall.stack.dynamo import Dynamo, Item
@@ -74,10 +75,14 @@ def inline_and(*types: Types) -> Counter[str]:
     return counted
 
 
-def asked(stats: Stats, named_types: int, limit: int = ALL) -> list[EventCount]:
+def counters_of(stats: Stats, named_types: int) -> Counters:
     counters = Counters(stats, TABLES, DEFAULT, Calendar("UTC"), cast(Any, object()), named_types)
     counters._checked = {DEFAULT}
-    return TopEvents(DAYS[0], DAYS[-1], limit).from_counters(counters)
+    return counters
+
+
+def asked(stats: Stats, named_types: int, limit: int = ALL) -> list[EventCount]:
+    return TopEvents(DAYS[0], DAYS[-1], limit).from_counters(counters_of(stats, named_types))
 
 
 names = st.text("abcdeя🎉~", min_size=1, max_size=2)
@@ -107,6 +112,30 @@ def test_each_number_is_exact_and_all_together_are_all_events(
     wide = max(len(overflow) for _, overflow in places)
     if wide * len(places) <= named_types:
         assert {row.event_type: row.events for row in answer} == dict(counted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(*[st.tuples(numbers, numbers) for _ in range(SHARDS * len(DAYS))]), st.integers(1, 30))
+def test_event_types_are_the_top_events_with_the_days_on_which_they_were_seen(
+    places: tuple[tuple[Types, Types], ...], named_types: int
+) -> None:
+    stats, seen = Stats(), dict[str, list[str]]()
+    for place, (inline, rest) in enumerate(places):
+        day = DAYS[place // SHARDS]
+        overflow = {name: count for name, count in rest.items() if name not in inline}
+        stats.add(day, place % SHARDS, inline, overflow)
+        for name in (*inline, *overflow):
+            seen.setdefault(name, []).append(day)
+    types = asked(stats, named_types, limit=5)
+
+    found = EventTypes(DAYS[0], DAYS[-1], 5).from_counters(counters_of(stats, named_types))
+
+    assert found == [
+        SeenType(*each, None, None)
+        if each.event_type == OTHER_TYPES
+        else SeenType(*each, min(seen[each.event_type]), max(seen[each.event_type]))
+        for each in types
+    ]
 
 
 def test_what_an_answer_reads_does_not_grow_with_the_number_of_types() -> None:

@@ -11,7 +11,7 @@ from rollcall.core.projects import Project
 from rollcall.http.security import one_of_few
 from rollcall.http.services import service
 from rollcall.questions.asking import Asking
-from rollcall.questions.question import Answer, Definition, Question, Store, Told
+from rollcall.questions.question import Answer, ArchiveQuestion, Definition, Question, Store, Told
 
 
 class Explained(BaseModel):
@@ -22,7 +22,7 @@ class Explained(BaseModel):
     definition: Definition = Field(description="What the numbers mean: a chapter of docs/numbers.md, by its anchor")
     as_of: str = Field(description="Every event that was counted by this time is in the answer")
     from_store: Store = Field(
-        description="`counters` of days, `day-users`, the users of days, or for a segment the `archive`"
+        description="`counters` of days, `day-users`, the users of days, or the `archive`, as for a segment"
     )
 
 
@@ -41,7 +41,7 @@ class RangeAnswer(ProjectAnswer):
     last: str = Field(alias="to")
 
 
-def explanation(question: Question[Any], told: Told[Any]) -> dict[str, Any]:
+def explanation(question: ArchiveQuestion[Any], told: Told[Any]) -> dict[str, Any]:
     """The fields of `Explained`."""
     return {"definition": question.definition, "as_of": told.as_of, "from_store": told.store}
 
@@ -50,7 +50,7 @@ def ask(
     request: Request,
     caller: Principal,
     project: Project,
-    question: Question[Answer],
+    question: ArchiveQuestion[Answer],
     segment: list[str],
     *,
     long: bool = True,
@@ -59,8 +59,9 @@ def ask(
 
     `long` says whether the counters may take long, so that the caller needs a place among the few.
     """
+    archived = bool(segment) or not isinstance(question, Question)
     # The function that answers from the archive is busy as well.
-    few = one_of_few(request, caller, functions=2 if segment else 1) if long or segment else nullcontext()
+    few = one_of_few(request, caller, functions=2 if archived else 1) if long or archived else nullcontext()
     with few:
         told = service(request, Asking).ask(project, question, segment)
     return explanation(question, told) | ({"segment": segment} if segment else {}), told.answer

@@ -1,13 +1,15 @@
 """The query parameters that several routes have: days and ranges of days."""
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 from fastapi import Query
 
-from rollcall.core.days import day_count, parse_day
+from rollcall.core.days import EVER, add_days, day_count, parse_day
 from rollcall.http.problems import Refused
 
 MAX_DAYS = 366
+RECENT_DAYS = 30
 # What the document says of a day, beyond its type.
 DAY = {"format": "date"}
 
@@ -34,16 +36,19 @@ def read_day(parameter: str, text: str | None) -> str:
         raise refuse(parameter, str(error)) from None
 
 
+_First = Annotated[
+    str | None,
+    Query(alias="from", description="First day, inclusive", examples=["2025-08-01"], json_schema_extra=DAY),
+]
+_Last = Annotated[
+    str | None, Query(alias="to", description="Last day, inclusive", examples=["2025-08-31"], json_schema_extra=DAY)
+]
+_FirstDate = Annotated[str | None, Query(description="The same as `from`", json_schema_extra=DAY)]
+_LastDate = Annotated[str | None, Query(description="The same as `to`", json_schema_extra=DAY)]
+
+
 def day_range(
-    first: Annotated[
-        str | None,
-        Query(alias="from", description="First day, inclusive", examples=["2025-08-01"], json_schema_extra=DAY),
-    ] = None,
-    last: Annotated[
-        str | None, Query(alias="to", description="Last day, inclusive", examples=["2025-08-31"], json_schema_extra=DAY)
-    ] = None,
-    from_date: Annotated[str | None, Query(description="The same as `from`", json_schema_extra=DAY)] = None,
-    to_date: Annotated[str | None, Query(description="The same as `to`", json_schema_extra=DAY)] = None,
+    first: _First = None, last: _Last = None, from_date: _FirstDate = None, to_date: _LastDate = None
 ) -> DayRange:
     """The range that a request asks for; raises `Refused`, which names the parameter as it was sent."""
     from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)
@@ -58,3 +63,23 @@ def day_range(
         most = f"a range has {MAX_DAYS} days at most"
         raise refuse(to_name, f"is more than {MAX_DAYS - 1} days after {from_name}: {most}")
     return DayRange(start, end)
+
+
+def recent_range(
+    first: _First = None, last: _Last = None, from_date: _FirstDate = None, to_date: _LastDate = None
+) -> Callable[[str], DayRange]:
+    """The range that a request asks for, from today: the `RECENT_DAYS` days up to the last one, which is today unless
+    it is given. Raises `Refused` as `day_range` does."""
+
+    def of(today: str) -> DayRange:
+        end = last
+        if end is None and to_date is None:
+            end = today
+        start = first
+        if start is None and from_date is None:
+            # Of a range that begins before the calendar does, the first day is the calendar's.
+            until = read_day("to_date" if end is None else "to", to_date if end is None else end)
+            start = EVER if day_count(EVER, until) < RECENT_DAYS else add_days(until, 1 - RECENT_DAYS)
+        return day_range(start, end, from_date, to_date)
+
+    return of

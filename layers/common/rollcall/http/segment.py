@@ -36,10 +36,16 @@ def segment(
             parse_segment(condition)
     except BadSegment as error:
         raise refuse("segment", str(error)) from None
-    if conditions and not service(request, Asking).knows_segments:
-        message = "segments are answered from the archive, and this stack keeps none: its parameter Archive is false"
-        raise Refused(409, "no_archive", message, parameter="segment")
+    if conditions:
+        need_archive(request, "segments", parameter="segment")
     return conditions
+
+
+def need_archive(request: Request, what: str, parameter: str | None = None) -> None:
+    """Raise `Refused` where the stack keeps no archive, from which something is answered."""
+    if not service(request, Asking).knows_segments:
+        message = f"{what} are answered from the archive, and this stack keeps none: its parameter Archive is false"
+        raise Refused(409, "no_archive", message, parameter=parameter)
 
 
 Segment = Annotated[list[str], Depends(segment)]

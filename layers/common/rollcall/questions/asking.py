@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rollcall.core.days import Calendar, timestamp
 from rollcall.core.projects import Project
 from rollcall.questions.from_counters import Counters
-from rollcall.questions.question import Answer, Question, Told
+from rollcall.questions.question import Answer, ArchiveQuestion, Question, Told
 from rollcall.questions.remote import SegmentClient
 
 
@@ -34,14 +34,14 @@ class Asking:
         """Whether a segment may be asked about."""
         return self._segments is not None
 
-    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
-        """The answer about a project.
+    def ask(self, project: Project, question: ArchiveQuestion[Answer], segment: Sequence[str] = ()) -> Told[Answer]:
+        """The answer about a project: from the archive for a segment, and where nothing else has it.
 
         `segment` holds conditions that `rollcall.questions.segment.parse_segment` has accepted. Raises `BadSetting`
         where the stats table is laid out otherwise, for a segment what `SegmentClient.ask` raises, and botocore's
         errors.
         """
-        if not segment:
+        if not segment and isinstance(question, Question):
             # The moment before it reads: what is counted meanwhile may be in the answer or not.
             as_of = timestamp(self._clock())
             counters = self._counters.of(project, self._calendars(project))

@@ -119,17 +119,17 @@ class Counters:
 
         return list(self._readers.map(read, places))
 
-    def overflow_of(self, wanted: Iterable[tuple[Place, str]]) -> Counter[str]:
-        """The numbers of event types in the overflow of a day and shard each, added up by type.
+    def overflow_of(self, wanted: Iterable[tuple[Place, str]]) -> dict[tuple[Place, str], int]:
+        """The numbers of event types in the overflow of a day and shard each, of those that are there.
 
         Strongly consistent: a read unit for each of them.
         """
-        keys: list[Item] = [
-            {"pk": {"S": overflow_key(self._project, *place)}, "sk": {"S": event_type}} for place, event_type in wanted
-        ]
-        found: Counter[str] = Counter()
-        for item in self._dynamo.get(self._tables.stats, keys, ["sk", "count"], consistent=True):
-            found[item["sk"]["S"]] += int(item["count"]["N"])
+        by_key = {(overflow_key(self._project, *place), event_type): place for place, event_type in wanted}
+        keys: list[Item] = [{"pk": {"S": pk}, "sk": {"S": event_type}} for pk, event_type in by_key]
+        found = {}
+        for item in self._dynamo.get(self._tables.stats, keys, ["pk", "sk", "count"], consistent=True):
+            pk, event_type = item["pk"]["S"], item["sk"]["S"]
+            found[by_key[pk, event_type], event_type] = int(item["count"]["N"])
         return found
 
     def counted(self, first: str, last: str) -> dict[str, Counted]:

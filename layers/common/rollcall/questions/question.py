@@ -27,6 +27,8 @@ Definition = Literal[
     "retention",
     "retention-of-every-cohort",
     "cohort",
+    "event-types",
+    "properties",
 ]
 """What an answer means: a chapter of docs/numbers.md, by its anchor."""
 Store = Literal["counters", "day-users", "archive"]
@@ -51,18 +53,12 @@ class Told(NamedTuple, Generic[Answer]):
 
 
 @dataclass(frozen=True)
-class Question(ABC, Generic[Answer]):
-    """What all questions have in common."""
+class ArchiveQuestion(ABC, Generic[Answer]):
+    """What all questions have in common. One that is no `Question` is answered from the archive alone."""
 
     name: ClassVar[str]
     """What the function that reads the archive knows the question by."""
     definition: ClassVar[Definition]
-    store: ClassVar[Store]
-    """What `from_counters` reads."""
-
-    @abstractmethod
-    def from_counters(self, counters: "Counters") -> Answer:
-        """The answer about all events. Raises `BadSetting` where the table is laid out otherwise."""
 
     @abstractmethod
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[Answer]:
@@ -72,6 +68,18 @@ class Question(ABC, Generic[Answer]):
     @abstractmethod
     def decode(answer: Any) -> Answer:
         """The answer from its JSON, in which named tuples are lists."""
+
+
+@dataclass(frozen=True)
+class Question(ArchiveQuestion[Answer]):
+    """A question that is answered about all events from the aggregates."""
+
+    store: ClassVar[Store]
+    """What `from_counters` reads."""
+
+    @abstractmethod
+    def from_counters(self, counters: "Counters") -> Answer:
+        """The answer about all events. Raises `BadSetting` where the table is laid out otherwise."""
 
 
 class SegmentsFailed(Exception):

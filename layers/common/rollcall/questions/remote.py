@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ReadTimeoutError
 
 from rollcall.core.projects import DEFAULT, Project
-from rollcall.questions.question import Answer, AsOf, Question, SegmentsFailed, SegmentsSlow
+from rollcall.questions.question import Answer, ArchiveQuestion, AsOf, SegmentsFailed, SegmentsSlow
 from rollcall.stack import clients
 from rollcall.stack.settings import AskSettings
 
@@ -23,7 +23,7 @@ class SegmentClient:
         self._client = client
         self._function = function
 
-    def ask(self, project: Project, question: Question[Answer], segment: Sequence[str]) -> AsOf[Answer]:
+    def ask(self, project: Project, question: ArchiveQuestion[Answer], segment: Sequence[str]) -> AsOf[Answer]:
         """The answer about a project's events that meet all conditions of a segment.
 
         Raises `SegmentsFailed`, `SegmentsSlow` and botocore's errors.

@@ -10,18 +10,30 @@ from rollcall.archive.snapshots import Snapshots
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.questions.actives import Actives
 from rollcall.questions.daily_actives import DailyActives
+from rollcall.questions.event_types import EventTypes
 from rollcall.questions.from_archive import ArchivedEvents
 from rollcall.questions.lifecycle import Lifecycle
-from rollcall.questions.question import Question
+from rollcall.questions.properties import Properties
+from rollcall.questions.question import ArchiveQuestion
 from rollcall.questions.retention import Retention
 from rollcall.questions.retention_table import RetentionTable
 from rollcall.questions.segment import parse_segment
 from rollcall.questions.stickiness import Stickiness
 from rollcall.questions.top_events import TopEvents
 
-QUESTIONS: dict[str, type[Question[Any]]] = {
+QUESTIONS: dict[str, type[ArchiveQuestion[Any]]] = {
     question.name: question
-    for question in (Actives, DailyActives, Lifecycle, Retention, RetentionTable, Stickiness, TopEvents)
+    for question in (
+        Actives,
+        DailyActives,
+        EventTypes,
+        Lifecycle,
+        Properties,
+        Retention,
+        RetentionTable,
+        Stickiness,
+        TopEvents,
+    )
 }
 # Of a function's memory and disk, what is neither for DuckDB nor for the archive's files.
 OTHER_MEGABYTES = 300

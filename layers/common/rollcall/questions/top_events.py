@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rollcall.core.events import OTHER_TYPES
 from rollcall.questions.from_counters import Counters, Overflow, Place
 from rollcall.questions.question import AsOf, Question
+from rollcall.stack.dynamo import Item
 from rollcall.stack.keys import OVERFLOW, counted_source, counted_type
 
 if TYPE_CHECKING:
@@ -44,26 +45,8 @@ class TopEvents(Question[list[EventCount]]):
         Every number is exact. Where there are more types, those whose counters were not all read come last, together,
         as `OTHER_TYPES`.
         """
-        counts: Counter[str] = Counter()
-        events = 0
-        overflowed: list[Place] = []
-        for item in counters.of_days(self.first, self.last):
-            for attribute, value in item.items():
-                event_type = counted_type(attribute)
-                if event_type is not None:
-                    counts[event_type] += int(value["N"])
-                elif counted_source(attribute) is not None:
-                    events += int(value["N"])
-            if OVERFLOW in item:
-                overflowed.append((item["sk"]["S"], int(item["pk"]["S"].rpartition("#")[2])))
-        others = 0
-        if overflowed:
-            found = counters.overflow(overflowed, max(1, counters.named_types // len(overflowed)))
-            counts = _exact(counters, counts, found)
-            if not all(one.whole for one in found):
-                # Consumers may have counted some events since the days' items were read.
-                others = max(0, events - counts.total())
-        return self._ranked(counts, others)
+        found = count_types(counters, counters.of_days(self.first, self.last))
+        return ranked(found.counts, found.others, self.limit)
 
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[list[EventCount]]:
         """Reads the files of the days."""
@@ -86,11 +69,7 @@ class TopEvents(Question[list[EventCount]]):
         for answer in answers:
             counts.update(dict(answer))
         others = counts.pop(OTHER_TYPES, 0)
-        return self._ranked(counts, others)
-
-    def _ranked(self, counts: Counter[str], others: int) -> list[EventCount]:
-        ranked = heapq.nsmallest(self.limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
-        return [EventCount(*entry) for entry in ranked] + ([EventCount(OTHER_TYPES, others)] if others else [])
+        return ranked(counts, others, self.limit)
 
     @staticmethod
     def decode(answer: Any) -> list[EventCount]:
@@ -98,8 +77,53 @@ class TopEvents(Question[list[EventCount]]):
         return [EventCount(*entry) for entry in answer]
 
 
-def _exact(counters: Counters, inline: Counter[str], found: Sequence[Overflow]) -> Counter[str]:
-    """The types of which every counter is read, with their numbers. `inline` has what the days' own items say.
+class CountedTypes(NamedTuple):
+    """What counters say of event types."""
+
+    counts: Counter[str]
+    """The types of which every counter was read."""
+    others: int
+    """The events of all other types."""
+    beyond: list[tuple[str, str]]
+    """Each type that found no room in the counter item of a day, with the day, as far as these were read."""
+
+
+def count_types(counters: Counters, items: Iterable[Item]) -> CountedTypes:
+    """The numbers of events by type in the counter items of some days, and in what found no room there."""
+    counts: Counter[str] = Counter()
+    events = 0
+    overflowed: list[Place] = []
+    for item in items:
+        for attribute, value in item.items():
+            event_type = counted_type(attribute)
+            if event_type is not None:
+                counts[event_type] += int(value["N"])
+            elif counted_source(attribute) is not None:
+                events += int(value["N"])
+        if OVERFLOW in item:
+            overflowed.append((item["sk"]["S"], int(item["pk"]["S"].rpartition("#")[2])))
+    if not overflowed:
+        return CountedTypes(counts, 0, [])
+    found = counters.overflow(overflowed, max(1, counters.named_types // len(overflowed)))
+    counts, looked_up = _exact(counters, counts, found)
+    beyond = [(event_type, each.place[0]) for each in found for event_type in each.counts]
+    beyond += [(event_type, day) for (day, _), event_type in looked_up]
+    # Consumers may have counted some events since the days' items were read.
+    others = 0 if all(one.whole for one in found) else max(0, events - counts.total())
+    return CountedTypes(counts, others, beyond)
+
+
+def ranked(counts: Counter[str], others: int, limit: int) -> list[EventCount]:
+    """The `limit` most frequent types, and the number of the others."""
+    first = heapq.nsmallest(limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [EventCount(*entry) for entry in first] + ([EventCount(OTHER_TYPES, others)] if others else [])
+
+
+def _exact(
+    counters: Counters, inline: Counter[str], found: Sequence[Overflow]
+) -> tuple[Counter[str], list[tuple[Place, str]]]:
+    """The types of which every counter is read, with their numbers, and where those were that had to be looked up.
+    `inline` has what the days' own items say.
 
     The types of an overflow are read in the order of their names, so that all of those up to the first name at which
     any reading stopped are read. Of the further ones, the most frequent as far as they are known are looked up where
@@ -110,7 +134,7 @@ def _exact(counters: Counters, inline: Counter[str], found: Sequence[Overflow]) 
         counts.update(overflow.counts)
     ends = [(overflow.place, max(overflow.counts)) for overflow in found if not overflow.whole]
     if not ends:
-        return counts
+        return counts, []
     read_to = min(end for _, end in ends)
     exact = Counter({event_type: count for event_type, count in counts.items() if event_type <= read_to})
     further = heapq.nsmallest(
@@ -119,11 +143,11 @@ def _exact(counters: Counters, inline: Counter[str], found: Sequence[Overflow]) 
         key=lambda entry: (-entry[1], entry[0]),
     )
     exact.update(dict(further))
-    exact.update(
-        counters.overflow_of(
-            (place, event_type) for event_type, _ in further for place, end in ends if event_type > end
-        )
+    looked_up = counters.overflow_of(
+        (place, event_type) for event_type, _ in further for place, end in ends if event_type > end
     )
+    for (_, event_type), count in looked_up.items():
+        exact[event_type] += count
     # A type of this name was stored before there was another meaning to it.
     exact.pop(OTHER_TYPES, None)
-    return exact
+    return exact, list(looked_up)

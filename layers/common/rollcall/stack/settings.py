@@ -15,7 +15,7 @@ FIRST_SEGMENTS = frozenset(
         *("2", "a", "accounts", "alias", "api", "assets", "auth", "b", "batch", "batches", "capture", "cloudevents"),
         *("docs", "e", "engage"),
         *("events", "g", "group", "groups", "health", "healthz", "i", "identify", "import", "imports", "keys"),
-        *("metrics", "p", "page", "projects", "rejects", "s", "screen", "shares", "stats", "t", "track", "v1"),
+        *("meta", "metrics", "p", "page", "projects", "rejects", "s", "screen", "shares", "stats", "t", "track", "v1"),
     )
 )
 # A host of letters, digits, dots and hyphens: nothing that would end it in a header.
