@@ -255,7 +255,6 @@ def test_the_link_to_the_page_signs_in_once_as_the_key(stack: DeployedStack, rol
 
     first, second = (httpx2.post(f"{page}auth/session", headers=headers, json={"code": code}) for _ in range(2))
 
-    assert page == f"{str(stack.http.base_url).rstrip('/')}/"
     assert (first.status_code, second.status_code) == (200, 401)
     assert "/auth/session; HttpOnly; SameSite=Strict" in first.headers["set-cookie"]
     cookie = first.headers["set-cookie"].partition(";")[0]
