@@ -25,6 +25,8 @@ from scripts.local import saving
 from scripts.paths import ROOT
 
 REGION = "us-east-1"
+# What SAM names a route of all methods by in the OpenAPI document of an API.
+ANY_METHOD = "x-amazon-apigateway-any-method"
 # For MiniStack, which checks no signatures.
 CREDENTIAL = "test"
 # The stack whose API is at /v1.
@@ -264,6 +266,20 @@ def _save_as_a_whole(services: Path) -> None:
     hypercorn.config.Config.startup_timeout = hypercorn.config.Config.shutdown_timeout = None  # type: ignore[assignment]
 
 
+def _know_any_method() -> None:
+    """Have MiniStack, in this process, take a route of all methods out of a template, as API Gateway does."""
+    from ministack.services import apigateway_v1
+
+    known: set[str] = apigateway_v1._OPENAPI_HTTP_METHODS
+    take = apigateway_v1._import_operation
+
+    def take_any(api_id: str, resource_id: str, method: str, *rest: Any) -> None:
+        take(api_id, resource_id, "ANY" if method.lower() == ANY_METHOD else method, *rest)
+
+    known.add(ANY_METHOD)
+    apigateway_v1._import_operation = take_any
+
+
 def run() -> None:
     """The child process: runs MiniStack until a signal stops it or the parent ends."""
     # For its data, and for what its functions write.
@@ -275,6 +291,7 @@ def run() -> None:
 
     if os.environ["PERSIST_STATE"] == "1":
         _save_as_a_whole(Path(os.environ["STATE_DIR"]))
+    _know_any_method()
     # Its `main` serves what is there under this name.
     ministack.app.app = front(ministack.app.app, int(os.environ["GATEWAY_PORT"]), LOCAL_STACK)
 
