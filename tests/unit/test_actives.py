@@ -41,6 +41,9 @@ class Visits(Counters):
         assert counted == len(self.users_of.get(day, ()))
         return self.users_of.get(day, set())
 
+    def remembered(self, day: str, counted: Counted, *, new: bool) -> None:
+        """Nothing."""
+
     def map_days(self, work: Callable[[str], T], days: Iterable[str]) -> Iterator[T]:
         return map(work, days)
 

@@ -126,6 +126,13 @@ class DayUsers:
         if users > MOST_USERS or sum(users.size for _, users in self._remembered.values()) > MOST_BYTES:
             self._numberings, self._remembered = {}, {}
 
+    def remembered(self, project: Project, day: str, counted: Counted, *, new: bool) -> Set[str] | None:
+        """The users of a day, or its new ones, if they are remembered. At first, the project's bundle takes a GET."""
+        self._numbering(project)
+        key = new_users_object(project, day, *counted) if new else day_users_object(project, day, counted.users)
+        known, users = self._remembered.get(_Place(project, day, new), ("", None))
+        return users if known == key else None
+
     def read(self, project: Project, day: str, counted: int, *, over: bool) -> Set[str]:
         """The users of a project's day whose counter said `counted` when it was read just now, strongly consistent.
 

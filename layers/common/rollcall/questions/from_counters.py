@@ -159,6 +159,10 @@ class Counters:
         users = self._day_users.first_seen(self._project, day, counted) if over else None
         return self.new_users(day) if users is None else users
 
+    def remembered(self, day: str, counted: Counted, *, new: bool) -> Set[str] | None:
+        """The users of a day that is over, or its new ones, if they are remembered."""
+        return self._day_users.remembered(self._project, day, counted, new=new)
+
     def keep(self, day: str, counted: Counted) -> bool:
         """Keep the users of a day that is over, as `DayUsers.keep` does."""
         return self._day_users.keep(self._project, day, counted)
@@ -237,7 +241,7 @@ class UsersOfDays:
         def of(day: str) -> Set[str]:
             return self._counters.users(day, self._of(day).users, over=day < self._today)
 
-        return self._counters.map_days(of, self._days if days is None else days)
+        return self._map(of, days, new=False)
 
     def first_seen(self, days: Sequence[str] | None = None) -> Iterator[Set[str]]:
         """The users who were first seen on each of the days, or of some of them, in their order."""
@@ -245,7 +249,19 @@ class UsersOfDays:
         def of(day: str) -> Set[str]:
             return self._counters.first_seen(day, self._of(day), over=day < self._today)
 
-        return self._counters.map_days(of, self._days if days is None else days)
+        return self._map(of, days, new=True)
+
+    def _map(self, read: Callable[[str], Set[str]], days: Sequence[str] | None, *, new: bool) -> Iterator[Set[str]]:
+        """The sets of the days: those that are remembered, and the others read, several at a time."""
+        days = self._days if days is None else days
+        found: dict[str, Set[str]] = {}
+        for day in days:
+            users = self._counters.remembered(day, self._of(day), new=new) if day < self._today else None
+            if users is not None:
+                found[day] = users
+        # To hand a day to a thread takes longer than what is remembered.
+        others = self._counters.map_days(read, [day for day in days if day not in found])
+        return (found[day] if day in found else next(others) for day in days)
 
     def _of(self, day: str) -> Counted:
         return self._counted.get(day, Counted())
