@@ -13,6 +13,14 @@ import { h } from "./dom.js";
  */
 
 const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6"];
+// The page does not wait for it.
+const library = new Promise((loaded, failed) => {
+  const script = document.getElementById("charts");
+  if (globalThis.echarts) return loaded(undefined);
+  script?.addEventListener("load", loaded);
+  script?.addEventListener("error", failed);
+});
+library.catch(() => {}); // Each chart says so itself.
 /** @type {Set<() => void>} */
 const drawn = new Set();
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -152,7 +160,10 @@ function chart(described, options) {
     drawn.add(draw);
     draw();
   });
-  sizes.observe(place);
+  library.then(
+    () => sizes.observe(place),
+    () => place.replaceChildren("The chart cannot be drawn. The table has its numbers."),
+  );
   return place;
 }
 

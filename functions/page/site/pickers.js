@@ -137,12 +137,12 @@ async function edit({ api, state, project, signal, go }, place) {
             !properties.length && h("p", { class: "soft" }, "Its events have no properties."),
           ]);
         } catch (error) {
-          fill(rest, problem(error));
+          if (!signal.aborted) fill(rest, problem(error));
         }
       }),
       rest,
     ]);
   } catch (error) {
-    fill(place, problem(error));
+    if (!signal.aborted) fill(place, problem(error));
   }
 }

@@ -19,11 +19,15 @@ export function show(context) {
 /**
  * A part of the settings that loads by itself, and again after a change.
  * @param {string} title
+ * @param {AbortSignal} signal
  * @param {(body: HTMLElement, again: () => void) => Promise<void>} load
  */
-function card(title, load) {
+function card(title, signal, load) {
   const body = h("div", { class: "body" });
-  const again = () => load(body, again).catch((error) => fill(body, problem(error, again)));
+  const again = () =>
+    load(body, again).catch((error) => {
+      if (!signal.aborted) fill(body, problem(error, again));
+    });
   fill(body, h("div", { class: "loading" }));
   again();
   return h("section", { class: "card", "aria-label": title }, [h("h2", {}, title), body]);
@@ -118,7 +122,7 @@ function keys(context, newKeys) {
   const { api, session, project, projects, signal } = context;
   // The new key and the lines with it stay when the list is read again.
   const made = h("div", {});
-  const list = card("API keys", async (body, again) => {
+  const list = card("API keys", signal, async (body, again) => {
     const { keys } = await api.get("keys", {}, signal);
     fill(
       body,
@@ -231,7 +235,7 @@ function sdks(newKeys) {
 function shares(context) {
   const { api, project, signal } = context;
   const made = h("div", {});
-  const list = card("Share links", async (body, again) => {
+  const list = card("Share links", signal, async (body, again) => {
     const { shares } = await api.get("shares", {}, signal);
     fill(body, [
       shares.length
@@ -296,7 +300,7 @@ function shares(context) {
 
 /** @param {Context} context */
 function projects({ api, session, signal }) {
-  return card("Projects", async (body, again) => {
+  return card("Projects", signal, async (body, again) => {
     const { projects } = await api.get("projects", {}, signal);
     const name = h("input", { required: true, maxlength: "40", autocomplete: "off" });
     const shown = h("input", { maxlength: "100", autocomplete: "off" });

@@ -37,7 +37,7 @@ def test_the_page_loads_all_that_it_names_wherever_the_api_is(open_page: Open, a
     page = open_page(address)
 
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    assert page.evaluate("typeof echarts.init") == "function"
+    wait_until(lambda: page.evaluate("typeof globalThis.echarts?.init") == "function")
     # Links to fragments would load the page anew from an address without the slash.
     assert page.evaluate("location.pathname").endswith("/v1/")
     assert {"style.css", "main.js", "echarts.min.js"} <= assets(page).keys()
@@ -45,6 +45,7 @@ def test_the_page_loads_all_that_it_names_wherever_the_api_is(open_page: Open, a
 
 def test_nothing_is_loaded_a_second_time_but_the_page_itself(open_page: Open, stack: DeployedStack) -> None:
     page = open_page()
+    wait_until(lambda: page.evaluate("typeof globalThis.echarts?.init") == "function")
     first = assets(page)
     again = page.context.new_page()
     again.goto("")
@@ -52,7 +53,7 @@ def test_nothing_is_loaded_a_second_time_but_the_page_itself(open_page: Open, st
     assert all(first.values())
     # Less than the page compressed may have, and much less than the library as it is.
     assert first["echarts.min.js"] < 400_000
-    assert again.evaluate("typeof echarts.init") == "function"
+    wait_until(lambda: again.evaluate("typeof globalThis.echarts?.init") == "function")
     # Nothing waits for the icon.
     assert {name: size for name, size in assets(again).items() if name in first} == dict.fromkeys(first, 0)
 
