@@ -1,4 +1,4 @@
-"""The routes of daily actives, top events, batches, health, metrics and the documentation."""
+"""The routes of daily actives, top events, event lookup, batches, health, metrics and the documentation."""
 
 import os
 from typing import Any
@@ -8,7 +8,7 @@ from rollcall.access.gate import build as build_gate
 from rollcall.core.projects import DEFAULT
 from rollcall.counting.receipts import Receipts
 from rollcall.http.app import create_app, serve
-from rollcall.http.routes import batches, docs, health, ledger, meta, metrics, rejects, stats
+from rollcall.http.routes import arrivals, batches, docs, health, ledger, live, meta, metrics, rejects, stats
 from rollcall.intake.rejects import Rejects
 from rollcall.operation.health import Health
 from rollcall.operation.monitor import Monitor
@@ -44,6 +44,8 @@ projects = Projects(dynamo, settings.tables.stats, settings.calendar)
 app = create_app(
     stats.router,
     meta.router,
+    live.router,
+    arrivals.router,
     batches.router,
     ledger.router,
     rejects.router,

@@ -246,18 +246,20 @@ class WholeApi:
         self.apps = apps
         self._origins = origins
         self._routes = [
-            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), function)
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), method, function)
             for function in apps
-            for path, _ in routes(function)
+            for path, method in routes(function)
             if path not in (UNKNOWN, BELOW_VERSION)
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for pattern, function in self._routes:
-            if pattern.fullmatch(scope["path"]):
-                await with_headers(self.apps[function], self._origins)(scope, receive, send)
-                return
-        raise AssertionError(f"template.yaml has no route {scope['path']}")
+        found = [(method, function) for pattern, method, function in self._routes if pattern.fullmatch(scope["path"])]
+        if not found:
+            raise AssertionError(f"template.yaml has no route {scope['path']}")
+        # Functions share a path by its methods. One that is not in the template may go to any of them.
+        taken = [function for method, function in found if method in (scope["method"].lower(), "any")]
+        function = (taken or [function for _, function in found])[0]
+        await with_headers(self.apps[function], self._origins)(scope, receive, send)
 
 
 @pytest.fixture

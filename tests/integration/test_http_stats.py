@@ -543,6 +543,8 @@ def test_every_reference_of_the_description_leads_somewhere(client: TestClient) 
         ("/stats/dau", {"from", "to", "from_date", "to_date", "segment", "project"}),
         ("/stats/top-events", {"from", "to", "from_date", "to_date", "limit", "segment", "project"}),
         ("/stats/retention", {"start_date", "windows", "period", "cohort", "segment", "project"}),
+        ("/events", {"event_id", "project"}),
+        ("/live", {"project"}),
         ("/stats/cohort", {"start_date", "window", "segment", "project"}),
         (
             "/stats/retention/table",

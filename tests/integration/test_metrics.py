@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rollcall.access import reach
 from rollcall.access.api_keys import ApiKeys
 from rollcall.core.batch import make_batch
-from rollcall.core.days import Calendar
+from rollcall.core.days import Calendar, add_days
 from rollcall.core.events import Event
 from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Claims
@@ -333,3 +333,67 @@ def test_the_age_is_absent_where_something_waits_that_was_not_measured_yet(
         watched.measure(600, minutes_ago=minutes_ago)
 
     assert watched.figures().keys() == ALL - {"oldest_message_age_seconds"}
+
+
+def ask_live(watched: Watched, key: str | None = None, **query: str) -> dict[str, Any]:
+    response = TestClient(watched.api).get("/live", headers={"X-API-Key": key or watched.key}, params=query)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_live_tells_the_events_of_today_what_was_rejected_and_what_waits(watched: Watched) -> None:
+    claims = Claims(Dynamo(watched.dynamodb), watched.tables, lambda _: Calendar("UTC"), KeptDeadLetters())
+    before = ask_live(watched)
+    # A test that runs over midnight finds another day.
+    day = before["day"]
+    of_today = [event(day)._replace(event_type=kind) for kind in ("open", "close", "close")]
+    claims.apply(make_batch(DEFAULT, [*of_today, event("2025-08-01")], "http", f"{day}T12:00:01Z"))
+    for number, rejected in enumerate([(("too_old", 2), ("missing_field", 3)), (("too_old", 2),)]):
+        claims.apply(rejected_alone(DEFAULT, number, f"{number:016x}", rejected=rejected))
+    watched.queue.client.send_message(QueueUrl=watched.queue.url, MessageBody="batch")
+    watched.dead_letters.client.send_message(QueueUrl=watched.dead_letters.url, MessageBody="letter")
+    unmeasured = ask_live(watched)
+    watched.measure(42.5)
+
+    after = ask_live(watched)
+
+    assert before == {
+        "as_of": before["as_of"],
+        "day": day,
+        "timezone": "UTC",
+        "events": [],
+        "rejected_in_all": [],
+        "queue": {"waiting": 0, "oldest_seconds": 0, "dead_letters": 0},
+    }
+    assert after["day"] == day
+    assert after["events"] == [{"event_type": "close", "count": 2}, {"event_type": "open", "count": 1}]
+    assert after["rejected_in_all"] == [{"code": "too_old", "count": 4}, {"code": "missing_field", "count": 3}]
+    assert unmeasured["queue"] == {"waiting": 1, "oldest_seconds": None, "dead_letters": 1}
+    assert after["queue"] == {"waiting": 1, "oldest_seconds": 42.5, "dead_letters": 1}
+
+
+def test_live_tells_a_caller_of_another_project_nothing_of_others_nor_of_the_queue_that_all_share(
+    watched: Watched,
+) -> None:
+    shop = Project("shop")
+    projects = Projects(Dynamo(watched.dynamodb), watched.tables.stats, Calendar("UTC"))
+    projects.create(shop, "Shop", "Pacific/Kiritimati")
+    claims = Claims(Dynamo(watched.dynamodb), watched.tables, projects.calendar, KeptDeadLetters())
+    _, of_shop = watched.keys.create("reader", ["read"], "http", reach=reach.Reach(shop))
+    day = ask_live(watched, of_shop)["day"]
+    for number, project in enumerate([DEFAULT, shop]):
+        kind = f"of {project.name}"
+        # The morning of that day in Kiritimati, which is 14 hours ahead.
+        today = event(day)._replace(occurred_at=f"{add_days(day, -1)}T12:00:00Z", event_type=kind)
+        claims.apply(make_batch(project, [today], "http", f"{day}T12:00:01Z"))
+        claims.apply(rejected_alone(project, number, rejected=((f"code_{number}", 1),)))
+
+    own, all_of_it = ask_live(watched, of_shop), ask_live(watched, project="shop")
+
+    assert own["timezone"] == "Pacific/Kiritimati"
+    assert own["events"] == [{"event_type": "of shop", "count": 1}]
+    assert own["rejected_in_all"] == [{"code": "code_1", "count": 1}]
+    assert own["queue"] is None
+    assert {**all_of_it, "as_of": own["as_of"], "queue": None} == own
+    assert all_of_it["queue"] is not None

@@ -40,9 +40,12 @@ from rollcall.access.passwords import Passwords
 from rollcall.access.sessions import TokenPair
 from rollcall.access.sign_in import SignIn
 from rollcall.access.tokens import TokenClaims
-from rollcall.core.days import timestamp
+from rollcall.core.batch import make_batch
+from rollcall.core.days import Calendar, timestamp
+from rollcall.core.events import Event
 from rollcall.core.limits import Limit
 from rollcall.core.projects import DEFAULT, Project
+from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Receipt, Receipts
 from rollcall.files.progress import FilePart, ImportLog
 from rollcall.files.task import rejects_key
@@ -54,7 +57,7 @@ from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import import_id_of, invited_key, receipt_key
 from rollcall.stack.settings import StatsSettings
 from tests.integration.conftest import Queue, WholeApi
-from tests.support import SETTINGS, assert_problem, queued, whole_import
+from tests.support import SETTINGS, KeptDeadLetters, assert_problem, queued, whole_import
 
 CHECKS = [
     not_a_server_error,
@@ -157,6 +160,7 @@ class Api:
     accounts: Accounts
     receipts: Receipts
     log: ImportLog
+    consumer: Claims
     s3: Any
     numbers: Iterator[int] = field(default_factory=itertools.count)
     pair: TokenPair | None = None
@@ -194,6 +198,11 @@ class Api:
         self.receipts.announce(DEFAULT, [batch_id])
         return batch_id
 
+    def event_id(self) -> str:
+        event = Event(f"stored-{next(self.numbers)}", "2025-08-01T10:00:00Z", "u", "t", "{}")
+        self.consumer.apply(make_batch(DEFAULT, [event], "http", "2025-08-01T10:00:01Z"))
+        return event.event_id
+
     def claims(self) -> TokenClaims:
         """Of a session that was begun just now."""
         pair = self.accounts.login(self.email(), PASSWORD, "192.0.2.1")
@@ -221,10 +230,11 @@ class Api:
         return TestClient(self.app, raise_server_exceptions=False)
 
 
-ASKED = {"from": "2025-08-01", "to": "2025-08-31", "start_date": "2025-08-01", "key": "account"}
+ASKED = {"from": "2025-08-01", "to": "2025-08-31", "start_date": "2025-08-01", "key": "account", "event_id": "e"}
 # What has to exist for a request to succeed.
 EXISTING: dict[str, Callable[[Api], str]] = {
     "batch_id": Api.batch_id,
+    "event_id": Api.event_id,
     "import_id": Api.import_id,
     "key_id": lambda api: api.key_id,
     "name": lambda _: "default",
@@ -254,7 +264,8 @@ def api(whole_api: WholeApi, queue: Queue, access_table: str, aws_clients: dict[
     receipts = Receipts(dynamo, tables, sleep=consume)
     provide(whole_api.apps["ingest"], OneTimeIdempotencyKeys(dynamo, tables), receipts)
     log = ImportLog(dynamo, tables.stats)
-    return Api(whole_api, ApiKeys(dynamo, access_table), accounts, receipts, log, aws_clients["s3"])
+    consumer = Claims(dynamo, tables, lambda _: Calendar("UTC"), KeptDeadLetters())
+    return Api(whole_api, ApiKeys(dynamo, access_table), accounts, receipts, log, consumer, aws_clients["s3"])
 
 
 def receipt_item(batch_id: str, count: int) -> Item:

@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from unittest import mock
 
@@ -17,21 +17,32 @@ from fastapi.testclient import TestClient
 from rollcall.core.batch import Batch, decode, make_batch
 from rollcall.core.days import Calendar
 from rollcall.core.events import Event
-from rollcall.core.projects import DEFAULT
+from rollcall.core.projects import DEFAULT, SEPARATOR, Project
 from rollcall.counting import counters
 from rollcall.counting.claims import Claims
 from rollcall.counting.receipts import Outcome, Receipt, Receipts, UnknownBatch
 from rollcall.http.app import create_app
-from rollcall.http.routes import batches
+from rollcall.http.routes import arrivals, batches
 from rollcall.http.routes import events as ingest
 from rollcall.intake.idempotency import IdempotencyKeyReused, IdempotencyKeys
 from rollcall.intake.intake import Intake
-from rollcall.stack.dynamo import Dynamo
-from rollcall.stack.keys import receipt_key
+from rollcall.stack.dynamo import Dynamo, Item
+from rollcall.stack.keys import event_key, receipt_key
+from rollcall.stack.projects import Projects
 from rollcall.stack.queues import BatchQueue
-from tests.support import RECEIVED_AT, KeptDeadLetters, OpenGate, create_tables, delete_tables, ingest_settings, scan
+from tests.support import (
+    RECEIVED_AT,
+    KeptDeadLetters,
+    OpenGate,
+    assert_problem,
+    create_tables,
+    delete_tables,
+    ingest_settings,
+    scan,
+)
 
 ONE = {"event_id": "e1", "occurred_at": "2025-08-01T00:00:00Z", "user_id": "u", "event_type": "open"}
+CALENDAR = Calendar("Asia/Tokyo")
 TWO = {**ONE, "event_id": "e2"}
 
 
@@ -44,6 +55,18 @@ class KeptBatches(BatchQueue):
     def send(self, bodies: Sequence[str], correlation_id: str) -> dict[int, str]:
         self.kept += map(decode, bodies)
         return {}
+
+
+class OnePart(Dynamo):
+    """A DynamoDB that is gone after one transaction."""
+
+    done = False
+
+    def transact(self, writes: Sequence[Mapping[str, Any]]) -> Item | None:
+        if self.done:
+            raise RuntimeError
+        self.done = True
+        return super().transact(writes)
 
 
 class Stack:
@@ -64,13 +87,15 @@ class Stack:
             create_app(
                 ingest.router,
                 batches.router,
+                arrivals.router,
                 logger=logger,
                 gate=OpenGate(),
                 services=[
                     Metrics(service="ingest", namespace="Rollcall"),
-                    Intake(self.queue, lambda _: Calendar("UTC")),
+                    Intake(self.queue, lambda _: CALENDAR),
                     self.receipts,
                     self.keys,
+                    Projects(self.dynamo, self.tables.stats, CALENDAR),
                     ingest_settings(),
                 ],
             ),
@@ -86,7 +111,18 @@ class Stack:
             self.apply(self.queue.kept.pop(0))
 
     def apply(self, message: Batch) -> None:
-        Claims(self.dynamo, self.tables, lambda _: Calendar("UTC"), KeptDeadLetters()).apply(message)
+        self.claims().apply(message)
+
+    def claims(self) -> Claims:
+        return Claims(self.dynamo, self.tables, lambda _: CALENDAR, KeptDeadLetters())
+
+    def arrival(self, event_id: str, **query: str) -> Any:
+        return self.http.get("/events", params={"event_id": event_id, **query})
+
+    def state(self, event_id: str) -> str:
+        answer = self.arrival(event_id)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["state"])
 
     def post(self, *events: object, headers: dict[str, Any] | None = None, query: str = "") -> Any:
         return self.http.post(f"/events{query}", content=json.dumps(events), headers=headers)
@@ -391,3 +427,108 @@ def test_events_are_accepted_although_the_receipts_cannot_be_reached(stack: Stac
     assert (answer.status_code, len(stack.queue.kept)) == (202, 1)
     logged = cast(dict[str, Any], json.loads(stack.logs.getvalue()))
     assert (logged["level"], logged["message"]) == ("ERROR", "the receipts cannot be reached")
+
+
+def test_an_event_is_told_without_its_user_and_properties_which_are_not_read(stack: Stack) -> None:
+    event_id = "7b5ed1eb-83df-4255-a283-87fd4140b95e"
+    sent = Event(event_id, "2025-08-01T15:30:00Z", "whose", "login", '{"city":"Lviv"}')
+    stack.apply(batch(sent, source="shop"))
+
+    with mock.patch.object(stack.client, "get_item", wraps=stack.client.get_item) as read:
+        answer = stack.arrival(f"{{{event_id.upper()}}}")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "event_id": event_id,
+        "event_type": "login",
+        # By the clocks of Tokyo.
+        "day": "2025-08-02",
+        "occurred_at": "2025-08-01T15:30:00Z",
+        "received_at": RECEIVED_AT,
+        "source": "shop",
+        "state": "counted",
+    }
+    (asked,) = [call.kwargs for call in read.call_args_list]
+    assert asked["Key"] == {"event_id": {"S": event_id}}
+    assert asked["ConsistentRead"]
+    assert set(asked["ProjectionExpression"].split(",")) == asked["ExpressionAttributeNames"].keys()
+    assert not {"user_id", "properties"} & set(asked["ExpressionAttributeNames"].values())
+
+
+def test_an_event_is_pending_until_its_batch_is_counted_to_the_last_part(stack: Stack) -> None:
+    types = [event(number, f"type {number}") for number in range(6)]
+    with mock.patch.object(Claims, "_count", side_effect=RuntimeError), pytest.raises(RuntimeError):
+        stack.apply(batch(*types))
+    assert stack.state("e0") == "pending"
+
+    with mock.patch.object(counters, "MAX_WRITES", 2), mock.patch.object(counters, "INLINE_TYPES", 1):
+        with pytest.raises(RuntimeError):
+            Claims(OnePart(stack.client), stack.tables, lambda _: CALENDAR, KeptDeadLetters()).apply(batch(*types))
+        assert stack.state("e0") == "pending"
+        assert stack.http.get(f"/batches/{batch(*types).batch_id}").json()["status"] == "pending"
+
+        stack.apply(batch(*types))
+    assert stack.state("e0") == "counted"
+
+
+def test_the_events_of_a_batch_that_was_given_up_are_pending_until_it_is_repaired_or_delivered(stack: Stack) -> None:
+    stored, late = event(1), event(2)
+    message = batch(stored, late)
+    partly = message._replace(events=(stored,))
+    with mock.patch.object(Claims, "_count", side_effect=RuntimeError), pytest.raises(RuntimeError):
+        stack.apply(partly)
+    stack.claims().give_up(DEFAULT, message.batch_id)
+    assert stack.state("e1") == "pending"
+    assert stack.arrival("e2").status_code == 404
+
+    # Under the name that a batch has after its repair, which is not yet.
+    stack.apply(message)
+    assert (stack.state("e1"), stack.state("e2")) == ("pending", "counted")
+
+    stack.claims().repair(partly)
+    assert (stack.state("e1"), stack.state("e2")) == ("counted", "counted")
+
+
+def test_a_profile_call_is_stored_and_not_counted_unless_it_was_before_there_were_any(stack: Stack) -> None:
+    message = batch(event(1, "$identify"), event(2))
+    with mock.patch.object(Claims, "_count", side_effect=RuntimeError), pytest.raises(RuntimeError):
+        stack.apply(message)
+    assert stack.state("e1") == "stored"
+    stack.apply(message)
+    assert (stack.state("e1"), stack.state("e2")) == ("stored", "counted")
+
+    # As a receipt was before.
+    key = {"pk": {"S": receipt_key(DEFAULT, message.batch_id)}, "sk": {"S": "0"}}
+    stack.client.update_item(TableName=stack.tables.stats, Key=key, UpdateExpression="REMOVE profiles")
+    assert stack.state("e1") == "counted"
+
+
+def test_an_event_that_is_not_stored_is_a_404_that_says_what_that_may_mean(stack: Stack) -> None:
+    stack.post(ONE)
+    problem = assert_problem(stack.arrival("e1"), 404, "unknown_event")
+    assert problem["parameter"] == "event_id"
+    for word in ("queue", "rejected", "another project", "HotDays"):
+        assert word in problem["message"]
+
+    stack.consume()
+    assert stack.state("e1") == "counted"
+
+
+def test_an_event_of_another_project_is_not_found_by_any_id(stack: Stack) -> None:
+    shop = Project("shop")
+    Projects(stack.dynamo, stack.tables.stats, CALENDAR).create(shop, "Shop", "Europe/Kyiv")
+    stack.apply(make_batch(shop, [event(1)], "test", RECEIVED_AT))
+    stack.apply(batch(event(2)))
+
+    assert_problem(stack.arrival("e1"), 404, "unknown_event")
+    smuggled = stack.arrival(event_key(shop, "e1"))
+    assert SEPARATOR in event_key(shop, "e1")
+    assert assert_problem(smuggled, 422, "invalid_parameter")["parameter"] == "event_id"
+    assert_problem(stack.arrival("e2", project="shop"), 404, "unknown_event")
+    assert stack.arrival("e1", project="shop").json()["event_id"] == "e1"
+
+
+@pytest.mark.parametrize("query", ["", "?event_id=", f"?event_id={'e' * 129}", "?event_id=%00"])
+def test_what_is_no_event_id_is_a_422_that_names_it(stack: Stack, query: str) -> None:
+    problem = assert_problem(stack.http.get(f"/events{query}"), 422, "invalid_parameter")
+    assert problem["parameter"] == "event_id"

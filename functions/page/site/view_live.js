@@ -79,40 +79,10 @@ async function watch(context, came, queue, told) {
  */
 function drawEvents(place, before, now) {
   const types = differences(before.events, now.events, "event_type");
-  const rejected = differences(before.rejected ?? [], now.rejected ?? [], "code");
-  const rows = [
-    ...types.map(([type, count, whole]) => [type, count, whole]),
-    ...rejected.map(([code, count, whole]) => [`rejected: ${code}`, count, whole]),
-    ["duplicates", now.duplicates - before.duplicates, now.duplicates],
-    ["conflicts", now.conflicts - before.conflicts, now.conflicts],
-  ];
+  const rejected = differences(before.rejected_in_all, now.rejected_in_all, "code");
   fill(
     place,
-    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Events by type" }, [
-      h("table", {}, [
-        h("caption", { class: "hidden" }, "Events by type, since the view was opened and today"),
-        h(
-          "thead",
-          {},
-          h("tr", {}, [
-            h("th", { scope: "col" }, "Event type"),
-            h("th", { scope: "col", class: "number" }, "Just now"),
-            h("th", { scope: "col", class: "number" }, "Today"),
-          ]),
-        ),
-        h(
-          "tbody",
-          {},
-          rows.map(([name, count, whole]) =>
-            h("tr", { "data-name": name }, [
-              h("td", {}, name),
-              h("td", { class: "number", "data-value": count }, Number(count) > 0 ? `+${number(Number(count))}` : "0"),
-              h("td", { class: "number", "data-value": whole }, number(Number(whole))),
-            ])
-          ),
-        ),
-      ]),
-    ]),
+    table("Events by type", "Event type", "Today", types),
     !types.length && empty(
       "No event has come in today.",
       h("p", {}, [
@@ -123,7 +93,42 @@ function drawEvents(place, before, now) {
         ".",
       ]),
     ),
+    rejected.length > 0 && table("Rejected events by code", "Rejected", "In all", rejected),
   );
+}
+
+/**
+ * @param {string} about
+ * @param {string} first
+ * @param {string} last
+ * @param {[string, number, number][]} rows
+ */
+function table(about, first, last, rows) {
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": about }, [
+    h("table", {}, [
+      h("caption", { class: "hidden" }, `${about}, since the view was opened and ${last.toLowerCase()}`),
+      h(
+        "thead",
+        {},
+        h("tr", {}, [
+          h("th", { scope: "col" }, first),
+          h("th", { scope: "col", class: "number" }, "Just now"),
+          h("th", { scope: "col", class: "number" }, last),
+        ]),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map(([name, count, whole]) =>
+          h("tr", { "data-name": name }, [
+            h("td", {}, name),
+            h("td", { class: "number", "data-value": count }, count > 0 ? `+${number(count)}` : "0"),
+            h("td", { class: "number", "data-value": whole }, number(whole)),
+          ])
+        ),
+      ),
+    ]),
+  ]);
 }
 
 /**
@@ -143,6 +148,7 @@ function differences(before, now, name) {
  * @param {any} queue
  */
 function drawQueue(place, queue) {
+  if (!queue) return fill(place, h("p", {}, "All projects share the queue. Who sees this project alone is not told."));
   const rows = [
     ["Batches that wait to be counted", number(queue.waiting)],
     ["The oldest has waited", queue.oldest_seconds === null ? "–" : `${number(queue.oldest_seconds)} s`],
@@ -157,6 +163,13 @@ function drawQueue(place, queue) {
       " shows them and sends them again.",
     ]),
   );
+}
+
+/** @param {any} answer */
+function arrived({ event_type: type, day, state }) {
+  if (state === "pending") return `Yes: it is stored as ${type} of ${day}, and is about to be counted.`;
+  if (state === "stored") return `Yes: it is stored as ${type} of ${day}. It tells who a user is, and is in no number.`;
+  return `Yes: it is counted as ${type} on ${day}.`;
 }
 
 /** @param {Context} context */
@@ -176,7 +189,7 @@ function lookUp({ api, project, signal }) {
       fill(found, h("p", { class: "loading small" }, "Looking"));
       try {
         const answer = await api.get("events", { event_id: id.value.trim(), project: project.name }, signal);
-        fill(found, h("p", {}, `Yes: it is counted as ${answer.event_type} on ${answer.day}.`));
+        fill(found, h("p", {}, arrived(answer)));
       } catch (error) {
         if (error instanceof ApiError && error.status === 404) fill(found, h("p", {}, `Not here. ${error.message}`));
         else fill(found, problem(error));

@@ -279,7 +279,7 @@ def test_a_new_key_sends_an_event_that_is_seen_live_and_found_by_its_id(
     line = page.get_by_role("region", name="API keys").locator("pre").text_content() or ""
     url, body = re.findall(r"'([^']+)'", line)[1:]
     page.goto("#/live")
-    expect(page.get_by_role("table")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("table", name="Events by type")).to_be_visible(timeout=60_000)
 
     sent = httpx2.post(url, content=body, headers={"X-API-Key": key}, trust_env=False, timeout=60)
 

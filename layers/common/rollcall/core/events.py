@@ -173,7 +173,7 @@ def _event(raw: object, now: datetime) -> Event:
     if not isinstance(raw, _OBJECT):
         raise InvalidEvent("not_an_object", f"an event has to be an object, not {_kind(raw)}")
     event = Event(
-        _event_id(_text(raw, "event_id")),
+        canonical_event_id(_text(raw, "event_id")),
         _occurred_at(_text(raw, "occurred_at"), now),
         _user_id(raw),
         _event_type(_text(raw, "event_type")),
@@ -188,6 +188,21 @@ def _event(raw: object, now: datetime) -> Event:
     if size > MAX_EVENT_BYTES:
         raise InvalidEvent("event_too_large", f"the event has {size} bytes, {MAX_EVENT_BYTES} are allowed")
     return event
+
+
+def canonical_event_id(value: str) -> str:
+    """The form in which an event's id is kept; raises `InvalidEvent`."""
+    if _CANONICAL_UUID.fullmatch(value):
+        return value
+    if not 1 <= len(value) <= MAX_EVENT_ID_CHARACTERS:
+        raise InvalidEvent(
+            "invalid_event_id", f"event_id has {len(value)} characters, 1 to {MAX_EVENT_ID_CHARACTERS} are allowed"
+        )
+    if _UUID_SPELLINGS.fullmatch(value):
+        return str(uuid.UUID(value.lower()))
+    if holds_hidden(value) and not _has_surrogates(value):
+        raise InvalidEvent("invalid_event_id", "event_id holds control characters or others that cannot be seen")
+    return value
 
 
 def is_profile_call(event_type: str) -> bool:
@@ -244,20 +259,6 @@ def _text(raw: Mapping[Any, Any], field: str, kinds: str = "a string") -> str:
     if value is None:
         raise InvalidEvent("missing_field", f"{field} is missing")
     raise InvalidEvent(f"invalid_{field}", f"{field} has to be {kinds}, not {_kind(value)}")
-
-
-def _event_id(value: str) -> str:
-    if _CANONICAL_UUID.fullmatch(value):
-        return value
-    if not 1 <= len(value) <= MAX_EVENT_ID_CHARACTERS:
-        raise InvalidEvent(
-            "invalid_event_id", f"event_id has {len(value)} characters, 1 to {MAX_EVENT_ID_CHARACTERS} are allowed"
-        )
-    if _UUID_SPELLINGS.fullmatch(value):
-        return str(uuid.UUID(value.lower()))
-    if holds_hidden(value) and not _has_surrogates(value):
-        raise InvalidEvent("invalid_event_id", "event_id holds control characters or others that cannot be seen")
-    return value
 
 
 def _occurred_at(value: str, now: datetime) -> str:

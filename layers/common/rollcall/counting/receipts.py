@@ -3,11 +3,11 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rollcall.core.batch import Batch
 from rollcall.core.days import LONGEST_WAY_DAYS
-from rollcall.core.events import Event
+from rollcall.core.events import Event, is_profile_call
 from rollcall.core.numbers import with_canonical_numbers
 from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo, Item
@@ -93,6 +93,20 @@ def _in_one_form(event: Event) -> Event:
     return event._replace(properties=with_canonical_numbers(event.properties))
 
 
+State = Literal["counted", "pending", "stored"]
+"""Whether an event is in the numbers, will be, or never is because it is a profile call."""
+
+
+class Trace(NamedTuple):
+    """What is told of a stored event: neither its user nor its properties."""
+
+    event_type: str
+    occurred_at: str
+    source: str
+    received_at: str
+    state: State
+
+
 class UnknownBatch(LookupError):
     """No batch of this name was taken in, or its mark expired after `LONGEST_WAY_DAYS` days without a receipt."""
 
@@ -155,6 +169,27 @@ class Receipts:
         else:
             return None
         return Receipt.of_item(receipt)
+
+    def trace(self, project: Project, event_id: str) -> Trace | None:
+        """What is stored under an id in its canonical form, or None.
+
+        A read unit for each 4 KB of the event, and usually one more.
+        """
+        fields = [*Trace._fields[:-1], "batch"]
+        key = {"event_id": {"S": event_key(project, event_id)}}
+        item = self._dynamo.find_by(self._tables.events, key, fields)
+        if item is None:
+            return None
+        found = {field: item[field]["S"] for field in fields}
+        batch_id = found.pop("batch")
+        # The last part says that all events with the batch's name are counted, by the consumer or by a repair.
+        last = next(filter(is_last, _read_parts(self._dynamo, self._tables.stats, project, batch_id)), None)
+        # Before there were profile calls, their types were counted.
+        if is_profile_call(found["event_type"]) and (last is None or PROFILES in last):
+            state: State = "stored"
+        else:
+            state = "counted" if last else "pending"
+        return Trace(**found, state=state)
 
     def wait(self, project: Project, batch_ids: Sequence[str], seconds: float) -> bool:
         """Wait up to `seconds` until all batches have receipts; returns whether they do. Raises `UnknownBatch`."""

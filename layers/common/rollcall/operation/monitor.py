@@ -1,5 +1,5 @@
 """The figures of a stack for `GET /metrics`: events counted, requests and rejected events by key, and messages in the
-queues.
+queues. `GET /live` has the last of these.
 """
 
 import time
@@ -96,14 +96,17 @@ class Monitor:
             self._totals([own] if own else [one.project for one in self._projects.all()]),
             self._api_keys.all(within),
             self._ledgers.rejections(own),
-            self._queues() if within.covers(Reach(DEFAULT)) else None,
+            self.queues(within),
         )
 
     def _totals(self, projects: list[Project]) -> dict[Project, Totals]:
         found = dict(self._counters.of_each(self._projects.laid_out(projects), Counters.totals))
         return {project: Totals(*found.get(project, (Counter(), 0.0))) for project in projects}
 
-    def _queues(self) -> Queues:
+    def queues(self, within: Reach) -> Queues | None:
+        """The queues, or None within a reach that may not see them. Raises botocore's errors."""
+        if not within.covers(Reach(DEFAULT)):
+            return None
         depth = queue_depth(self._sqs, self._queue_url)
         return Queues(
             depth=depth,

@@ -156,10 +156,7 @@ class Dynamo:
 
         Half a read unit for each 4 KB of each item, absent ones included; a whole one if `consistent`.
         """
-        request: dict[str, Any] = {"ConsistentRead": consistent}
-        if attributes:
-            names = {f"#{index}": name for index, name in enumerate(attributes)}
-            request |= {"ProjectionExpression": ",".join(names), "ExpressionAttributeNames": names}
+        request: dict[str, Any] = {"ConsistentRead": consistent, **_projection(attributes)}
         for chunk in _chunks(keys, KEYS_PER_CALL):
             waiting: Any = {table: {**request, "Keys": chunk}}
             for _ in self._tries():
@@ -202,8 +199,12 @@ class Dynamo:
 
     def find(self, table: str, pk: str, sk: str = "-") -> Item | None:
         """The item of a key, or None; a consistent read, one read unit for each 4 KB."""
-        key = {"pk": {"S": pk}, "sk": {"S": sk}}
-        found: Item | None = self._call(self.client.get_item, TableName=table, Key=key, ConsistentRead=True).get("Item")
+        return self.find_by(table, {"pk": {"S": pk}, "sk": {"S": sk}})
+
+    def find_by(self, table: str, key: Item, attributes: Sequence[str] = ()) -> Item | None:
+        """As `find`, by a whole key: the named attributes of the item, or all if none is named."""
+        request: dict[str, Any] = {"TableName": table, "Key": key, "ConsistentRead": True, **_projection(attributes)}
+        found: Item | None = self._call(self.client.get_item, **request).get("Item")
         return found
 
     def update(self, table: str, pk: str, sk: str, **expressions: Any) -> tuple[bool, Item]:
@@ -316,6 +317,13 @@ def addition(table: str, pk: str, sk: str, additions: Mapping[str, int]) -> Item
             },
         }
     }
+
+
+def _projection(attributes: Sequence[str]) -> dict[str, Any]:
+    if not attributes:
+        return {}
+    names = {f"#{index}": name for index, name in enumerate(attributes)}
+    return {"ProjectionExpression": ",".join(names), "ExpressionAttributeNames": names}
 
 
 def _chunks(things: Iterable[_T], size: int) -> Iterator[list[_T]]:

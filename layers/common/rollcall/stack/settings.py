@@ -13,8 +13,8 @@ from rollcall.stack.keys import Tables
 FIRST_SEGMENTS = frozenset(
     (
         *("2", "a", "accounts", "alias", "api", "assets", "auth", "b", "batch", "batches", "capture", "cloudevents"),
-        *("docs", "e", "engage"),
-        *("events", "g", "group", "groups", "health", "healthz", "i", "identify", "import", "imports", "keys"),
+        *("docs", "e", "engage", "events", "g", "group", "groups", "health", "healthz", "i", "identify", "import"),
+        *("imports", "keys", "live"),
         *("meta", "metrics", "p", "page", "projects", "rejects", "s", "screen", "shares", "stats", "t", "track", "v1"),
     )
 )
