@@ -41,7 +41,7 @@ class Shot:
 
 SHOTS = (
     Shot("overview", "#/overview"),
-    Shot("overview-dark", "#/overview?period=week&range=90d", scheme="dark"),
+    Shot("overview-dark", "#/overview?period=week", scheme="dark"),
     Shot("overview-narrow", "#/overview", width=360, height=1600),
     Shot("live", "#/live"),
     Shot("files", "#/files"),
@@ -89,6 +89,8 @@ def take(link: str, folder: Path) -> None:
         for shot in SHOTS:
             page.set_viewport_size({"width": shot.width, "height": shot.height or 900})
             page.emulate_media(color_scheme=shot.scheme)  # type: ignore[arg-type]
+            # Else the view before it would be taken for this one.
+            page.goto("about:blank")
             page.goto(address + shot.fragment)
             settle(page)
             page.screenshot(path=folder / f"{shot.name}.png", full_page=shot.height is None)

@@ -204,7 +204,7 @@ def test_a_local_stack_begins_with_a_file_and_is_stopped(tmp_path: Path) -> None
             assert ("own.csv data is there from an earlier start" in text) == (start == "second")
             assert "Retention of the 1 active users of 2010-09-30" in text
             answer = rollcall_here(("stats", "dau", "--from", "2010-09-30", "--to", "2010-09-30", "--csv"), environment)
-            assert answer.stdout == "date,dau\n2010-09-30,1\n"
+            assert answer.stdout == "date,dau,complete\n2010-09-30,1,True\n"
             for its_port in ({}, {"ROLLCALL_PORT": str(free_port())}):
                 other = rollcall_process(("up",), environment | its_port)
                 assert (other.returncode, "another rollcall up has the data" in other.stderr) == (1, True)

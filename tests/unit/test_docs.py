@@ -427,7 +427,11 @@ def _anchors(text: str) -> set[str]:
 
 def _defined(file: Path) -> set[str]:
     """The functions, classes and constants of a module, and the methods of its classes as `Class.method`."""
-    return set(_names(ast.parse(file.read_text()).body)) if file.exists() else set()
+    if not file.exists():
+        return set()
+    if file.suffix == ".js":
+        return set(re.findall(r"^export (?:const|class|(?:async )?function) (\w+)", file.read_text(), re.MULTILINE))
+    return set(_names(ast.parse(file.read_text()).body))
 
 
 def _names(body: Sequence[ast.stmt], prefix: str = "") -> Iterator[str]:

@@ -20,11 +20,11 @@ export function show(context) {
   return [
     told,
     h("div", { class: "columns" }, [
-      h("section", { class: "panel", "aria-label": "What came in" }, [
+      h("section", { class: "panel short", "aria-label": "What came in" }, [
         h("header", {}, h("h2", {}, "What came in")),
         came,
       ]),
-      h("section", { class: "panel", "aria-label": "Waiting" }, [h("header", {}, h("h2", {}, "Waiting")), queue]),
+      h("section", { class: "panel short", "aria-label": "Waiting" }, [h("header", {}, h("h2", {}, "Waiting")), queue]),
     ]),
     lookUp(context),
   ];
