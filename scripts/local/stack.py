@@ -50,6 +50,7 @@ GB = 1_000_000_000
 LINK_SECONDS = 86_400
 # Measured with 30,000 items: MiniStack holds them in 6 bytes for each byte of a save, and has a copy while it saves.
 MEMORY_OF_A_SAVED_BYTE = 12
+SHARDS = ("UserShards", "CounterShards")
 NOTE_OF_DATA, LOG = "sample.json", "ministack.log"
 # What this writes into the folder of the data. The folder may be one that the user has other files in.
 KEPT = (stacks.NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_FOLDERS)
@@ -467,10 +468,22 @@ def _deploy(stack: MiniStack, settings: LocalSettings) -> stacks.Stack:
     try:
         timezone = _timezone(stack, settings)
         parameters = {"CorsOrigins": ",".join(settings.cors_origins), "IngestPrefix": settings.ingest_prefix}
+        parameters |= _shards(stack, settings)
         deploy.deploy(stack.client, LOCAL_STACK, parameters | ({"ReportingTimezone": timezone} if timezone else {}))
         return stacks.described(stack.client, LOCAL_STACK, settings.port)
     except (deploy.DeploymentFailed, BotoCoreError, ClientError) as error:
         raise CannotStart(f"template.yaml cannot be deployed: {error}") from error
+
+
+def _shards(stack: MiniStack, settings: LocalSettings) -> dict[str, str]:
+    """The numbers of shards: those of an earlier start, which stay, else one of each.
+
+    Shards spread writes over partitions. The emulator has none, and answers the queries of several shards one by one.
+    """
+    if not deploy.exists(stack.client, LOCAL_STACK):
+        return dict.fromkeys(SHARDS, "1")
+    earlier = stacks.described(stack.client, LOCAL_STACK, settings.port).parameters
+    return {name: earlier[name] for name in SHARDS if name in earlier}
 
 
 def _timezone(stack: MiniStack, settings: LocalSettings) -> str | None:

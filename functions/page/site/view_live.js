@@ -3,13 +3,16 @@
 import { add, fill, h } from "./dom.js";
 import { ApiError, pause } from "./api.js";
 import { empty, problem } from "./panel.js";
-import { number, time } from "./format.js";
+import { number, time, today } from "./format.js";
+import { tableOf } from "./table.js";
 
 /** @typedef {import("./views.js").Context} Context */
 /** @typedef {{at: number, answer: any}} Moment */
 
 const SECONDS = 3;
 const MINUTES = 10;
+const LEDGER_SECONDS = 30;
+const MOST_KEYS = 20;
 
 /** @param {Context} context */
 export function show(context) {
@@ -26,8 +29,57 @@ export function show(context) {
       ]),
       h("section", { class: "panel short", "aria-label": "Waiting" }, [h("header", {}, h("h2", {}, "Waiting")), queue]),
     ]),
+    context.session.principal?.scopes.includes("admin") && byKey(context),
     lookUp(context),
   ];
+}
+
+/**
+ * What became of the events that each key sent today, for an admin: the ledgers of the keys that are used most.
+ * @param {Context} context
+ */
+function byKey({ api, project, signal }) {
+  const body = h("div", { class: "body" });
+  const columns = ["received", "accepted", "rejected", "counted", "duplicates", "conflicts"];
+  const draw = async () => {
+    const day = today(project.timezone);
+    const { keys } = await api.get("keys", {}, signal);
+    const used = keys.filter((/** @type {any} */ key) => ["*", project.name].includes(key.project) && key.requests)
+      .sort((/** @type {any} */ one, /** @type {any} */ other) => other.requests - one.requests).slice(0, MOST_KEYS);
+    const rows = [];
+    for (const key of used) {
+      const query = { from: day, to: day, project: project.name };
+      const { data: [line] } = await api.get(`keys/${key.key_id}/ledger`, query, signal);
+      const rejected = Object.values(line.rejected).reduce((all, count) => all + count, 0);
+      if (line.received) rows.push([key.name, ...columns.map((name) => name === "rejected" ? rejected : line[name])]);
+    }
+    fill(
+      body,
+      rows.length
+        ? tableOf({
+          columns: [{ name: "key" }, ...columns.map((name) => ({ name, numeric: true }))],
+          rows,
+          formats: [String, ...columns.map(() => number)],
+        }, "Events of today by key")
+        : h("p", { class: "soft" }, "No key has sent an event today."),
+    );
+  };
+  const go = async () => {
+    while (!signal.aborted) {
+      try {
+        if (!document.hidden) await draw();
+      } catch (error) {
+        if (!signal.aborted) fill(body, problem(error));
+      }
+      await pause(1000 * LEDGER_SECONDS, signal).catch(() => {});
+    }
+  };
+  fill(body, h("div", { class: "loading" }));
+  go();
+  return h("section", { class: "panel short", "aria-label": "Today by key" }, [
+    h("header", {}, h("h2", {}, "Today by key")),
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Ledgers" }, body),
+  ]);
 }
 
 /**

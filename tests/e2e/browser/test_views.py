@@ -291,6 +291,9 @@ def test_a_new_key_sends_an_event_that_is_seen_live_and_found_by_its_id(
     assert sent.status_code == 202, sent.text
     row = page.locator('tr[data-name="hello"]')
     expect(row.locator("td").nth(1)).to_have_text("+1", timeout=60_000)
+    show(page, "live")
+    mine = page.get_by_role("table", name="Events of today by key").get_by_role("row").filter(has_text="seen live")
+    expect(mine.get_by_role("cell")).to_have_text(["seen live", "1", "1", "0", "1", "0", "0"])
     page.get_by_label("Event id").fill(re.findall(r'"event_id":"([^"]+)"', body)[0])
     page.get_by_role("button", name="Look it up").click()
     expect(page.get_by_text("Yes: it is counted as hello")).to_be_visible()
