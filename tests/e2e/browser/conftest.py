@@ -7,12 +7,23 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 from scripts.browsers import chromium
 from tests.e2e.conftest import NO_BROWSER, DeployedStack
 
 FAULT_SECONDS = 30.0
+# On a busy machine, the first request to an emulated function takes its time.
+expect.set_options(timeout=90_000)
 SCHEMES = ("light", "dark")
 SERIOUS = {"serious", "critical"}
 # The policy's own words for what it stopped.
@@ -93,6 +104,7 @@ def open_page(browser: Browser, stack: DeployedStack, watched: Watched) -> Itera
     def open_at(address: str = "", **options: object) -> Page:
         profile = browser.new_context(base_url=f"{str(stack.http.base_url).rstrip('/')}/", **options)  # type: ignore[arg-type]
         profiles.append(profile)
+        profile.set_default_timeout(90_000)
         watched.watch(profile)
         page = profile.new_page()
         page.goto(address)

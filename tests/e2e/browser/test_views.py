@@ -61,8 +61,8 @@ def show(page: Page, view: str) -> None:
 
 def settle(page: Page) -> None:
     """Wait until nothing loads any more."""
-    expect(page.locator(".panel, .card, .drop, .problem, .empty").first).to_be_visible(timeout=60_000)
-    expect(page.locator("[aria-busy], .loading")).to_have_count(0, timeout=60_000)
+    expect(page.locator(".panel, .card, .drop, .problem, .empty").first).to_be_visible()
+    expect(page.locator("[aria-busy], .loading")).to_have_count(0)
 
 
 def panel(page: Page, about: str) -> Locator:
@@ -260,7 +260,7 @@ def test_a_file_is_imported_and_its_rejected_rows_are_downloaded(stack: Deployed
 
     card = page.get_by_role("region", name="of the page.csv")
     download = card.get_by_role("button", name="Download the rows that were not counted")
-    expect(download).to_be_visible(timeout=60_000)
+    expect(download).to_be_visible()
     for name, number in {"Rows": "4", "Accepted": "3", "Rejected": "1", "Counted now": "3"}.items():
         expect(card.locator(f'[data-row="{name}"]')).to_have_text(number)
     with page.expect_download() as saved:
@@ -284,13 +284,13 @@ def test_a_new_key_sends_an_event_that_is_seen_live_and_found_by_its_id(
     line = page.get_by_role("region", name="API keys").locator("pre").text_content() or ""
     url, body = re.findall(r"'([^']+)'", line)[1:]
     show(page, "live")
-    expect(page.get_by_role("table", name="Events by type")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("table", name="Events by type")).to_be_visible()
 
     sent = httpx2.post(url, content=body, headers={"X-API-Key": key}, trust_env=False, timeout=60)
 
     assert sent.status_code == 202, sent.text
     row = page.locator('tr[data-name="hello"]')
-    expect(row.locator("td").nth(1)).to_have_text("+1", timeout=60_000)
+    expect(row.locator("td").nth(1)).to_have_text("+1")
     show(page, "live")
     mine = page.get_by_role("table", name="Events of today by key").get_by_role("row").filter(has_text="seen live")
     expect(mine.get_by_role("cell")).to_have_text(["seen live", "1", "1", "0", "1", "0", "0"])
