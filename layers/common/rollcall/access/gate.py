@@ -48,7 +48,8 @@ class Principal(NamedTuple):
     @property
     def sender(self) -> Sender:
         """Whom the caller's events are counted for."""
-        return Sender(self.source, self.name.removeprefix(_KEY_NAME) if self.key_digest else None)
+        is_key = self.name.startswith(_KEY_NAME)
+        return Sender(self.source, self.name.removeprefix(_KEY_NAME) if is_key else None)
 
 
 class Unauthenticated(Exception):
