@@ -186,7 +186,7 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
                 local.show_answers(local.fill(settings.state / NOTE_OF_DATA, settings.seed))
             # Before anybody is told where to send events: what they send is new.
             watch = local.watch()
-            local.show_hints(key)
+            local.show_hints(key, Api(local.url, key).page_link(LINK_SECONDS))
             local.stay(watch)
         except Stopped:
             console.print("Stopping.")
@@ -345,7 +345,7 @@ class LocalStack:
         self._console.print(show.top_events(self._get("/stats/top-events", {**filled.range(), "limit": "5"})))
         self._console.print(show.retention(self._get("/stats/retention", cohort)))
 
-    def show_hints(self, key: str) -> None:
+    def show_hints(self, key: str, page: str) -> None:
         """Print commands to try, and a link to the page."""
         now = datetime.now(UTC)
         event = {
@@ -362,7 +362,7 @@ class LocalStack:
             f"  curl -H 'X-API-Key: {key}' '{self.url}/stats/dau?from={today}&to={today}'",
             f"  curl -T FILE.csv '{self._stack.endpoint}/{self._outputs['UploadBucketName']}/uploads/FILE.csv'",
             f"Docs {self.url}/docs",
-            f"Page  {Api(self.url, key).page_link(LINK_SECONDS)} (signs in once)",
+            f"Page  {page} (signs in once)",
             "Ctrl-C stops it.",
         ):
             self._console.print(line, soft_wrap=True)

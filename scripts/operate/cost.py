@@ -88,6 +88,8 @@ INGEST_METRICS_BYTES = 210
 BATCH_LINE_BYTES = 600
 BUNDLING_LINE_BYTES = 420
 CONSUMER_METRICS_BYTES = 330
+# What the run that keeps days reads of a stack without events: its projects, and how each is laid out.
+KEEPING_READ_UNITS = 4
 COMPACTION_LINE_BYTES = 450
 # The lines platform.start and platform.report in JSON, which Lambda writes for each invocation if `SystemLogLevel` is
 # INFO. At WARN it writes only about what fails (AWS Lambda Developer Guide, log-level filtering).
@@ -530,6 +532,7 @@ def _standing(load: Load, stack: Stack, prices: Prices) -> Iterator[Line]:
         ("Lambda", "compaction, invocations", HOURS_A_MONTH, "lambda_requests"),
         ("S3", "compaction, LIST and PUT", HOURS_A_MONTH + days, "s3_puts"),
         ("S3", "compaction, GET", days, "s3_gets"),
+        ("DynamoDB", "keeping days, projects", HOURS_A_MONTH * KEEPING_READ_UNITS, "dynamodb_read_units"),
         ("CloudWatch Logs", "ingestion of compaction", HOURS_A_MONTH * log_bytes / GB, "log_ingestion"),
     ):
         yield Line(service, what, Part.STANDING, quantity, prices[price])

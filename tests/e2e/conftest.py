@@ -33,6 +33,8 @@ DRAIN_SECONDS = 90.0
 NO_BROWSER = f"no chromium: none of {', '.join(BROWSERS)} is on the PATH, and {SETTING} names none; .ci/run brings it"
 # A message that was met by killed consumers, or by slow ones, is not to be given up.
 PARAMETERS = {"ConsumerTimeout": "30", "MaxReceives": "100"}
+# The browsers of all tests have one address.
+PARAMETERS |= {"AddressRequestsPerMinute": "6000", "AddressBurst": "1000"}
 
 
 class DeployedStack:

@@ -131,8 +131,8 @@ def test_an_idle_stack_has_what_stands_and_nothing_else() -> None:
     assert {line.part for line in found.lines} == {Part.STANDING}
     # Two queues polled by five every 20 seconds, 13 metrics of alarms, a dashboard.
     polls = 2 * 5 * 3 * 60 * 24 * DAYS_A_MONTH
-    # And the archive, which is listed each hour, with a line about it.
-    run = cost.COMPACTION_RUN_SECONDS * 1769 / 1024 * 0.0000133334 + (0.2 + 5) / MILLION
+    # And the archive, which is listed each hour, with a line about it, and the projects, whose days may be kept.
+    run = cost.COMPACTION_RUN_SECONDS * 1769 / 1024 * 0.0000133334 + (0.2 + 5 + 4 * 0.125) / MILLION
     compaction = 24 * DAYS_A_MONTH * (run + cost.COMPACTION_LINE_BYTES * 0.5 / cost.GB)
     assert found.dollars() == pytest.approx(polls * 0.4 / MILLION + compaction + 13 * 0.10 + 3)
 

@@ -170,6 +170,9 @@ def test_what_cannot_be_a_prefix_is_refused_by_the_name_of_the_setting(tmp_path:
         LocalSettings.read(environment, ingest_prefix=prefix)
 
 
+ONE_SHARD = {"UserShards": "1", "CounterShards": "1"}
+
+
 def test_a_local_stack_is_deployed_with_its_origins_and_its_prefix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,9 +187,22 @@ def test_a_local_stack_is_deployed_with_its_origins_and_its_prefix(
 
     # What an earlier start was told is no longer so.
     assert deployed == [
-        {"CorsOrigins": "https://a.example,https://b.example", "IngestPrefix": "/t9"},
-        {"CorsOrigins": "", "IngestPrefix": ""},
+        {"CorsOrigins": "https://a.example,https://b.example", "IngestPrefix": "/t9", **ONE_SHARD},
+        {"CorsOrigins": "", "IngestPrefix": "", **ONE_SHARD},
     ]
+
+
+def test_a_local_stack_keeps_the_shards_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began_with = {"UserShards": "4", "CounterShards": "8"}
+    earlier = stacks.Stack("rollcall", MagicMock(), {}, {"ReportingTimezone": "UTC", **began_with})
+    deployed: list[dict[str, str]] = []
+    monkeypatch.setattr(deploy, "deploy", lambda _client, _name, parameters: deployed.append(parameters))
+    monkeypatch.setattr(deploy, "exists", lambda _client, _name: True)
+    monkeypatch.setattr(stacks, "described", lambda *_: earlier)
+
+    local._deploy(MagicMock(), LocalSettings.read({"ROLLCALL_STATE": str(tmp_path)}))
+
+    assert deployed[0].items() >= began_with.items()
 
 
 @pytest.mark.parametrize("name", ["Pacific/Nowhere", "Europe", "UTC+3", "../UTC", "/etc/localtime"])
@@ -252,5 +268,5 @@ def test_the_sample_ends_with_the_yesterday_of_the_stack_and_the_hints_are_of_it
     filled = stack.fill(tmp_path / "note", None)
     assert (filled.first_day, filled.last_day) == (date(2025, 12, 3), date(2026, 1, 1))
     assert days == set(days_between("2025-12-03", "2026-01-01"))
-    stack.show_hints("rc_key")
+    stack.show_hints("rc_key", "http://127.0.0.1:1/v1/#code=c")
     assert "from=2026-01-02&to=2026-01-02" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 // @ts-check
 // Who is signed in. The access token is in memory alone; the browser keeps a cookie that no script can read.
 
-import { ApiError, contentOf, request } from "./api.js";
+import { ApiError, contentOf, pause, request } from "./api.js";
 
 /**
  * @typedef {object} Principal
@@ -17,6 +17,7 @@ const OF_PAGE = { "X-Rollcall-Page": "1" };
 // Whether there may be a cookie, so that nobody is asked for one who never signed in.
 const SIGNED_IN = "rollcall-signed-in";
 const EARLY_MILLISECONDS = 30_000;
+const TRIES = 4;
 
 export class Session {
   /** @type {Principal | null} */
@@ -38,7 +39,7 @@ export class Session {
   /** @param {string} share token of a share link */
   async open(share) {
     this.#share = share;
-    this.#take(await contentOf(await request("POST", "auth/session", {}, { share }, OF_PAGE)));
+    this.#take(await contentOf(await patiently(() => request("POST", "auth/session", {}, { share }, OF_PAGE))));
   }
 
   /** Goes on with the session of the cookie, if there is one. */
@@ -78,7 +79,7 @@ export class Session {
     if (this.#share) return await this.open(this.#share);
     // The cookie changes at each renewal, and the tabs of a browser have one cookie.
     await navigator.locks.request("rollcall-session", async () => {
-      const answer = await request("POST", "auth/session/refresh", {}, undefined, OF_PAGE);
+      const answer = await patiently(() => request("POST", "auth/session/refresh", {}, undefined, OF_PAGE));
       if (answer.status === 401) this.#forget();
       this.#take(await contentOf(answer));
     });
@@ -95,5 +96,17 @@ export class Session {
     localStorage.removeItem(SIGNED_IN);
     this.principal = null;
     this.#token = "";
+  }
+}
+
+/**
+ * Sends a request again while the stack is too busy for it. Many people may have one address.
+ * @param {() => Promise<Response>} send
+ */
+async function patiently(send) {
+  for (let tried = 1;; tried += 1) {
+    const answer = await send();
+    if (![429, 503].includes(answer.status) || tried === TRIES) return answer;
+    await pause(1000 * 2 ** tried);
   }
 }
