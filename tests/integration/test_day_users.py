@@ -152,6 +152,29 @@ def test_a_delivery_after_a_crash_counts_who_has_left_a_day(cohorts: Cohorts) ->
     assert returned(cohorts.ask(cohorts.counters(), new=True)) == (1, [0, 0, 0])
 
 
+def test_a_delivery_that_dies_after_it_overtook_another_one_leaves_no_day_uncounted(cohorts: Cohorts) -> None:
+    cohorts.store((FIRST, "a"), (FIRST, "b"))
+    cohorts.ask(new=True)
+    late = cohorts.batch(("2025-07-20", "a"))
+    claim_pairs = Claims._claim_pairs
+
+    def overtaken(self: Claims, batch: Batch, pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
+        found = claim_pairs(self, batch, pairs)
+        with (
+            mock.patch.object(Claims, "_claim_pairs", claim_pairs),
+            mock.patch.object(Dynamo, "update", autospec=True, side_effect=dies_at("counts#")),
+            pytest.raises(ConnectionError),
+        ):
+            cohorts.consumer().apply(late)
+        return found
+
+    with mock.patch.object(Claims, "_claim_pairs", overtaken):
+        cohorts.consumer().apply(late)
+    # The one that died comes again, and is done.
+    assert cohorts.consumer().apply(late).repeated
+    assert returned(cohorts.ask(cohorts.counters(), new=True)) == (1, [0, 0, 0])
+
+
 def test_what_overtakes_a_move_is_not_taken_for_the_day_that_was_left(cohorts: Cohorts) -> None:
     cohorts.store(("2025-08-03", "a"))
     read_first_days = Claims._read_first_days

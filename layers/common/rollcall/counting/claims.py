@@ -288,7 +288,7 @@ class Claims:
         """Lower each user's first day to the earliest of the pairs. It is a minimum, so repeating this does no harm.
 
         Then count on each day that a user has left that users did: a write unit for each KB of its counter item, and
-        one for all of these days together. `again` tells that an earlier delivery may have come so far.
+        one for all of these days together. `again` tells that another delivery may have come so far.
         """
         project = batch.project
         earliest: dict[str, str] = {}
@@ -303,6 +303,9 @@ class Claims:
             [(first_day_key(project, user), "-", indexed_day(project, earliest[user]), user) for user in absent],
         )
         known |= self._read_first_days(project, [absent[position] for position in unmet], consistent=True)
+        # Nothing but another delivery of this batch sets a first day to that of a pair which this batch owns. It may
+        # have died since, and may find the receipt when it comes again.
+        again |= any(day == earliest[user] for user, day in known.items())
         left: set[str] = set()
         while later := {user: day for user, day in known.items() if day > earliest[user]}:
             left |= self._note_moves(batch, set(later.values()) - left)
@@ -320,7 +323,9 @@ class Claims:
             )
             lost = [user for position, user in enumerate(later) if position in unmet]
             known |= {user: earliest[user] for user in later}
-            known |= self._read_first_days(project, lost, consistent=True)
+            found = self._read_first_days(project, lost, consistent=True)
+            again |= any(day == earliest[user] for user, day in found.items())
+            known |= found
         if again:
             left |= self._noted_moves(batch)
         shard = shard_of(batch.batch_id, self._tables.counter_shards)
