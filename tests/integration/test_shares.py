@@ -235,6 +235,24 @@ def test_a_share_of_fixed_days_shows_no_window_that_ends_after_them(
     assert status == 200 or answer.json()["code"] == "not_shared"
 
 
+@pytest.mark.parametrize("route", ["actives", "lifecycle", "retention/table"])
+def test_a_share_of_fixed_days_shows_no_week_or_month_that_ends_after_them(sharing: Sharing, route: str) -> None:
+    # A Wednesday.
+    viewer = sharing.viewer(**{"from": "2025-08-20", "to": "2025-08-20"})
+    of_month, of_last_days = sharing.viewer(), sharing.viewer(**last_days(30))
+    today = str(datetime.now(UTC).date())
+
+    for period, status in (("day", 200), ("week", 403), ("month", 403), (["day", "month"], 403)):
+        answer = viewer.ask(f"/stats/{route}", from_="2025-08-20", to="2025-08-20", period=period)
+        assert answer.status_code == status, (period, answer.text)
+        assert status == 200 or answer.json()["code"] == "not_shared"
+    for period in ("week", "month"):
+        whole = of_month.ask(f"/stats/{route}", from_="2025-07-01", to="2025-08-31", period=period)
+        assert whole.status_code == 200, whole.text
+        of_today = of_last_days.ask(f"/stats/{route}", from_=today, to=today, period=period)
+        assert of_today.status_code == 200, of_today.text
+
+
 @pytest.mark.parametrize("project", ["default", "shop"])
 def test_a_share_of_the_last_days_moves_with_the_days_of_its_project(sharing: Sharing, project: str) -> None:
     viewer = sharing.viewer(**last_days(7), project=project)
