@@ -54,8 +54,18 @@ function head(name, numeric) {
   return h("th", { scope: "col", class: numeric ? "number" : "" }, name);
 }
 
-// A spreadsheet runs a text that begins so as a formula.
-const FORMULA = /^[=+\-@\t\r]/;
+// As rollcall.core.spreadsheets has it: what a text may begin with before a spreadsheet finds a formula in it.
+const DROPPED = /[\s\p{Cc}\p{Cf}]/u;
+
+/** @param {string} text */
+function startsFormula(text) {
+  for (const character of text) {
+    if ("\t\r\n".includes(character)) return true;
+    const [plain] = character.normalize("NFKC");
+    if (!DROPPED.test(character) && !"\"'".includes(plain)) return "=+-@\u2212".includes(plain);
+  }
+  return false;
+}
 
 /**
  * A table as CSV (RFC 4180).
@@ -68,8 +78,9 @@ export function csvOf(table) {
 
 /** @param {string | number | null} value */
 function cell(value) {
-  const text = typeof value === "string" && FORMULA.test(value) ? `'${value}` : String(value ?? "");
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const text = typeof value === "string" && startsFormula(value) ? `'${value}` : String(value ?? "");
+  // Where a comma is in numbers, a spreadsheet takes the semicolon for the end of a cell.
+  return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /**

@@ -1,5 +1,7 @@
 """The views of the page, as people use them: what they show is what the API answers."""
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from datetime import date
@@ -9,6 +11,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from rollcall.core.spreadsheets import escape_formula
 from scripts.local.sample import generate
 from tests.e2e.browser.conftest import Open
 from tests.e2e.conftest import DeployedStack
@@ -25,6 +28,12 @@ OF_DAYS = f"range=custom&from={FIRST}&to={LAST}"
 PASSWORD = "nine green bottles"
 OVERVIEW = ["daily-actives", "weekly-actives", "monthly-actives", "events", "new-users", "actives"]
 OVERVIEW += ["lifecycle", "top-events", "retention", "stickiness"]
+# What a script of the page makes of what it is given.
+OF_MODULE = """async given => {{
+  const main = document.querySelector("script[type=module]").src;
+  const {{ csvOf, readState }} = await import(new URL("{name}", main).href);
+  return {call};
+}}"""
 
 SignIn = Callable[..., Page]
 
@@ -249,6 +258,25 @@ def test_a_link_with_a_code_signs_in_once_and_does_not_stay_in_the_address(
     assert code not in page.url
     again = open_page(f"#code={code}")
     expect(again.get_by_role("alert")).to_contain_text("the code is not known, was used before, or is no longer good")
+
+
+def test_no_text_is_a_formula_in_a_file_that_is_saved(open_page: Open) -> None:
+    texts = [
+        f"{before}{beginning}1"
+        for before in ("", " ", "'", '"', "\u200b", "\ufeff", "a;")
+        for beginning in "=+-@\uff1d\u2212"
+    ]
+    texts += ["\t", "\n", "plain", "'plain", "a,b", "\xb4="]
+    page = open_page()
+
+    text = page.evaluate(
+        OF_MODULE.format(name="table.js", call="csvOf({columns: [{name: 'text'}], rows: given.map(each => [each])})"),
+        texts,
+    )
+
+    _, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert rows == [[escape_formula(each)] for each in texts]
+    assert '\r\n"a;=1"\r\n' in text
 
 
 def test_a_file_is_imported_and_its_rejected_rows_are_downloaded(stack: DeployedStack, signed_in: SignIn) -> None:
