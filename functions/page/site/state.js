@@ -29,20 +29,23 @@ export function readState(fragment) {
   const [path, query = ""] = fragment.replace(/^#/, "").split("?");
   const given = new URLSearchParams(path.startsWith("/") ? query : path);
   const from = given.get("from") ?? "", to = given.get("to") ?? "";
-  const days = DAY.test(from) && DAY.test(to) && from <= to;
+  const days = isDay(from) && isDay(to) && from <= to;
   const range = given.get("range") ?? "";
   const period = given.get("period") ?? "";
   return {
     view: path.startsWith("/") ? path.slice(1) : "",
     project: given.get("project") ?? "",
-    range: range in RANGES && (range !== "custom" || days) ? range : days ? "custom" : "30d",
+    range: Object.hasOwn(RANGES, range) && (range !== "custom" || days) ? range : days ? "custom" : "30d",
     from: days ? from : "",
     to: days ? to : "",
-    period: period in PERIODS ? period : "day",
+    period: Object.hasOwn(PERIODS, period) ? period : "day",
     segment: given.getAll("segment"),
     share: given.get("share") ?? "",
   };
 }
+
+/** @param {string} text */
+const isDay = (text) => DAY.test(text) && !Number.isNaN(Date.parse(text)) && addDays(text, 0) === text;
 
 /**
  * The fragment of a state.

@@ -260,6 +260,22 @@ def test_a_link_with_a_code_signs_in_once_and_does_not_stay_in_the_address(
     expect(again.get_by_role("alert")).to_contain_text("the code is not known, was used before, or is no longer good")
 
 
+def test_what_an_address_names_wrongly_is_as_it_is_at_first(open_page: Open) -> None:
+    page = open_page()
+
+    first, *others = page.evaluate(
+        OF_MODULE.format(name="state.js", call="given.map(readState)"),
+        [
+            "",
+            *(f"range={name}&period={name}" for name in ("constructor", "toString", "__proto__", "1d")),
+            *(f"range=custom&from={day}&to={day}" for day in ("2026-13-01", "2026-02-31", "2026-00-00", "today")),
+        ],
+    )
+
+    assert first["range"] == "30d"
+    assert others == [first] * 8
+
+
 def test_no_text_is_a_formula_in_a_file_that_is_saved(open_page: Open) -> None:
     texts = [
         f"{before}{beginning}1"
