@@ -181,14 +181,21 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
 document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "auto";
 session.onend = () => askWho();
 addEventListener("hashchange", () => {
-  if (session.principal) show();
+  // A link that signs in, or that shows something else to whoever has it, was opened where the page is open already.
+  if (codeOf(location.hash) || readState(location.hash).share !== session.share) location.reload();
+  else if (session.principal) show();
 });
+
+/** @param {string} fragment */
+function codeOf(fragment) {
+  return new URLSearchParams(fragment.slice(1)).get("code");
+}
 
 /** Signs in by the address, if it says so, or by the cookie. */
 async function enter() {
   // The view is fetched meanwhile.
   (VIEWS.find(({ name }) => name === readState(location.hash).view) ?? VIEWS[0]).load();
-  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  const code = codeOf(location.hash);
   const { share } = readState(location.hash);
   try {
     if (share) await session.open(share);

@@ -36,6 +36,11 @@ export class Session {
     localStorage.setItem(SIGNED_IN, "1");
   }
 
+  /** The token of the share link that was opened; empty where none was. */
+  get share() {
+    return this.#share;
+  }
+
   /** @param {string} share token of a share link */
   async open(share) {
     this.#share = share;

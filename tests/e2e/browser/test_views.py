@@ -260,6 +260,19 @@ def test_a_link_with_a_code_signs_in_once_and_does_not_stay_in_the_address(
     expect(again.get_by_role("alert")).to_contain_text("the code is not known, was used before, or is no longer good")
 
 
+def test_a_link_with_a_code_that_is_opened_where_the_page_is_open_signs_in_too(
+    open_page: Open, stack: DeployedStack
+) -> None:
+    code = stack.http.post("/auth/codes", json={}).json()["code"]
+    page = open_page()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+
+    page.goto(f"#code={code}")
+
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+    assert code not in page.url
+
+
 def test_what_an_address_names_wrongly_is_as_it_is_at_first(open_page: Open) -> None:
     page = open_page()
 
