@@ -1,7 +1,7 @@
 // @ts-check
 
 import { add, announce, fill, h } from "./dom.js";
-import { Api } from "./api.js";
+import { Api, ApiError } from "./api.js";
 import { addDays, today } from "./format.js";
 import { empty, problem } from "./panel.js";
 import { pickers } from "./pickers.js";
@@ -43,19 +43,36 @@ async function start() {
 /** The projects that the caller may read. */
 async function readProjects() {
   const { project, share, scopes } = /** @type {import("./session.js").Principal} */ (session.principal);
-  if (!share && !scopes.includes("read")) return [{ name: project, display_name: project, timezone: "UTC" }];
-  const day = share?.from ?? addDays(today("UTC"), -1);
-  const asked = share ? { project: share.project, segment: share.segment } : { project };
-  const answer = await api.get("stats/dau", { from: day, to: day, ...asked });
-  if (project === "*" && !share) {
-    return answer.projects.map((/** @type {any} */ each) => ({
-      name: each.project,
-      display_name: each.display_name,
-      timezone: each.timezone,
-    }));
+  if (share) return [await sharedProject(share)];
+  if (!scopes.includes("read")) return [{ name: project, display_name: project, timezone: "UTC" }];
+  const day = today("UTC");
+  const answer = await api.get("stats/dau", { from: day, to: day, project });
+  if (project !== "*") return [{ name: project, display_name: project, timezone: answer.timezone }];
+  return answer.projects.map((/** @type {any} */ each) => ({
+    name: each.project,
+    display_name: each.display_name,
+    timezone: each.timezone,
+  }));
+}
+
+/**
+ * The project of a share. Its days are those of the project, whose timezone an answer tells, so the present day may be
+ * the one before or after that of UTC.
+ * @param {any} share
+ */
+async function sharedProject(share) {
+  const now = today("UTC");
+  const days = share.from ? [share.from] : [now, addDays(now, 1), addDays(now, -1)];
+  for (const day of days) {
+    const asked = { from: day, to: day, project: share.project, segment: share.segment };
+    try {
+      const { timezone } = await api.get("stats/dau", asked);
+      return { name: share.project, display_name: share.project, timezone };
+    } catch (error) {
+      if (!(error instanceof ApiError && error.code === "not_shared") || day === days.at(-1)) throw error;
+    }
   }
-  const name = share ? share.project : project;
-  return [{ name, display_name: name, timezone: answer.timezone }];
+  throw new Error("a share has days");
 }
 
 /** Shows what the address names. */

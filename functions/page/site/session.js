@@ -32,6 +32,7 @@ export class Session {
 
   /** @param {{email: string, password: string} | {key: string} | {code: string}} credential */
   async signIn(credential) {
+    this.#share = "";
     this.#take(await contentOf(await request("POST", "auth/session", {}, credential, OF_PAGE)));
     localStorage.setItem(SIGNED_IN, "1");
   }
