@@ -309,7 +309,7 @@ def name_what_exists(case: schemathesis.Case[Any], api: Api) -> None:
 
 
 @document.parametrize()
-@examples(40)
+@examples(25)
 def test_every_answer_to_a_good_credential_is_in_the_document(
     case: schemathesis.Case[Any], api: Api, statuses: Counter[int]
 ) -> None:
