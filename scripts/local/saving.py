@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rollcall.core.days import timestamp
-
 # Beside the services of a complete save: when it was made, and by which process.
 NOTE = "saved.json"
 
@@ -61,7 +59,7 @@ def save(
         for name in sorted(there - {path.name for path in part.iterdir()} - {NOTE}):
             copy = shutil.copytree if (services / name).is_dir() else shutil.copy2
             copy(services / name, part / name)
-        (part / NOTE).write_text(json.dumps({"at": timestamp(now()), "process": os.getpid()}))
+        (part / NOTE).write_text(json.dumps({"at": _timestamp(now()), "process": os.getpid()}))
         for path in (path for path in part.rglob("*") if path.is_file()):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -87,7 +85,7 @@ def saved_at(services: Path) -> str | None:
     """When the last complete save was made; None if there is none."""
     # An earlier version saved without a note.
     earlier = max((path.stat().st_mtime for path in services.glob("*.json")), default=None)
-    return _note(services).get("at") or (timestamp(earlier) if earlier is not None else None)
+    return _note(services).get("at") or (_timestamp(earlier) if earlier is not None else None)
 
 
 def size_of(services: Path) -> int:
@@ -108,3 +106,8 @@ def _note(services: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return note
+
+
+def _timestamp(seconds: float) -> str:
+    # Not by the package's own function: what `sam build` made is run by a MiniStack that has no such package.
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -16,6 +16,7 @@ import pytest
 from scripts.local import ministack, saving
 from scripts.local import stack as local
 from scripts.local.ministack import MiniStack
+from scripts.paths import ROOT
 from scripts.terminal import SafeConsole
 
 OLD, NEW = {"tables": "old", "queues": "old"}, {"tables": "new", "queues": "new"}
@@ -193,3 +194,11 @@ def test_a_start_warns_where_the_machine_has_no_room_for_what_is_kept(tmp_path: 
     assert str(tmp_path) in warning
     assert local.room_warning(tmp_path / "another", memory=0) is None
     assert local.memory_bytes() > 100_000_000
+
+
+def test_a_ministack_that_has_nothing_of_this_package_can_be_run() -> None:
+    script = "import sys; sys.modules['rollcall'] = None; import scripts.local.ministack, scripts.local.front"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
