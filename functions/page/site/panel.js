@@ -1,7 +1,7 @@
 // @ts-check
 // A number or a chart with its table, what it means, and what to do where there is none.
 
-import { csvOf, save, tableOf } from "./table.js";
+import { csvOf, save, scrolling, tableOf } from "./table.js";
 import { fill, freshId, h } from "./dom.js";
 import { ApiError } from "./api.js";
 import { time } from "./format.js";
@@ -48,12 +48,7 @@ export function panel({ title, size = "", about, load, signal }) {
             "details",
             { class: "table" },
             h("summary", {}, "Table"),
-            h("div", {
-              class: "scroll",
-              tabindex: "0",
-              role: "group",
-              "aria-label": `Table: ${title}`,
-            }, tableOf(shown.table, title)),
+            scrolling(`Table: ${title}`, tableOf(shown.table, title)),
           ),
       );
       fill(actions, aboutButton(title, about, shown.answer, shown.table, shown.file));

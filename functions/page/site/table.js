@@ -16,42 +16,54 @@ import { h } from "./dom.js";
  */
 
 /**
- * A table for people.
+ * A table for people. A row has the name that its first cell says.
  * @param {Table} table
  * @param {string} caption
  */
 export function tableOf(table, caption) {
-  return h(
-    "table",
-    {},
-    h("caption", { class: "hidden" }, caption),
-    h("thead", {}, h("tr", {}, table.columns.map(({ name, numeric }) => head(name, numeric)))),
-    h(
-      "tbody",
-      {},
-      table.rows.map((row) =>
-        h(
-          "tr",
-          {},
-          row.map((value, place) => {
-            const format = table.formats?.[place] ?? String;
-            const raw = value ?? "";
-            return h("td", { class: table.columns[place].numeric ? "number" : "", "data-value": raw }, [
-              value === null ? "–" : format(value),
-            ]);
-          }),
-        )
-      ),
+  return grid(
+    caption,
+    table.columns,
+    table.rows.map((row) =>
+      h(
+        "tr",
+        { "data-name": row[0] },
+        row.map((value, place) => {
+          const format = table.formats?.[place] ?? String;
+          return h("td", { class: table.columns[place].numeric ? "number" : "", "data-value": value ?? "" }, [
+            value === null ? "–" : format(value),
+          ]);
+        }),
+      )
     ),
   );
 }
 
 /**
- * @param {string} name
- * @param {boolean} [numeric]
+ * A table of rows that are made already.
+ * @param {string} caption
+ * @param {Column[]} columns
+ * @param {Child} rows
+ * @param {string} [look] its class
  */
-function head(name, numeric) {
-  return h("th", { scope: "col", class: numeric ? "number" : "" }, name);
+export function grid(caption, columns, rows, look) {
+  const heads = columns.map(({ name, numeric }) => h("th", { scope: "col", class: numeric ? "number" : "" }, name));
+  return h(
+    "table",
+    { class: look },
+    h("caption", { class: "hidden" }, caption),
+    h("thead", {}, h("tr", {}, heads)),
+    h("tbody", {}, rows),
+  );
+}
+
+/**
+ * A place that scrolls where what it has is too large, by keys as well.
+ * @param {string} label
+ * @param {Child} content
+ */
+export function scrolling(label, content) {
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, content);
 }
 
 // As rollcall.core.spreadsheets has it: what a text may begin with before a spreadsheet finds a formula in it.

@@ -4,7 +4,7 @@ import { add, fill, h } from "./dom.js";
 import { ApiError, pause } from "./api.js";
 import { empty, problem } from "./panel.js";
 import { number, time, today } from "./format.js";
-import { tableOf } from "./table.js";
+import { scrolling, tableOf } from "./table.js";
 
 /** @typedef {import("./views.js").Context} Context */
 /** @typedef {{at: number, answer: any}} Moment */
@@ -78,7 +78,7 @@ function byKey({ api, project, signal }) {
   go();
   return h("section", { class: "panel short", "aria-label": "Today by key" }, [
     h("header", {}, h("h2", {}, "Today by key")),
-    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Ledgers" }, body),
+    scrolling("Ledgers", body),
   ]);
 }
 
@@ -156,31 +156,10 @@ function drawEvents(place, before, now) {
  * @param {[string, number, number][]} rows
  */
 function table(about, first, last, rows) {
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": about }, [
-    h("table", {}, [
-      h("caption", { class: "hidden" }, `${about}, since the view was opened and ${last.toLowerCase()}`),
-      h(
-        "thead",
-        {},
-        h("tr", {}, [
-          h("th", { scope: "col" }, first),
-          h("th", { scope: "col", class: "number" }, "Just now"),
-          h("th", { scope: "col", class: "number" }, last),
-        ]),
-      ),
-      h(
-        "tbody",
-        {},
-        rows.map(([name, count, whole]) =>
-          h("tr", { "data-name": name }, [
-            h("td", {}, name),
-            h("td", { class: "number", "data-value": count }, count > 0 ? `+${number(count)}` : "0"),
-            h("td", { class: "number", "data-value": whole }, number(whole)),
-          ])
-        ),
-      ),
-    ]),
-  ]);
+  const columns = [{ name: first }, { name: "Just now", numeric: true }, { name: last, numeric: true }];
+  const grown = (/** @type {number} */ count) => (count > 0 ? `+${number(count)}` : "0");
+  const caption = `${about}, since the view was opened and ${last.toLowerCase()}`;
+  return scrolling(about, tableOf({ columns, rows, formats: [String, grown, number] }, caption));
 }
 
 /**

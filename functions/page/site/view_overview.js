@@ -3,6 +3,7 @@
 import { addDays, change, decimal, longDay, number, oneDecimal, percent, shortDay, span } from "./format.js";
 import { empty, panel } from "./panel.js";
 import { lineChart, stackedBars } from "./chart.js";
+import { grid, scrolling } from "./table.js";
 import { h } from "./dom.js";
 import { daysOf, PERIODS } from "./state.js";
 
@@ -323,33 +324,21 @@ function retention(answer, period) {
   }
   const most = Math.max(...cohorts.map((/** @type {any} */ each) => each.retained.length));
   const after = Array.from({ length: most }, (_, place) => place);
-  const table = h(
-    "table",
-    { class: "heat" },
-    h("caption", { class: "hidden" }, `Share of each ${period}'s users who were active so many ${period}s later`),
-    h(
-      "thead",
-      {},
+  const columns = [{ name: period[0].toUpperCase() + period.slice(1) }, ...numbers("Users", ...after.map(String))];
+  const table = grid(
+    `Share of each ${period}'s users who were active so many ${period}s later`,
+    columns,
+    cohorts.map((/** @type {any} */ cohort) =>
       h("tr", {}, [
-        h("th", { scope: "col" }, period[0].toUpperCase() + period.slice(1)),
-        h("th", { scope: "col", class: "number" }, "Users"),
-        after.map((place) => h("th", { scope: "col", class: "number" }, `${place}`)),
-      ]),
+        h("th", { scope: "row" }, span(cohort.from, cohort.to, period)),
+        h("td", { class: "number", "data-value": cohort.cohort_size }, number(cohort.cohort_size)),
+        after.map((place) => heat(cohort.retained[place], cohort)),
+      ])
     ),
-    h(
-      "tbody",
-      {},
-      cohorts.map((/** @type {any} */ cohort) =>
-        h("tr", {}, [
-          h("th", { scope: "row" }, span(cohort.from, cohort.to, period)),
-          h("td", { class: "number", "data-value": cohort.cohort_size }, number(cohort.cohort_size)),
-          after.map((place) => heat(cohort.retained[place], cohort)),
-        ])
-      ),
-    ),
+    "heat",
   );
   return {
-    content: h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Retention" }, table),
+    content: scrolling("Retention", table),
     table: {
       columns: [{ name: "from" }, { name: "to" }, ...numbers("users", ...after.map((place) => `${period} ${place}`))],
       rows: cohorts.map((/** @type {any} */ cohort) => [

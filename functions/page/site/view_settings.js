@@ -3,6 +3,7 @@
 import { copyButton, field, fill, h, select } from "./dom.js";
 import { addDays, number, time, today } from "./format.js";
 import { empty, problem } from "./panel.js";
+import { grid, scrolling } from "./table.js";
 import { linesOf, SDKS } from "./sdks.js";
 import { readState, writeState } from "./state.js";
 
@@ -92,13 +93,8 @@ function dangerous(text, name, act) {
  * @param {Child[][]} rows
  */
 function table(label, names, rows) {
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, [
-    h("table", {}, [
-      h("caption", { class: "hidden" }, label),
-      h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))),
-    ]),
-  ]);
+  const cells = rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))));
+  return scrolling(label, grid(label, names.map((name) => ({ name })), cells));
 }
 
 /**
