@@ -21,7 +21,12 @@ from scripts.paths import ROOT
 
 BARE = "boto3.client"
 MB = 1024 * 1024
-PSEUDO_PARAMETERS = {"StackName": "bench", "AccountId": "000000000000", "Region": "us-east-1"}
+PSEUDO_PARAMETERS = {
+    "StackName": "bench",
+    "AccountId": "000000000000",
+    "Region": "us-east-1",
+    "URLSuffix": "amazonaws.com",
+}
 # The bare client, with which each function is compared.
 _BARE_CODE = 'import boto3; boto3.client("dynamodb")'
 # At its start the consumer would check the layout in the table. There is no table here.

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from statistics import median, quantiles
+from types import MappingProxyType
 from typing import Any
 
 import boto3
@@ -32,6 +33,7 @@ from scripts.bench.meter import Meter
 from scripts.bench.report import Target
 from scripts.local import deploy
 from scripts.local.ministack import MiniStack
+from scripts.local.stack import ONE_SHARD
 from scripts.paths import ROOT
 
 USERS = 2_000
@@ -40,6 +42,7 @@ LONG_DAYS = 365
 # A month's events do not arrive in a few large batches. With this number, a batch has at most two hours' events.
 BATCHES_A_DAY = 12
 DAU = "/stats/dau"
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,9 @@ def reads(
 ) -> Reads:
     """Fill a stack for each size, and one with a year's events, and measure the answers of all.
 
-    Then measure the answers over HTTP: of the largest stack with each number of users.
+    Then measure the answers over HTTP, of stacks like the local one: with the most events, and each number of users.
     """
     filled = [fill(stack, events, DAYS) for events in sizes]
-    largest = max(filled, key=lambda one: one.events)
     filled.append(fill(stack, long_events, LONG_DAYS))
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.reads", str(rounds)],
@@ -121,17 +123,21 @@ def reads(
         env=process_environment(stack),
     )
     over_http: list[HttpRead] = []
+    _discard(stack, filled)
     for number in users:
-        one = largest if number == USERS else fill(stack, largest.events, DAYS, number)
+        one = fill(stack, max(sizes), DAYS, number, ONE_SHARD)
         keep_days(stack, one.retention, one.days)
         over_http += measure_http(stack, one.outputs, one.events, one.users, one.days, rounds)
     return Reads(rounds, USERS, [Read(**one) for one in json.loads(done.stdout)], HttpReads(rounds, over_http))
 
 
-def fill(stack: MiniStack, events: int, days: int, users: int = USERS) -> Filled:
+def fill(
+    stack: MiniStack, events: int, days: int, users: int = USERS, shards: Mapping[str, str] = NO_PARAMETERS
+) -> Filled:
     """Deploy a stack, and store and count made-up events in it with the consumer's own code."""
-    throttling = {"ThrottlingRate": "10000", "ThrottlingBurst": "10000"}
-    outputs = deploy.deploy(stack.client, f"bench-{events}-{days}-{users}", throttling)
+    parameters = {"ThrottlingRate": "10000", "ThrottlingBurst": "10000", **shards}
+    name = "-".join(map(str, ("bench", events, days, users, *shards.values())))
+    outputs = deploy.deploy(stack.client, name, parameters)
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
     dynamo = Uncollected(dynamodb(stack), tables.events)
@@ -140,6 +146,13 @@ def fill(stack: MiniStack, events: int, days: int, users: int = USERS) -> Filled
     for batch in batches(made_events(events, users, days), most):
         claims.apply(batch)
     return Filled(events, users, days, outputs, settings["Stats"], settings["Retention"])
+
+
+def _discard(stack: MiniStack, filled: Sequence[Filled]) -> None:
+    """Have the emulator forget the events, which it holds in memory."""
+    client = stack.client("dynamodb")
+    for one in filled:
+        client.delete_table(TableName=one.outputs["EventsTableName"])
 
 
 def tables_of(settings: Mapping[str, str]) -> Tables:

@@ -50,7 +50,8 @@ GB = 1_000_000_000
 LINK_SECONDS = 86_400
 # Measured with 30,000 items: MiniStack holds them in 6 bytes for each byte of a save, and has a copy while it saves.
 MEMORY_OF_A_SAVED_BYTE = 12
-SHARDS = ("UserShards", "CounterShards")
+# The emulator reads a shard after the other.
+ONE_SHARD = {"UserShards": "1", "CounterShards": "1"}
 NOTE_OF_DATA, LOG = "sample.json", "ministack.log"
 # What this writes into the folder of the data. The folder may be one that the user has other files in.
 KEPT = (stacks.NOTE_OF_RUNNING, NOTE_OF_DATA, LOG, stacks.KEY_FILE, *MINISTACK_FOLDERS)
@@ -481,9 +482,9 @@ def _shards(stack: MiniStack, settings: LocalSettings) -> dict[str, str]:
     Shards spread writes over partitions. The emulator has none, and answers the queries of several shards one by one.
     """
     if not deploy.exists(stack.client, LOCAL_STACK):
-        return dict.fromkeys(SHARDS, "1")
+        return ONE_SHARD
     earlier = stacks.described(stack.client, LOCAL_STACK, settings.port).parameters
-    return {name: earlier[name] for name in SHARDS if name in earlier}
+    return {name: earlier[name] for name in ONE_SHARD if name in earlier}
 
 
 def _timezone(stack: MiniStack, settings: LocalSettings) -> str | None:

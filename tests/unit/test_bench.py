@@ -102,6 +102,12 @@ def test_cold_starts_functions_beside_a_bare_client(bench: Callable[..., str]) -
     assert (target["figure"], target["bound"]) == (consumer["over_bare"], 1.3)
 
 
+def test_cold_starts_each_function_with_settings_that_are_whole() -> None:
+    unresolved = [name for folder in functions() for name, value in environment(folder).items() if "${AWS" in value]
+
+    assert unresolved == []
+
+
 def test_cold_knows_the_functions() -> None:
     assert functions().keys() == {folder.name for folder in (ROOT / "functions").iterdir()}
 
