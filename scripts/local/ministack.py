@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,7 @@ LOADED_BYTES_A_SECOND = 1_000_000
 # Within this time a save begins. It may take as long as it does.
 STOP_SECONDS = 60
 LOOK_SECONDS = 0.5
+TEXTS = 10_000
 MB = 1_000_000
 PORTS = range(20_000, 30_000)
 # Keeps the models of AWS that it has read: to read them takes far longer than all else about a client.
@@ -280,6 +282,14 @@ def _know_any_method() -> None:
     apigateway_v1._import_operation = take_any
 
 
+def _read_texts_once() -> None:
+    """Have MiniStack, in this process, read an expression or a number once, not once for each item of a query."""
+    from ministack.services import dynamodb
+
+    for name in ("_tokenize", "_condition_syntax_error", "_number_size_bytes"):
+        setattr(dynamodb, name, lru_cache(TEXTS)(getattr(dynamodb, name)))
+
+
 def run() -> None:
     """The child process: runs MiniStack until a signal stops it or the parent ends."""
     # For its data, and for what its functions write.
@@ -292,6 +302,7 @@ def run() -> None:
     if os.environ["PERSIST_STATE"] == "1":
         _save_as_a_whole(Path(os.environ["STATE_DIR"]))
     _know_any_method()
+    _read_texts_once()
     # Its `main` serves what is there under this name.
     ministack.app.app = front(ministack.app.app, int(os.environ["GATEWAY_PORT"]), LOCAL_STACK)
 
