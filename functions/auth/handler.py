@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.access.accounts import Accounts, LoginRules
 from rollcall.access.api_keys import ApiKeys
 from rollcall.access.buckets import Buckets

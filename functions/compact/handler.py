@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.archive.backlog import asks_to_bundle
 from rollcall.archive.bucket import Archive, waiting_projects
 from rollcall.archive.bundling import Bundler, Bundling

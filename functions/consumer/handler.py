@@ -4,6 +4,7 @@ import os
 from functools import partial
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.archive.backlog import Backlog
 from rollcall.archive.bucket import Archive
 from rollcall.core.projects import DEFAULT

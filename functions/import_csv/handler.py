@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.files.planner import Planner
 from rollcall.files.progress import ImportLog
 from rollcall.stack import clients

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.access.buckets import Buckets
 from rollcall.access.gate import build as build_gate
 from rollcall.counting.receipts import Receipts

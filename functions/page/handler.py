@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.http.page import Page
 from rollcall.stack.settings import PageSettings
 from rollcall.stack.telemetry import make_logger

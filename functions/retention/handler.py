@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.access.gate import build as build_gate
 from rollcall.core.projects import DEFAULT
 from rollcall.http.app import create_app, serve

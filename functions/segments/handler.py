@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import rollcall.stack.collector  # noqa: F401
 from rollcall.archive.bucket import Archive
 from rollcall.archive.snapshots import Snapshots
 from rollcall.core.projects import Project

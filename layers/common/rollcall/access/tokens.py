@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import jwt
-from jwt.types import Options
-
 from rollcall.stack.dynamo import Unavailable
 
 if TYPE_CHECKING:
+    from jwt.types import Options
     from types_boto3_ssm import SSMClient
 
 
@@ -122,6 +120,9 @@ class AccessTokens:
 
     def issue(self, claims: TokenClaims) -> str:
         """A signed token. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors."""
+        # At first use, because its import slows a start, and callers with an API key do without it.
+        import jwt
+
         kid, secret = self._key.present()
         now = int(self._clock())
         payload = {"sub": claims.owner_id, "sid": claims.session_id, "iat": now, "exp": now + ACCESS_SECONDS}
@@ -131,6 +132,8 @@ class AccessTokens:
 
     def read(self, text: str) -> TokenClaims:
         """Check a token; raises `InvalidToken`, or `ExpiredToken` if the token has only expired."""
+        import jwt
+
         try:
             kid = jwt.get_unverified_header(text).get("kid")
             secret = self._key.find(kid) if isinstance(kid, str) else None
