@@ -66,7 +66,9 @@ _DYNAMODB_REQUESTS = {
 _DYNAMODB_ANSWERS = {
     "BatchExecuteStatement": ("Responses.Error.Code", "Responses.Error.Message"),
     "BatchGetItem": ("Responses", "UnprocessedKeys"),
+    "GetItem": ("Item",),
     "Query": ("Items", "LastEvaluatedKey"),
+    "UpdateItem": ("Attributes",),
 }
 _DYNAMODB_WIRE = {"protocol": "json", "jsonVersion": "1.0", "targetPrefix": "DynamoDB_20120810"}
 _S3_REQUESTS = {
@@ -87,7 +89,7 @@ def dynamodb() -> "DynamoDBClient":
     for operation in ("BatchExecuteStatement", "BatchGetItem"):
         client.meta.events.register(f"provide-client-params.dynamodb.{operation}", _encode)  # type: ignore[arg-type]
         client.meta.events.register(f"before-call.dynamodb.{operation}", _put_body)
-    for operation in ("BatchExecuteStatement", "BatchGetItem", "Query"):
+    for operation in _DYNAMODB_ANSWERS:
         client.meta.events.register(f"before-parse.dynamodb.{operation}", _read_answer)
     return client
 
