@@ -2,6 +2,7 @@
 the best of a few tries, longer on a machine that is slow at the moment.
 """
 
+import asyncio
 import base64
 import gzip
 import json
@@ -347,7 +348,7 @@ def test_any_file_takes_time_for_its_rows_and_bytes_alone_and_bounded_memory(mak
 
 def parse(body: bytes) -> None:
     with suppress(Refused):
-        json_body(Registration)(body)
+        asyncio.run(json_body(Registration)(body))
 
 
 @pytest.mark.parametrize("unit", ["[]", "{}", '{"a":1,"a":2}', '""', "7" * 4_000, '"\\ud83d"', "0.1"])

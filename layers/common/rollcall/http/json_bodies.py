@@ -2,7 +2,7 @@
 events are read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Request
@@ -47,10 +47,10 @@ def _not_read(coding: str, taken: str, codings: str) -> Refused:
     return Refused(415, "invalid_encoding", message, parameter="Content-Encoding", codings=codings)
 
 
-def json_body(model: type[_M]) -> Callable[[bytes], _M]:
+def json_body(model: type[_M]) -> Callable[[bytes], Coroutine[Any, Any, _M]]:
     """A dependency that reads the body as a model; raises `Refused` with the field and the reason."""
 
-    def read(body: Annotated[bytes, Depends(_plain_body)]) -> _M:
+    async def read(body: Annotated[bytes, Depends(_plain_body)]) -> _M:
         if len(body) > MAX_BYTES:
             raise Refused(413, "too_large", f"the body has {len(body)} bytes, {MAX_BYTES} are allowed")
         try:

@@ -25,7 +25,7 @@ _PORTS = {"http": 80, "https": 443}
 _BASE = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
-def own_page(
+async def own_page(
     request: Request,
     marked: Annotated[
         str | None, Header(alias=PAGE_HEADER, description="`1`, which pages of other origins cannot send")
@@ -40,7 +40,7 @@ def own_page(
         raise Refused(403, "cross_site", "the page of this address alone may ask for this", parameter="Origin")
 
 
-def of_json(request: Request) -> None:
+async def of_json(request: Request) -> None:
     """Refuse a body that a form could send; raises `Refused`."""
     kind, _, _ = request.headers.get("content-type", "").partition(";")
     if kind.strip().lower() != "application/json":

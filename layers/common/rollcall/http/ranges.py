@@ -47,25 +47,14 @@ _FirstDate = Annotated[str | None, Query(description="The same as `from`", json_
 _LastDate = Annotated[str | None, Query(description="The same as `to`", json_schema_extra=DAY)]
 
 
-def day_range(
+async def day_range(
     first: _First = None, last: _Last = None, from_date: _FirstDate = None, to_date: _LastDate = None
 ) -> DayRange:
     """The range that a request asks for; raises `Refused`, which names the parameter as it was sent."""
-    from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)
-    to_name, to_text = ("to_date", to_date) if last is None and to_date is not None else ("to", last)
-    start, end = read_day(from_name, from_text), read_day(to_name, to_text)
-    for name, one, other in (("from_date", first, from_date), ("to_date", last, to_date)):
-        if one is not None and other is not None:
-            raise refuse(name, f"is another name of {name.removesuffix('_date')}, which comes too")
-    if start > end:
-        raise refuse(from_name, f"is {start}, after {to_name}, which is {end}")
-    if day_count(start, end) > MAX_DAYS:
-        most = f"a range has {MAX_DAYS} days at most"
-        raise refuse(to_name, f"is more than {MAX_DAYS - 1} days after {from_name}: {most}")
-    return DayRange(start, end)
+    return _range(first, last, from_date, to_date)
 
 
-def recent_range(
+async def recent_range(
     first: _First = None, last: _Last = None, from_date: _FirstDate = None, to_date: _LastDate = None
 ) -> Callable[[str], DayRange]:
     """The range that a request asks for, from today: the `RECENT_DAYS` days up to the last one, which is today unless
@@ -80,6 +69,21 @@ def recent_range(
             # Of a range that begins before the calendar does, the first day is the calendar's.
             until = read_day("to_date" if end is None else "to", to_date if end is None else end)
             start = EVER if day_count(EVER, until) < RECENT_DAYS else add_days(until, 1 - RECENT_DAYS)
-        return day_range(start, end, from_date, to_date)
+        return _range(start, end, from_date, to_date)
 
     return of
+
+
+def _range(first: str | None, last: str | None, from_date: str | None, to_date: str | None) -> DayRange:
+    from_name, from_text = ("from_date", from_date) if first is None and from_date is not None else ("from", first)
+    to_name, to_text = ("to_date", to_date) if last is None and to_date is not None else ("to", last)
+    start, end = read_day(from_name, from_text), read_day(to_name, to_text)
+    for name, one, other in (("from_date", first, from_date), ("to_date", last, to_date)):
+        if one is not None and other is not None:
+            raise refuse(name, f"is another name of {name.removesuffix('_date')}, which comes too")
+    if start > end:
+        raise refuse(from_name, f"is {start}, after {to_name}, which is {end}")
+    if day_count(start, end) > MAX_DAYS:
+        most = f"a range has {MAX_DAYS} days at most"
+        raise refuse(to_name, f"is more than {MAX_DAYS - 1} days after {from_name}: {most}")
+    return DayRange(start, end)

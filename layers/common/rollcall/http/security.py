@@ -66,9 +66,6 @@ async def admitted(
 async def admit(request: Request, credential: str | None, scopes: Sequence[str]) -> Principal:
     """The caller. Raises `Refused` without a good credential or one of the scopes, for what is not shared, or if the
     caller is too fast.
-
-    It is asynchronous although it waits for AWS. A function answers one request at a time, so a thread would only cost
-    time.
     """
     if not credential:
         raise unauthenticated("unauthenticated", "send an API key as X-API-Key, or an access token as Bearer")

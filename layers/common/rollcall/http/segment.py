@@ -14,7 +14,7 @@ from rollcall.questions.segment import MAX_CONDITIONS, BadSegment, parse_segment
 STATUSES = (409, 503, 504)
 
 
-def segment(
+async def segment(
     request: Request,
     segment: Annotated[
         list[str] | None,

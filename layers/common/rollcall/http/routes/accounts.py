@@ -58,7 +58,7 @@ class Sessions(BaseModel):
 
 
 @router.get("", summary="The account of an email", responses=problem_responses(422))
-def found(
+async def found(
     request: Request,
     admin: Admin,
     email: Annotated[str, Query(max_length=MAX_EMAIL_CHARACTERS, description="Email of the account")],
@@ -72,7 +72,7 @@ def found(
 
 
 @router.get("/{account_id}/sessions", summary="The sessions of an account")
-def sessions(request: Request, admin: Admin, account_id: AccountId) -> Sessions:
+async def sessions(request: Request, admin: Admin, account_id: AccountId) -> Sessions:
     """The sessions that have not ended, the newest last."""
     with _of_known():
         listed = service(request, Directory).sessions(account_id, admin.reach)
@@ -80,7 +80,7 @@ def sessions(request: Request, admin: Admin, account_id: AccountId) -> Sessions:
 
 
 @router.delete("/{account_id}/sessions", status_code=204, summary="End all sessions of an account")
-def end_sessions(request: Request, admin: Admin, account_id: AccountId) -> Response:
+async def end_sessions(request: Request, admin: Admin, account_id: AccountId) -> Response:
     """Their refresh and access tokens are refused from now on."""
     with _of_known():
         service(request, Directory).end_sessions(account_id, admin.reach)
@@ -88,7 +88,7 @@ def end_sessions(request: Request, admin: Admin, account_id: AccountId) -> Respo
 
 
 @router.delete("/{account_id}/sessions/{session_id}", status_code=204, summary="End a session of an account")
-def end_session(request: Request, admin: Admin, account_id: AccountId, session_id: SessionId) -> Response:
+async def end_session(request: Request, admin: Admin, account_id: AccountId, session_id: SessionId) -> Response:
     """The session's refresh and access tokens are refused from now on."""
     with _of_known():
         service(request, Directory).end_session(account_id, session_id, admin.reach)
@@ -96,7 +96,7 @@ def end_session(request: Request, admin: Admin, account_id: AccountId, session_i
 
 
 @router.post("/{account_id}/disable", status_code=204, summary="Disable an account")
-def disable(request: Request, admin: Admin, account_id: AccountId) -> Response:
+async def disable(request: Request, admin: Admin, account_id: AccountId) -> Response:
     """Nobody can log in to the account from now on, and all its sessions end. API keys are not touched."""
     with _of_known():
         service(request, Directory).disable(account_id, admin.reach)
@@ -104,7 +104,7 @@ def disable(request: Request, admin: Admin, account_id: AccountId) -> Response:
 
 
 @router.post("/{account_id}/enable", status_code=204, summary="Enable a disabled account")
-def enable(request: Request, admin: Admin, account_id: AccountId) -> Response:
+async def enable(request: Request, admin: Admin, account_id: AccountId) -> Response:
     """The account can be logged in to again, with the password it had."""
     with _of_known():
         service(request, Directory).enable(account_id, admin.reach)

@@ -96,7 +96,7 @@ class StickinessAnswer(RangeAnswer):
 
 
 @router.get("/actives", summary="Active users by day, week or month", response_model_exclude_unset=True)
-def actives(
+async def actives(
     request: Request,
     caller: _Caller,
     project: _Project,
@@ -129,7 +129,7 @@ def actives(
 
 
 @router.get("/lifecycle", summary="New, returning, resurrected and gone users", response_model_exclude_unset=True)
-def lifecycle(
+async def lifecycle(
     request: Request,
     caller: _Caller,
     project: _Project,
@@ -150,7 +150,9 @@ def lifecycle(
 
 
 @router.get("/stickiness", summary="Daily by monthly active users", response_model_exclude_unset=True)
-def stickiness(request: Request, caller: _Caller, project: _Project, days: _Days, segment: Segment) -> StickinessAnswer:
+async def stickiness(
+    request: Request, caller: _Caller, project: _Project, days: _Days, segment: Segment
+) -> StickinessAnswer:
     """Of the users of the 30 days up to each day, the share that is active on the day."""
     calendar = service(request, Projects).calendar(project)
     question = _question(lambda: Stickiness(*days, _today(calendar), calendar.name))

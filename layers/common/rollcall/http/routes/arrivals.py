@@ -32,7 +32,7 @@ class Arrival(BaseModel):
 
 
 @router.get("/events", summary="Whether an event arrived", responses={**REFUSALS, **problem_responses(404, 422)})
-def arrival(
+async def arrival(
     request: Request,
     project: Annotated[Project, Security(project_of, scopes=["read"])],
     event_id: Annotated[str, Query(description="The event's `event_id`, as it was sent")],

@@ -131,7 +131,7 @@ def network_of(request: Request) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
-def anonymous(request: Request) -> None:
+async def anonymous(request: Request) -> None:
     """Take a token from the bucket of the caller's address; raises `Refused` where it is empty."""
     address = network_of(request)
     limit = service(request, AccountSettings).address_limit
@@ -150,7 +150,7 @@ async def registrar(
     None where anybody may register, and the request brings no credential.
     """
     if credential is None and service(request, AccountSettings).open_registration:
-        anonymous(request)
+        await anonymous(request)
         return None
     return await admitted(request, scopes, credential)
 
@@ -162,7 +162,7 @@ async def registrar(
     responses={**REFUSALS, **_BODY, **problem_responses(404, 409)},
     openapi_extra=described(Registration, {**_EXAMPLE, "scopes": ["read"]}),
 )
-def register(
+async def register(
     request: Request,
     admin: Annotated[Principal | None, Security(registrar, scopes=["admin"])],
     wanted: Annotated[Registration, Depends(json_body(Registration))],
@@ -192,7 +192,7 @@ def register(
     responses={**_ANONYMOUS, **_BODY},
     openapi_extra=described(Login, _EXAMPLE),
 )
-def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) -> Tokens:
+async def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) -> Tokens:
     """An access token for 15 minutes, and a refresh token for 7 days. However often it is refreshed, the session ends
     after the stack's `SessionDays`. A disabled account is answered as a wrong password is."""
     accounts = service(request, Accounts)
@@ -211,7 +211,7 @@ def login(request: Request, who: Annotated[Login, Depends(json_body(Login))]) ->
     responses={**_ANONYMOUS, **_BODY},
     openapi_extra=described(RefreshToken, {"refresh_token": "rt_..."}),
 )
-def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Tokens:
+async def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Tokens:
     """A refresh token is good once. The session ends when it comes a second time."""
     accounts = service(request, Accounts)
     try:
@@ -228,7 +228,7 @@ def refresh(request: Request, token: Annotated[RefreshToken, Depends(json_body(R
     responses={**problem_responses(429, 503), **_BODY},
     openapi_extra=described(RefreshToken, {"refresh_token": "rt_..."}),
 )
-def logout(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Response:
+async def logout(request: Request, token: Annotated[RefreshToken, Depends(json_body(RefreshToken))]) -> Response:
     """The session's refresh and access tokens are refused from now on. An unknown token is no error."""
     service(request, Accounts).logout(token.refresh_token.get_secret_value())
     return Response(status_code=204)
@@ -243,7 +243,7 @@ def logout(request: Request, token: Annotated[RefreshToken, Depends(json_body(Re
         PasswordChange, {"current_password": "nine green bottles", "new_password": "eight green bottles"}
     ),
 )
-def change_password(
+async def change_password(
     request: Request,
     principal: Annotated[Principal, Security(admitted)],
     change: Annotated[PasswordChange, Depends(json_body(PasswordChange))],

@@ -41,7 +41,7 @@ class DoneBatch(BaseModel):
     response_model=PendingBatch | DoneBatch,
     responses={**REFUSALS, **problem_responses(404)},
 )
-def batch(
+async def batch(
     request: Request,
     project: Annotated[Project, Security(project_of, scopes=["ingest"])],
     batch_id: Annotated[str, Path(description="One of the `batch_ids` of POST /events")],

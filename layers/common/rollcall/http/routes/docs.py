@@ -15,7 +15,7 @@ from rollcall.http.services import service
 from rollcall.stack.settings import DocsSettings
 
 
-def _shown(request: Request) -> None:
+async def _shown(request: Request) -> None:
     """Raises `HTTPException`, as for a route that is not there."""
     if not service(request, DocsSettings).shown:
         raise HTTPException(404)
@@ -39,7 +39,7 @@ class _Asset(NamedTuple):
 
 
 @router.get("/openapi.json", include_in_schema=False)
-def openapi() -> JSONResponse:
+async def openapi() -> JSONResponse:
     """The description of the whole API, whichever functions it runs on."""
     # It takes the routes of them all: who asks for a number does not wait for that.
     from rollcall.http.document import describe
@@ -48,7 +48,7 @@ def openapi() -> JSONResponse:
 
 
 @router.get("/docs", include_in_schema=False)
-def docs() -> HTMLResponse:
+async def docs() -> HTMLResponse:
     """The description as a page to read and try."""
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
@@ -62,7 +62,7 @@ def docs() -> HTMLResponse:
 
 
 @router.get("/docs/{asset}", include_in_schema=False)
-def docs_asset(asset: str) -> Response:
+async def docs_asset(asset: str) -> Response:
     """The page's script and style, so that it needs no other site."""
     if asset in _ASSETS:
         # The content under this name may change, so that nobody keeps it.

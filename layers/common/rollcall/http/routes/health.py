@@ -55,7 +55,7 @@ async def is_admin(
 
 
 @router.get("/health", summary="Whether the API answers")
-def health() -> Alive:
+async def health() -> Alive:
     """The function answers. No dependency is asked."""
     return Alive(status="ok")
 
@@ -68,7 +68,7 @@ def health() -> Alive:
     # No credential is needed.
     openapi_extra={"security": [{}]},
 )
-def healthz(request: Request, admin: Annotated[bool, Security(is_admin, scopes=["admin"])]) -> JSONResponse:
+async def healthz(request: Request, admin: Annotated[bool, Security(is_admin, scopes=["admin"])]) -> JSONResponse:
     """Each table, queue and bucket is asked every few seconds at most. An admin is told which of them does not answer
     and why, anybody else whether all of them answer."""
     failures = service(request, Health).check()

@@ -116,7 +116,7 @@ class RejectedRows(BaseModel):
     responses=problem_responses(400, 404, 409, 413, 415, 422),
     openapi_extra=described(NewImport, {"name": "august.csv", "bytes": 1_204_331}),
 )
-def create(
+async def create(
     request: Request,
     principal: Importing,
     project: Annotated[Project, Security(taking_project, scopes=["import"])],
@@ -141,7 +141,7 @@ def create(
     summary="How far an import has come",
     responses=problem_responses(404),
 )
-def state(
+async def state(
     request: Request,
     principal: Importing,
     project: Annotated[Project, Security(project_of, scopes=["import"])],
@@ -177,7 +177,7 @@ def state(
     summary="A URL to download an import's rejected rows from",
     responses=problem_responses(404),
 )
-def rejects(
+async def rejects(
     request: Request,
     principal: Importing,
     project: Annotated[Project, Security(project_of, scopes=["import"])],

@@ -124,7 +124,7 @@ class RotatedKey(BaseModel):
     responses={**_BODY, **problem_responses(404)},
     openapi_extra=described(NewKey, {"name": "shop backend", "scopes": ["ingest"], "source": "shop"}),
 )
-def create(request: Request, admin: Admin, wanted: Annotated[NewKey, Depends(json_body(NewKey))]) -> CreatedKey:
+async def create(request: Request, admin: Admin, wanted: Annotated[NewKey, Depends(json_body(NewKey))]) -> CreatedKey:
     """The answer has the key's text. It is kept nowhere and shown only once."""
     keys = service(request, ApiKeys)
     if (wanted.rate is None) != (wanted.burst is None):
@@ -141,7 +141,7 @@ def create(request: Request, admin: Admin, wanted: Annotated[NewKey, Depends(jso
 
 
 @router.get("", summary="All API keys")
-def listed(request: Request, admin: Admin) -> Keys:
+async def listed(request: Request, admin: Admin) -> Keys:
     """All keys of the caller's project or of all projects, revoked ones too, oldest first. `requests` counts the
     requests of the key that were let through."""
     return Keys(keys=[Key.of(key) for key in service(request, ApiKeys).all(admin.reach)])
@@ -153,7 +153,7 @@ def listed(request: Request, admin: Admin) -> Keys:
     responses={**_BODY, **problem_responses(404, 409)},
     openapi_extra=described(Rotation, {"grace_seconds": 3600}),
 )
-def rotate(
+async def rotate(
     request: Request, admin: Admin, key_id: KeyId, rotation: Annotated[Rotation, Depends(json_body(Rotation))]
 ) -> RotatedKey:
     """The key gets a new secret. Everything else about it stays."""
@@ -169,7 +169,7 @@ def rotate(
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke an API key", responses=problem_responses(404))
-def revoke(request: Request, admin: Admin, key_id: KeyId) -> Response:
+async def revoke(request: Request, admin: Admin, key_id: KeyId) -> Response:
     """The key is refused from the next request on. It stays in the list."""
     try:
         service(request, ApiKeys).revoke(key_id, admin.reach)

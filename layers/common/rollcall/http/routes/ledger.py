@@ -70,7 +70,7 @@ async def _named_project(
     summary="What became of the events that an API key sent",
     responses={**REFUSALS, **problem_responses(404, 422)},
 )
-def ledger(
+async def ledger(
     request: Request,
     caller: Annotated[Principal, Security(admitted, scopes=["read"])],
     named: Annotated[Project | None, Security(_named_project, scopes=["read"])],

@@ -54,7 +54,7 @@ class LiveAnswer(BaseModel):
 
 
 @router.get("/live", summary="What comes in now", responses={**REFUSALS, **problem_responses(404, 422)})
-def live(
+async def live(
     request: Request,
     caller: Annotated[Principal, Security(admitted, scopes=["read"])],
     project: Annotated[Project, Security(project_of, scopes=["read"])],

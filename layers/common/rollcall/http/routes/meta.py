@@ -81,7 +81,7 @@ class PropertiesAnswer(RangeAnswer):
 
 
 @router.get("/event-types", summary="Event types and when they were seen", response_model_exclude_unset=True)
-def event_types(
+async def event_types(
     request: Request,
     caller: _Caller,
     project: _Project,
@@ -115,7 +115,7 @@ def event_types(
 
 
 @router.get("/properties", summary="Properties and their most frequent values", response_model_exclude_unset=True)
-def properties(
+async def properties(
     request: Request,
     caller: _Caller,
     project: _Project,

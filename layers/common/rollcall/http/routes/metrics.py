@@ -74,7 +74,7 @@ def _of_queues(queues: Queues) -> Iterator[Metric]:
     response_class=PlainTextResponse,
     responses=REFUSALS,
 )
-def metrics(request: Request, caller: Annotated[Principal, Security(admitted, scopes=["read"])]) -> Response:
+async def metrics(request: Request, caller: Annotated[Principal, Security(admitted, scopes=["read"])]) -> Response:
     """Events by source, requests and rejected events by key, time from door to counter, and the depth of the queues. A
     caller of one project is told of that one alone; the queues are told to callers of `default` and of all projects."""
     registry = CollectorRegistry(auto_describe=False)

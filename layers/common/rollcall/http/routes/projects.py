@@ -95,7 +95,7 @@ class ProjectList(BaseModel):
     responses={**_BODY, **problem_responses(409)},
     openapi_extra=described(NewProject, {"name": "shop", "display_name": "The shop", "timezone": "Europe/Warsaw"}),
 )
-def create(request: Request, wanted: Annotated[NewProject, Depends(json_body(NewProject))]) -> ProjectState:
+async def create(request: Request, wanted: Annotated[NewProject, Depends(json_body(NewProject))]) -> ProjectState:
     """The project takes in events at once. Its name never changes, and it is never deleted."""
     projects = service(request, Projects)
     name = wanted.name if wanted.display_name is None else wanted.display_name
@@ -105,7 +105,7 @@ def create(request: Request, wanted: Annotated[NewProject, Depends(json_body(New
 
 
 @router.get("", summary="The projects")
-def listed(request: Request, caller: Admin) -> ProjectList:
+async def listed(request: Request, caller: Admin) -> ProjectList:
     """All projects, archived ones too; for an admin of one project, that one alone."""
     projects = service(request, Projects)
     own = caller.reach.project
@@ -113,7 +113,7 @@ def listed(request: Request, caller: Admin) -> ProjectList:
 
 
 @router.get("/{name}", summary="A project", responses=problem_responses(404))
-def found(request: Request, caller: Admin, name: Name) -> ProjectState:
+async def found(request: Request, caller: Admin, name: Name) -> ProjectState:
     """Its display name and its timezone, and whether it is archived."""
     own = caller.reach.project
     if own and name != own.name:
@@ -129,7 +129,7 @@ def found(request: Request, caller: Admin, name: Name) -> ProjectState:
     responses={**_BODY, **problem_responses(404, 409)},
     openapi_extra=described(ProjectChange, {"display_name": "The old shop", "archived": True}),
 )
-def change(
+async def change(
     request: Request, name: Name, wanted: Annotated[ProjectChange, Depends(json_body(ProjectChange))]
 ) -> ProjectState:
     """A project gets another display name or timezone, is archived, or takes in events again. What an archived project

@@ -46,7 +46,7 @@ class RejectsAnswer(BaseModel):
     summary="Events of other services' SDKs that were not accepted",
     responses={**REFUSALS, **problem_responses(404, 422)},
 )
-def rejects(
+async def rejects(
     request: Request,
     project: Annotated[Project, Security(project_of, scopes=["read"])],
     days: Annotated[DayRange, Depends(day_range)],

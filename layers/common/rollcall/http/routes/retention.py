@@ -113,7 +113,7 @@ _StartDate = Annotated[str, Query(description="The cohort's day", examples=["202
 
 
 @router.get("/retention", summary="Retention of a cohort", response_model=RetentionAnswer)
-def retention(
+async def retention(
     request: Request,
     caller: _Caller,
     project: _Project,
@@ -136,7 +136,7 @@ def retention(
 
 
 @router.get("/retention/table", summary="Retention of every cohort", response_model=RetentionTableAnswer)
-def retention_table(
+async def retention_table(
     request: Request,
     caller: _Caller,
     project: _Project,
@@ -201,7 +201,7 @@ def retention_table(
     summary="Weekly retention from the first visit",
     response_model=RetentionAnswer,
 )
-def cohort(
+async def cohort(
     request: Request,
     caller: _Caller,
     project: _Project,

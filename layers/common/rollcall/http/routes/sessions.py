@@ -108,7 +108,7 @@ class Code(BaseModel):
     responses={**_REFUSED, **_BODY},
     openapi_extra=described(NewSession, _EXAMPLE),
 )
-def sign_in(request: Request, who: Annotated[NewSession, Depends(json_body(NewSession))]) -> PageSession:
+async def sign_in(request: Request, who: Annotated[NewSession, Depends(json_body(NewSession))]) -> PageSession:
     """For the page alone: a request from another origin is refused. The refresh token is in a cookie that no script
     reads, and not in the answer. A session of a key is good while the key's text is that it began with. A share gets
     neither a session nor a cookie, and signs in anew."""
@@ -139,7 +139,7 @@ def sign_in(request: Request, who: Annotated[NewSession, Depends(json_body(NewSe
 
 
 @router.post("/session/refresh", summary="Get the page's next access token", dependencies=_PAGE, responses=_REFUSED)
-def refresh(request: Request) -> PageSession:
+async def refresh(request: Request) -> PageSession:
     """For the page alone. The cookie is exchanged for the next one. One that was exchanged before ends the session, but
     for 30 seconds, in which another tab may have sent it. The answer to a bad cookie deletes it."""
     try:
@@ -156,7 +156,7 @@ def refresh(request: Request) -> PageSession:
     dependencies=_PAGE,
     responses=problem_responses(403, 429, 503),
 )
-def sign_out(request: Request) -> Response:
+async def sign_out(request: Request) -> Response:
     """For the page alone. The session ends, its access tokens too, and the cookie is deleted. None is no error."""
     service(request, SignIn).sessions.end(cookie_of(request) or "")
     delete_cookie(request)
@@ -170,7 +170,7 @@ def sign_out(request: Request) -> Response:
     responses={**REFUSALS, **_BODY},
     openapi_extra=described(NewCode, {"expires_in": 600}),
 )
-def make_code(
+async def make_code(
     request: Request,
     caller: Annotated[Principal, Security(admitted)],
     wanted: Annotated[NewCode, Depends(json_body(NewCode))],

@@ -114,7 +114,9 @@ class AllShares(BaseModel):
         NewShare, {"name": "for the board", "view": "overview", "days": 30, "expires_at": "2027-01-31T00:00:00Z"}
     ),
 )
-def create(request: Request, admin: Admin, wanted: Annotated[NewShare, Depends(json_body(NewShare))]) -> CreatedShare:
+async def create(
+    request: Request, admin: Admin, wanted: Annotated[NewShare, Depends(json_body(NewShare))]
+) -> CreatedShare:
     """Whoever has the token sees this view of this project, with this segment and these days, without an account. The
     page's address with `#share=...` shows it. The token is kept nowhere and shown only once."""
     if wanted.project == str(ALL):
@@ -136,13 +138,13 @@ def create(request: Request, admin: Admin, wanted: Annotated[NewShare, Depends(j
 
 
 @router.get("", summary="All shares")
-def listed(request: Request, admin: Admin) -> AllShares:
+async def listed(request: Request, admin: Admin) -> AllShares:
     """The shares of the caller's project or of all projects that have not ended, oldest first, without their tokens."""
     return AllShares(shares=[Share.of(share) for share in service(request, Shares).all(admin.reach)])
 
 
 @router.delete("/{share_id}", status_code=204, summary="Revoke a share", responses=problem_responses(404))
-def revoke(
+async def revoke(
     request: Request, admin: Admin, share_id: Annotated[str, Path(description="`share_id` of the share")]
 ) -> Response:
     """Whoever has its token sees nothing more, from the next request on."""

@@ -111,7 +111,7 @@ class TopEventsOfAll(_OfAll):
 
 
 @router.get("/dau", summary="Daily active users", response_model_exclude_none=True)
-def daily_actives(
+async def daily_actives(
     request: Request,
     caller: _Caller,
     project: _Project,
@@ -142,7 +142,7 @@ def daily_actives(
 
 
 @router.get("/top-events", summary="Most frequent event types", response_model_exclude_none=True)
-def top_events(
+async def top_events(
     request: Request,
     caller: _Caller,
     project: _Project,
