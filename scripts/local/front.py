@@ -3,8 +3,8 @@
 import asyncio
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qs, quote
 
 from scripts.local.guard import App, Guard, Message, Receive, Scope, Send, answer, encoded, headers_of, say, values
@@ -21,6 +21,8 @@ PATHS = re.compile(
 
 # The page and its files, below the stage.
 PAGE = re.compile(r"/(assets/.*)?")
+# A process of a function takes longer to start.
+PATIENCE_SECONDS = 0.5
 
 
 def front(emulator: App, port: int, stack: str) -> Guard:
@@ -34,9 +36,9 @@ class Api:
     def __init__(self, emulator: App, stack: str) -> None:
         self._emulator = emulator
         self._stack = stack
-        # A browser asks for all files of the page at once. MiniStack starts a process for each request that finds the
-        # others busy, which takes longer than to answer them all.
-        self._page = asyncio.Semaphore(1)
+        # MiniStack starts a process for each request that finds the others busy. That takes longer than to answer all
+        # files of the page, or some questions, one by one.
+        self._page, self._questions = asyncio.Lock(), asyncio.Lock()
 
     async def takes(self, scope: Scope) -> bool:
         """Whether a request is for the API, at `/v1` or by MiniStack's own paths."""
@@ -54,8 +56,28 @@ class Api:
         else:
             path = f"/_aws/execute-api/{api}/{STAGE}{found['path'] or ''}"
             onward = {**scope, "path": path, "raw_path": quote(path).encode(), "headers": _typed(scope["headers"])}
-            async with self._page if PAGE.fullmatch(found["path"] or "/") else nullcontext():
+            async with self._turn(scope["method"], found["path"] or "/"):
                 await self._emulator(onward, receive, send)
+
+    @asynccontextmanager
+    async def _turn(self, method: str, path: str) -> AsyncIterator[None]:
+        """Wait for the requests of the same kind that came before, but for long questions no longer than it pays."""
+        if PAGE.fullmatch(path):
+            lock, patience = self._page, None
+        elif method == "GET":
+            lock, patience = self._questions, PATIENCE_SECONDS
+        else:
+            yield
+            return
+        held = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                held = await lock.acquire()
+        try:
+            yield
+        finally:
+            if held:
+                lock.release()
 
     async def _id(self) -> str | None:
         """The id of the API. Asked for each time, because a stack may be deleted and made again."""

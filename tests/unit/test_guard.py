@@ -197,3 +197,46 @@ def test_a_beacon_s_body_without_a_type_is_passed_on_as_bytes(
     (asked,) = emulator.asked
     assert asked["path"] == "/_aws/execute-api/api-id/v1/t9/batch/"
     assert [value for name, value in asked["headers"] if name.lower() == b"content-type"] == passed_on
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "patience", "most_at_once"),
+    [
+        ("GET", "/v1/stats/dau", 60, 1),
+        # A question that takes longer than a function takes to start does not hold the others up.
+        ("GET", "/v1/stats/dau", 0, 3),
+        ("GET", "/v1/assets/0/main.js", 0, 1),
+        ("POST", "/v1/events", 60, 3),
+    ],
+    ids=["questions", "long questions", "the page's files", "events"],
+)
+def test_what_a_process_of_a_function_can_answer_soon_does_not_start_another_one(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, patience: float, most_at_once: int
+) -> None:
+    asked, answered, at_once = 0, 0, []
+
+    async def emulator(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        nonlocal asked, answered
+        asked += 1
+        at_once.append(asked - answered)
+        # All that can come have come after some turns of the loop.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        answered += 1
+
+    async def found(_api: Api) -> str:
+        return "api-id"
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    async def ask_three() -> None:
+        api = Api(emulator, "stack")
+        scope = {"type": "http", "method": method, "path": path, "headers": []}
+        await asyncio.gather(*(api(scope, nothing, nothing) for _ in range(3)))
+
+    monkeypatch.setattr(Api, "_id", found)
+    monkeypatch.setattr("scripts.local.front.PATIENCE_SECONDS", patience)
+    asyncio.run(ask_three())
+
+    assert (asked, answered, max(at_once)) == (3, 3, most_at_once)
