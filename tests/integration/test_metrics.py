@@ -1,3 +1,4 @@
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from rollcall.core.projects import DEFAULT, Project
 from rollcall.counting.claims import Claims
 from rollcall.http.app import create_app
 from rollcall.http.routes import metrics as metrics_routes
+from rollcall.http.services import service
 from rollcall.operation.monitor import Monitor
 from rollcall.questions.from_counters import Counters
 from rollcall.questions.ledgers import Ledgers
@@ -174,6 +176,12 @@ class Watched:
             "Value": seconds,
         }
         self.cloudwatch.put_metric_data(Namespace="AWS/SQS", MetricData=[datum])
+
+    def pass_time(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        """Have the monitor's clock be so much later."""
+        monitor = service(self.api.apps["stats"], Monitor)
+        now = time.time() + seconds
+        monkeypatch.setattr(monitor, "_clock", lambda: now)
 
     def put_counters(self, shard: int, day: str, **counters: int) -> None:
         item = {"pk": {"S": counts_key(DEFAULT, shard)}, "sk": {"S": day}}
@@ -342,7 +350,22 @@ def ask_live(watched: Watched, key: str | None = None, **query: str) -> dict[str
     return answer
 
 
-def test_live_tells_the_events_of_today_what_was_rejected_and_what_waits(watched: Watched) -> None:
+def test_an_age_is_asked_for_once_in_twenty_seconds(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.queue.client.send_message(QueueUrl=watched.queue.url, MessageBody="batch")
+    watched.measure(42.5)
+    first = ask_live(watched)["queue"]["oldest_seconds"]
+    watched.measure(90, minutes_ago=1)
+
+    again = ask_live(watched)["queue"]["oldest_seconds"]
+    watched.pass_time(monkeypatch, 20)
+    later = ask_live(watched)["queue"]["oldest_seconds"]
+
+    assert (first, again, later) == (42.5, 42.5, 90)
+
+
+def test_live_tells_the_events_of_today_what_was_rejected_and_what_waits(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claims = Claims(Dynamo(watched.dynamodb), watched.tables, lambda _: Calendar("UTC"), KeptDeadLetters())
     before = ask_live(watched)
     # A test that runs over midnight finds another day.
@@ -355,6 +378,7 @@ def test_live_tells_the_events_of_today_what_was_rejected_and_what_waits(watched
     watched.dead_letters.client.send_message(QueueUrl=watched.dead_letters.url, MessageBody="letter")
     unmeasured = ask_live(watched)
     watched.measure(42.5)
+    watched.pass_time(monkeypatch, 20)
 
     after = ask_live(watched)
 

@@ -2,6 +2,7 @@
 queues. `GET /live` has the last of these.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # CloudWatch measures the age of a queue each minute, and shows it some minutes later.
 _AGE_MINUTES = 10
+# For so long an age is shown again. The page asks every few seconds, and CloudWatch bills each question.
+_REMEMBERED_SECONDS = 20
 _DEPTH: "tuple[QueueAttributeNameType, ...]" = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -84,6 +87,7 @@ class Monitor:
         self._queue_url = queue_url
         self._dead_letter_queue_url = dead_letter_queue_url
         self._clock = clock
+        self._age: tuple[float, float | None] = (-math.inf, None)
 
     def read(self, within: Reach) -> Figures:
         """All figures within a reach. Raises `rollcall.stack.dynamo.Unavailable` and botocore's errors.
@@ -115,7 +119,11 @@ class Monitor:
         )
 
     def _oldest_message(self) -> float | None:
-        now = datetime.fromtimestamp(self._clock(), UTC)
+        asked_at, age = self._age
+        moment = self._clock()
+        if asked_at <= moment < asked_at + _REMEMBERED_SECONDS:
+            return age
+        now = datetime.fromtimestamp(moment, UTC)
         (result,) = self._cloudwatch.get_metric_data(
             StartTime=now - timedelta(minutes=_AGE_MINUTES),
             EndTime=now,
@@ -135,7 +143,8 @@ class Monitor:
                 }
             ],
         )["MetricDataResults"]
-        return result["Values"][0] if result["Values"] else None
+        self._age = (moment, result["Values"][0] if result["Values"] else None)
+        return self._age[1]
 
 
 def queue_depth(sqs: "SQSClient", url: str) -> int:
