@@ -267,10 +267,21 @@ def projects(known: Sequence[Record]) -> SafeTable:
     return table
 
 
+def accounts(known: Sequence[KnownAccount]) -> SafeTable:
+    """The table of `rollcall accounts list`."""
+    table = SafeTable("email", "scopes", "project", "state", box=None, pad_edge=False)
+    for each in known:
+        table.add_row(each.email, " ".join(each.scopes), str(each.reach), _state(each))
+    return table
+
+
 def account(known: KnownAccount) -> str:
     """The first line of `rollcall accounts show`."""
-    state = f"disabled {known.disabled_at}" if known.disabled_at else "may log in"
-    return f"{known.email}  {known.account_id}  {' '.join(known.scopes)}  project {known.reach}  {state}"
+    return f"{known.email}  {known.account_id}  {' '.join(known.scopes)}  project {known.reach}  {_state(known)}"
+
+
+def _state(known: KnownAccount) -> str:
+    return f"disabled {known.disabled_at}" if known.disabled_at else "may log in"
 
 
 def sessions(found: Sequence[Session]) -> SafeTable:

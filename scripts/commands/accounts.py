@@ -17,6 +17,16 @@ app = typer.Typer(help="Accounts of people: their sessions, and who may log in."
 Email = Annotated[str, typer.Argument(help="The account's email.")]
 
 
+@app.command("list")
+def list_all(stack: StackName = None, as_json: AsJson = False) -> None:
+    """List all accounts, and whether they may log in."""
+    known = _directory(stack).all(ALL)
+    if as_json:
+        output_json([_as_json(each) for each in known])
+    else:
+        output(show.accounts(known))
+
+
 @app.command("show")
 def show_one(email: Email, stack: StackName = None, as_json: AsJson = False) -> None:
     """Show an account and its sessions."""

@@ -105,6 +105,11 @@ def test_an_operator_sees_and_ends_the_sessions_of_an_account_and_disables_it(
     assert rollcall("accounts", "disable", person["email"]).returncode == 0
     assert [status(second), login().status_code] == [401, 401]
     assert "disabled" in rollcall("accounts", "show", person["email"]).stdout
+    (listed,) = (
+        each for each in json.loads(rollcall("accounts", "list", "--json").stdout) if each["email"] == person["email"]
+    )
+    assert listed["disabled_at"]
+    assert person["email"] in rollcall("accounts", "list").stdout
     assert rollcall("accounts", "enable", person["email"]).returncode == 0
     third = login()
     assert status(third) == 422

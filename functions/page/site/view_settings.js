@@ -340,71 +340,92 @@ function projects({ api, session, signal }) {
 
 /** @param {Context} context */
 function accounts({ api, signal }) {
-  const found = h("div", { class: "body" });
-  const email = h("input", { type: "email", required: true, autocomplete: "off" });
-  const read = async () => {
-    const account = await api.get("accounts", { email: email.value }, signal);
-    const path = `accounts/${account.account_id}`;
-    const { sessions } = await api.get(`${path}/sessions`, {}, signal);
-    const disabled = account.disabled_at !== null;
-    fill(found, [
-      h("p", {}, [
-        `${account.email}: ${account.scopes.join(", ")}; project ${account.project}; `,
-        disabled ? "disabled" : "may log in",
-      ]),
-      dangerous(disabled ? "Enable" : "Disable", account.email, async () => {
-        await api.send("POST", `${path}/${disabled ? "enable" : "disable"}`);
-        await read();
-      }),
-      sessions.length
+  return card("Accounts", signal, async (body, again) => {
+    const { accounts } = await api.get("accounts", {}, signal);
+    const email = h("input", { type: "email", required: true, autocomplete: "off" });
+    const password = h("input", { type: "password", required: true, minlength: "12", autocomplete: "new-password" });
+    let scope = "read";
+    fill(body, [
+      accounts.length
         ? table(
-          "Sessions",
-          ["Began", "Used last", "Ends", ""],
-          sessions.map((/** @type {any} */ each) => [
-            each.began_at ? time(each.began_at) : "–",
-            each.refreshed_at ? time(each.refreshed_at) : "–",
-            time(each.expires_at),
-            dangerous("End", "the session", async () => {
-              await api.send("DELETE", `${path}/sessions/${each.session_id}`);
-              await read();
+          "Accounts",
+          ["Email", "Scopes", "Project", "State", ""],
+          accounts.map((/** @type {any} */ each) => [
+            each.email,
+            each.scopes.join(", "),
+            each.project,
+            each.disabled_at ? `disabled ${time(each.disabled_at)}` : "may log in",
+            dangerous(each.disabled_at ? "Enable" : "Disable", each.email, async () => {
+              await api.send("POST", `accounts/${each.account_id}/${each.disabled_at ? "enable" : "disable"}`);
+              again();
             }),
           ]),
         )
-        : h("p", { class: "soft" }, "No session."),
-    ]);
-  };
-  const newEmail = h("input", { type: "email", required: true, autocomplete: "off" });
-  const password = h("input", { type: "password", required: true, minlength: "12", autocomplete: "new-password" });
-  let scope = "read";
-  const told = h("div", { role: "status" });
-  return h("section", { class: "card", "aria-label": "Accounts" }, [
-    h("h2", {}, "Accounts"),
-    form("Find the account", [field("Email", email)], read),
-    found,
-    h("details", {}, [
-      h("summary", {}, "Make an account"),
-      form("Make the account", [
-        field("Email", newEmail),
-        field("Password", password),
-        h(
-          "p",
-          {},
-          select(
-            "It may",
-            { read: "see the numbers", "read,import": "and import files", "read,import,admin": "do everything" },
-            scope,
-            (chosen) => scope = chosen,
+        : empty("There is no account. Whoever has one signs in by email and password, without a key."),
+      accounts.map((/** @type {any} */ each) => sessions(each, api, signal)),
+      h("details", {}, [
+        h("summary", {}, "Make an account"),
+        form("Make the account", [
+          field("Email", email),
+          field("Password", password),
+          h(
+            "p",
+            {},
+            select(
+              "It may",
+              { read: "see the numbers", "read,import": "and import files", "read,import,admin": "do everything" },
+              scope,
+              (chosen) => scope = chosen,
+            ),
           ),
-        ),
-      ], async () => {
-        const account = await api.send("POST", "auth/register", {
-          email: newEmail.value,
-          password: password.value,
-          scopes: scope.split(","),
-        });
-        fill(told, h("p", {}, `The account of ${account.email} is there.`));
-      }),
-      told,
-    ]),
-  ]);
+        ], async () => {
+          await api.send("POST", "auth/register", {
+            email: email.value,
+            password: password.value,
+            scopes: scope.split(","),
+          });
+          again();
+        }),
+      ]),
+    ]);
+  });
+}
+
+/**
+ * The sessions of an account, which are asked for when they are opened.
+ * @param {any} account
+ * @param {Context["api"]} api
+ * @param {AbortSignal} signal
+ */
+function sessions(account, api, signal) {
+  const body = h("div", { class: "body" });
+  const path = `accounts/${account.account_id}/sessions`;
+  const read = async () => {
+    try {
+      const { sessions } = await api.get(path, {}, signal);
+      fill(
+        body,
+        sessions.length
+          ? table(
+            `Sessions of ${account.email}`,
+            ["Began", "Used last", "Ends", ""],
+            sessions.map((/** @type {any} */ each) => [
+              each.began_at ? time(each.began_at) : "–",
+              each.refreshed_at ? time(each.refreshed_at) : "–",
+              time(each.expires_at),
+              dangerous("End", "the session", async () => {
+                await api.send("DELETE", `${path}/${each.session_id}`);
+                await read();
+              }),
+            ]),
+          )
+          : h("p", { class: "soft" }, "No session."),
+      );
+    } catch (error) {
+      if (!signal.aborted) fill(body, problem(error, read));
+    }
+  };
+  const shown = h("details", {}, [h("summary", {}, `Sessions of ${account.email}`), body]);
+  shown.addEventListener("toggle", () => shown.open && read());
+  return shown;
 }

@@ -359,6 +359,31 @@ def test_a_new_key_sends_an_event_that_is_seen_live_and_found_by_its_id(
     expect(page.get_by_text("Not here.")).to_be_visible()
 
 
+def test_an_admin_makes_an_account_sees_its_sessions_and_disables_it(stack: DeployedStack, signed_in: SignIn) -> None:
+    person = {"email": "listed@example.com", "password": PASSWORD}
+    page = signed_in("settings")
+    accounts = page.get_by_role("region", name="Accounts")
+    accounts.get_by_text("Make an account").click()
+    accounts.get_by_label("Email").fill(person["email"])
+    accounts.get_by_label("Password").fill(person["password"])
+    accounts.get_by_role("button", name="Make the account").click()
+    row = accounts.get_by_role("table", name="Accounts").get_by_role("row").filter(has_text=person["email"])
+    expect(row).to_contain_text("may log in")
+    assert stack.http.post("/auth/login", json=person).status_code == 200
+
+    accounts.get_by_text(f"Sessions of {person['email']}").click()
+
+    sessions = accounts.get_by_role("table", name=f"Sessions of {person['email']}")
+    expect(sessions.get_by_role("row")).to_have_count(2)
+    sessions.get_by_role("button", name="End the session").click()
+    sessions.get_by_role("button", name="End the session").click()
+    expect(accounts).to_contain_text("No session.")
+    row.get_by_role("button", name=f"Disable {person['email']}").click()
+    row.get_by_role("button", name=f"Disable {person['email']}").click()
+    expect(row).to_contain_text("disabled")
+    assert stack.http.post("/auth/login", json=person).status_code == 401
+
+
 def test_a_share_link_shows_one_view_to_whoever_has_it_until_it_is_revoked(
     sample: DeployedStack, signed_in: SignIn, open_page: Open
 ) -> None:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from rollcall.access.api_keys import SCOPES
 from rollcall.access.buckets import Buckets
 from rollcall.access.directory import DISABLED, Directory
+from rollcall.access.lists import entry
 from rollcall.access.reach import Reach, reach_of, unnamed
 from rollcall.access.sessions import NotLetIn, Owner, Sessions, TokenPair
 from rollcall.access.tokens import AccessTokens
 from rollcall.core.characters import holds_hidden
 from rollcall.core.limits import Limit, TooFast
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import account_key, bucket_key, familiar_key
+from rollcall.stack.keys import ACCOUNTS_KEY, account_key, bucket_key, familiar_key
 
 if TYPE_CHECKING:
     from rollcall.access.passwords import Passwords
@@ -119,8 +120,21 @@ class Accounts:
             "password_version": {"S": secrets.token_hex(8)},
             **reach.attribute,
         }
-        # boto3 retries a write whose answer was lost, and then finds the item of its own first try.
-        if self._dynamo.put_if_absent(self._table, item)["password_version"] != item["password_version"]:
+        standing = self._dynamo.transact(
+            [
+                {
+                    "Put": {
+                        "TableName": self._table,
+                        "Item": item,
+                        "ConditionExpression": "attribute_not_exists(pk)",
+                        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                    }
+                },
+                {"Put": {"TableName": self._table, "Item": entry(ACCOUNTS_KEY, account_id, reach)}},
+            ]
+        )
+        # A write whose answer was lost is tried again, and then finds the item of its own first try.
+        if standing is not None and standing["password_version"] != item["password_version"]:
             raise AccountExists(email)
         return Account(account_id, email, wanted, reach)
 
@@ -147,7 +161,9 @@ class Accounts:
         if remembered_until < ends_at - _NOTED_SECONDS:
             key = {"pk": {"S": account_key(account_id)}, "sk": {"S": familiar_key(digest)}}
             noted = {**key, "expires_at": {"N": str(ends_at)}}
-            notes.append({"Put": {"TableName": self._table, "Item": noted}})
+            # An account of before there was a list gets into it.
+            known = entry(ACCOUNTS_KEY, account_id, reach_of(account))
+            notes += [{"Put": {"TableName": self._table, "Item": each}} for each in (noted, known)]
         copied = {"scopes": account["scopes"], **reach_of(account).attribute}
         try:
             return self.sessions.begin(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple
 
-from rollcall.access.reach import Reach, may_reach, reach_of, unnamed
+from rollcall.access.lists import entry, listed
+from rollcall.access.reach import Reach, reach_of, unnamed
 from rollcall.core.characters import holds_hidden
 from rollcall.core.days import timestamp
 from rollcall.core.limits import Limit
@@ -98,7 +99,7 @@ class ApiKeys:
         _check(name, wanted, set(scopes), source, limit)
         if lifetime is not None and not timedelta() < lifetime <= MAX_LIFETIME:
             raise BadKey("lifetime", f"has to be up to {MAX_LIFETIME.days} days")
-        of = (reach or unnamed(wanted)).attribute
+        reach = reach or unnamed(wanted)
         key_id = secrets.token_hex(8)
         text = _new_text(key_id)
         item: Item = {
@@ -109,28 +110,19 @@ class ApiKeys:
             "source": {"S": source},
             "hash": {"S": digest_of(text)},
             "created_at": {"S": timestamp(self._clock())},
-            **of,
+            **reach.attribute,
         }
         if limit is not None:
             item |= {"rate": {"N": repr(limit.rate)}, "burst": {"N": str(limit.burst)}}
         if lifetime is not None:
             item["valid_until"] = {"N": str(int(self._clock() + lifetime.total_seconds()))}
-        listed = {"pk": {"S": API_KEYS_KEY}, "sk": {"S": key_id}, **of}
-        self._dynamo.transact([{"Put": {"TableName": self._table, "Item": each}} for each in (item, listed)])
+        items = (item, entry(API_KEYS_KEY, key_id, reach))
+        self._dynamo.transact([{"Put": {"TableName": self._table, "Item": each}} for each in items])
         return _shown(item), text
 
     def all(self, within: Reach) -> list[ApiKey]:
         """All keys within a reach, oldest first, revoked ones included. Reads these, and the list of all keys' ids."""
-        pages = self._dynamo.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :keys",
-            ExpressionAttributeValues={":keys": {"S": API_KEYS_KEY}},
-            ConsistentRead=True,
-        )
-        listed = (item for page in pages for item in page if may_reach(item, within))
-        wanted = [{"pk": {"S": api_key_key(item["sk"]["S"])}, "sk": {"S": "-"}} for item in listed]
-        items = self._dynamo.get(self._table, wanted, consistent=True)
-        keys = (_shown(item) for item in items if within.covers(reach_of(item)))
+        keys = map(_shown, listed(self._dynamo, self._table, API_KEYS_KEY, api_key_key, within))
         return sorted(keys, key=lambda key: (key.created_at, key.key_id))
 
     def find(self, key_id: str, within: Reach) -> ApiKey:

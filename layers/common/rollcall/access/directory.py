@@ -9,14 +9,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rollcall.access.api_keys import SCOPES
+from rollcall.access.lists import listed
 from rollcall.access.reach import Reach, reach_of
 from rollcall.core.days import timestamp
 from rollcall.stack.dynamo import Dynamo, Item
-from rollcall.stack.keys import account_key, session_key
+from rollcall.stack.keys import ACCOUNTS_KEY, account_key, session_key
 
 # The attribute of an account that nobody may log in to; its value is since when.
 DISABLED = "disabled_at"
 
+# All but the password.
+_PUBLIC = ("pk", "email", "scopes", "project", DISABLED)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -64,8 +67,15 @@ class Directory:
         item = self._dynamo.find(self._table, account_key(account_id)) if _ID.fullmatch(account_id) else None
         if not item or not within.covers(reach_of(item)):
             raise UnknownAccount(account_id)
-        scopes = tuple(scope for scope in SCOPES if scope in item["scopes"]["SS"])
-        return KnownAccount(account_id, item["email"]["S"], scopes, reach_of(item), item.get(DISABLED, {}).get("S"))
+        return _known(item)
+
+    def all(self, within: Reach) -> list[KnownAccount]:
+        """All accounts within a reach, by email. Reads them, and the list of all accounts.
+
+        An account that an earlier version made, and that has not logged in since, is not listed.
+        """
+        items = listed(self._dynamo, self._table, ACCOUNTS_KEY, account_key, within, _PUBLIC)
+        return sorted(map(_known, items), key=lambda account: account.email)
 
     def sessions(self, account_id: str, within: Reach) -> list[Session]:
         """The sessions of an account that can be used or refreshed yet, the newest last; raises `UnknownAccount`."""
@@ -131,6 +141,12 @@ class Directory:
         )
         if not written:
             raise UnknownAccount(account_id)
+
+
+def _known(item: Item) -> KnownAccount:
+    scopes = tuple(scope for scope in SCOPES if scope in item["scopes"]["SS"])
+    account_id = item["pk"]["S"].removeprefix(account_key(""))
+    return KnownAccount(account_id, item["email"]["S"], scopes, reach_of(item), item.get(DISABLED, {}).get("S"))
 
 
 def _shown(item: Item) -> Session:

@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from rollcall.access.api_keys import digest_of
-from rollcall.access.reach import Reach, may_reach, reach_of
+from rollcall.access.lists import entry, listed
+from rollcall.access.reach import Reach, reach_of
 from rollcall.core.characters import holds_hidden
 from rollcall.core.days import EVER, Calendar, day_count, parse_day, timestamp
 from rollcall.core.projects import Project
@@ -102,7 +103,7 @@ class Shares:
         share_id = secrets.token_hex(8)
         token = f"sh_{share_id}_{secrets.token_hex(24)}"
         expires = {"expires_at": {"N": str(until)}}
-        of = Reach(wanted.project).attribute
+        reach = Reach(wanted.project)
         item: Item = {
             "pk": {"S": share_key(share_id)},
             "sk": {"S": "-"},
@@ -112,7 +113,7 @@ class Shares:
             "segment": {"L": [{"S": condition} for condition in wanted.segment]},
             "scopes": {"SS": list(SCOPES)},
             "created_at": {"S": timestamp(self._clock())},
-            **of,
+            **reach.attribute,
             **expires,
         }
         if wanted.days is not None:
@@ -120,21 +121,13 @@ class Shares:
         for name, text in (("first", wanted.first), ("last", wanted.last), ("period", wanted.period)):
             if text is not None:
                 item[name] = {"S": text}
-        listed = {"pk": {"S": SHARES_KEY}, "sk": {"S": share_id}, **of, **expires}
-        self._dynamo.transact([{"Put": {"TableName": self._table, "Item": each}} for each in (item, listed)])
+        items = (item, entry(SHARES_KEY, share_id, reach, **expires))
+        self._dynamo.transact([{"Put": {"TableName": self._table, "Item": each}} for each in items])
         return shown(item), token
 
     def all(self, within: Reach) -> list[Share]:
         """The shares within a reach that have not ended, oldest first."""
-        pages = self._dynamo.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :shares",
-            ExpressionAttributeValues={":shares": {"S": SHARES_KEY}},
-            ConsistentRead=True,
-        )
-        listed = (item for page in pages for item in page if may_reach(item, within))
-        wanted = [{"pk": {"S": share_key(item["sk"]["S"])}, "sk": {"S": "-"}} for item in listed]
-        items = self._dynamo.get(self._table, wanted, consistent=True)
+        items = listed(self._dynamo, self._table, SHARES_KEY, share_key, within)
         found = [shown(item) for item in items if not has_ended(item, self._clock())]
         return sorted(found, key=lambda share: (share.created_at, share.share_id))
 

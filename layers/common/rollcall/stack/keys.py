@@ -33,8 +33,10 @@ REFUSED = "refused"
 _TYPE_PREFIX = "#"
 _SOURCE_PREFIX = "@"
 _REJECTED_PREFIX = "rejected#"
+# The partitions of lists: their sort keys are the ids of all keys, shares and accounts.
 API_KEYS_KEY = "keys"
 SHARES_KEY = "shares"
+ACCOUNTS_KEY = "accounts"
 _BATCHES = "batches/"
 _BUNDLES = "bundles/"
 # What the keys of batches and bundles, and no others, begin with: one LIST shows whether there are any.
@@ -194,7 +196,7 @@ def lease_key(project: Project) -> str:
 
 
 def api_key_key(key_id: str) -> str:
-    """Partition of an API key; the sort key is `-`. The partition `API_KEYS_KEY` lists the ids as its sort keys."""
+    """Partition of an API key; the sort key is `-`."""
     return f"key#{key_id}"
 
 

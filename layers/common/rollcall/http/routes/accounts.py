@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from rollcall.access.accounts import MAX_EMAIL_CHARACTERS, account_id_of
 from rollcall.access.directory import Directory, UnknownAccount, UnknownSession
+from rollcall.access.directory import KnownAccount as Stored
 from rollcall.access.gate import Principal
 from rollcall.http.json_bodies import Scope
 from rollcall.http.problems import Refused, problem_responses
@@ -38,6 +39,12 @@ class KnownAccount(BaseModel):
     disabled_at: str | None
 
 
+class KnownAccounts(BaseModel):
+    """All accounts within the admin's reach, by email."""
+
+    accounts: list[KnownAccount]
+
+
 class Session(BaseModel):
     """A session. It ends at `expires_at` unless it is refreshed before, and at `ends_at` in any case.
 
@@ -57,18 +64,22 @@ class Sessions(BaseModel):
     sessions: list[Session]
 
 
-@router.get("", summary="The account of an email", responses=problem_responses(422))
-async def found(
+@router.get("", summary="All accounts, or that of an email", responses=problem_responses(422))
+async def accounts(
     request: Request,
     admin: Admin,
-    email: Annotated[str, Query(max_length=MAX_EMAIL_CHARACTERS, description="Email of the account")],
-) -> KnownAccount:
-    """Whether there is an account of this email, with which scopes, and whether it is disabled."""
+    email: Annotated[
+        str | None, Query(max_length=MAX_EMAIL_CHARACTERS, description="Email of the account; all accounts without it")
+    ] = None,
+) -> KnownAccounts | KnownAccount:
+    """Which accounts there are, with which scopes, and whether they are disabled. With `email`, the account itself.
+
+    An account that an earlier version made is in the list once it has logged in."""
+    directory = service(request, Directory)
+    if email is None:
+        return KnownAccounts(accounts=[_shown(each) for each in directory.all(admin.reach)])
     with _of_known("email"):
-        account = service(request, Directory).find(account_id_of(email), admin.reach)
-    return KnownAccount.model_validate(
-        account._asdict() | {"scopes": list(account.scopes), "project": str(account.reach)}
-    )
+        return _shown(directory.find(account_id_of(email), admin.reach))
 
 
 @router.get("/{account_id}/sessions", summary="The sessions of an account")
@@ -109,6 +120,12 @@ async def enable(request: Request, admin: Admin, account_id: AccountId) -> Respo
     with _of_known():
         service(request, Directory).enable(account_id, admin.reach)
     return Response(status_code=204)
+
+
+def _shown(account: Stored) -> KnownAccount:
+    return KnownAccount.model_validate(
+        account._asdict() | {"scopes": list(account.scopes), "project": str(account.reach)}
+    )
 
 
 @contextmanager
