@@ -21,8 +21,8 @@ PATHS = re.compile(
 
 # The page and its files, below the stage.
 PAGE = re.compile(r"/(assets/.*)?")
-# A process of a function takes longer to start.
-PATIENCE_SECONDS = 0.5
+# About what a process of a function takes to start.
+PATIENCE_SECONDS = 1.0
 
 
 def front(emulator: App, port: int, stack: str) -> Guard:

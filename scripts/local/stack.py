@@ -187,6 +187,7 @@ def up(settings: LocalSettings, console: SafeConsole) -> None:
                 local.show_answers(local.fill(settings.state / NOTE_OF_DATA, settings.seed))
             # Before anybody is told where to send events: what they send is new.
             watch = local.watch()
+            local.try_page()
             local.show_hints(key, Api(local.url, key).page_link(LINK_SECONDS))
             local.stay(watch)
         except Stopped:
@@ -345,6 +346,10 @@ class LocalStack:
         self._console.print(show.daily_actives(self._get("/stats/dau", week)))
         self._console.print(show.top_events(self._get("/stats/top-events", {**filled.range(), "limit": "5"})))
         self._console.print(show.retention(self._get("/stats/retention", cohort)))
+
+    def try_page(self) -> None:
+        """Ask for the page, so that its function has started by the time that somebody opens it."""
+        self._http.get("/").raise_for_status()
 
     def show_hints(self, key: str, page: str) -> None:
         """Print commands to try, and a link to the page."""

@@ -30,7 +30,6 @@ function ofOne({ api, state, project, signal }) {
   const types = () => ask("stats/top-events", { ...range, limit: 1000 });
   const typesBefore = () =>
     ask("stats/top-events", { ...common, from: days.before.first, to: days.before.last, limit: 1000 });
-  const lifecycle = () => ask("stats/lifecycle", { ...both, period: state.period });
 
   const weekly = ask("stats/actives", { ...both, rolling: 7 });
   // Whoever has answered the first has read the days of the second.
@@ -38,6 +37,13 @@ function ofOne({ api, state, project, signal }) {
     await weekly.catch(() => {});
     return await ask("stats/actives", { ...both, rolling });
   };
+  const monthly = rolling(30);
+  // And of all others. The first chart waits for none of these.
+  const later = async (/** @type {string} */ path, /** @type {any} */ query) => {
+    await monthly.catch(() => {});
+    return await ask(path, query);
+  };
+  const lifecycle = (/** @type {string} */ period) => later("stats/lifecycle", { ...both, period });
   const tiles = [
     panel({
       title: "Daily actives",
@@ -85,7 +91,7 @@ function ofOne({ api, state, project, signal }) {
       about: "new-users",
       signal,
       load: async () => {
-        const answer = await ask("stats/lifecycle", { ...both, period: "day" });
+        const answer = await lifecycle("day");
         const [now, before] = cut(answer.data, days);
         return tile(sum(now, "new"), sum(before, "new"), number, answer, "seen for the first time");
       },
@@ -106,7 +112,7 @@ function ofOne({ api, state, project, signal }) {
         title: "New, returning, resurrected and gone",
         about: "lifecycle",
         signal,
-        load: async () => lifecycleOf(await lifecycle(), days, state.period),
+        load: async () => lifecycleOf(await lifecycle(state.period), days, state.period),
       }),
       panel({
         title: "Top events",
@@ -124,7 +130,7 @@ function ofOne({ api, state, project, signal }) {
         const most = MOST_COHORTS[/** @type {keyof MOST_COHORTS} */ (state.period)];
         const table = { ...range, period: state.period };
         if (state.period === "day" && days.length > most) table.from = addDays(days.last, 1 - most);
-        return retention(await ask("stats/retention/table", table), state.period);
+        return retention(await later("stats/retention/table", table), state.period);
       },
     }),
     panel({
@@ -132,7 +138,7 @@ function ofOne({ api, state, project, signal }) {
       size: "full",
       about: "stickiness",
       signal,
-      load: async () => stickiness(await ask("stats/stickiness", range)),
+      load: async () => stickiness(await later("stats/stickiness", range)),
     }),
   ];
 }
