@@ -5,7 +5,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -233,6 +233,58 @@ def test_an_event_without_an_id_is_the_same_event_when_it_is_sent_again(sdk: Doo
     first, again, other = sdk.taken()
     assert first == again
     assert first.event_id != other.event_id
+
+
+AGO = (NOW - timedelta(days=1)).timestamp()
+UNTIMED = {name: value for name, value in EVENT.items() if name != "timestamp"}
+
+
+@pytest.mark.parametrize(
+    ("query", "more", "time"),
+    [
+        ("", {"offset": 2_990}, NOW - timedelta(milliseconds=2_990)),
+        ("", {"offset": 0.5}, NOW - timedelta(microseconds=500)),
+        ("", {"offset": 2_990, "properties": {"$time": AGO + 0.125}}, NOW - timedelta(days=1, seconds=-0.125)),
+        (
+            f"?_={MILLISECONDS}",
+            {"offset": 1, "properties": {"$time": AGO}},
+            NOW - timedelta(days=1) + timedelta(hours=2),
+        ),
+        (
+            "",
+            {"offset": 60_000, "properties": {"$time": AGO, "$event_time_override_provided": True}},
+            NOW - timedelta(minutes=1),
+        ),
+        ("", {"offset": True}, NOW),
+        ("", {"offset": None, "properties": {"$time": AGO}}, NOW),
+    ],
+    ids=str,
+)
+def test_older_versions_for_browsers_tell_how_long_ago_an_event_was(
+    sdk: Door, query: str, more: dict[str, Any], time: datetime
+) -> None:
+    sdk.post(f"/e{query}", json=[{**UNTIMED, **more}], headers=BEARER)
+
+    assert [each.occurred_at for each in sdk.taken()] == [native("x", time.isoformat()).occurred_at]
+
+
+def test_an_event_of_an_older_version_for_browsers_needs_no_id(sdk: Door) -> None:
+    body = {name: value for name, value in UNTIMED.items() if name != "uuid"}
+    for _ in range(2):
+        sdk.post(
+            "/e", json=[{**body, "offset": 2_990, "properties": {"$time": AGO, "$insert_id": "i1"}}], headers=BEARER
+        )
+
+    first, again = sdk.taken()
+    assert first == again
+
+
+@pytest.mark.parametrize("offset", ["1e400", "1e300", "-1e15", "9" * 400])
+def test_an_offset_of_no_time_is_refused(sdk: Door, offset: str) -> None:
+    text = json.dumps([{**UNTIMED, "offset": "HERE"}]).replace('"HERE"', offset)
+    answer = sdk.post("/e", content=text, headers=BEARER)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_occurred_at")
 
 
 def test_an_event_without_a_time_has_that_of_its_receipt(sdk: Door) -> None:

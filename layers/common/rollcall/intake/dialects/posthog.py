@@ -6,7 +6,7 @@ https://posthog.com/docs/api/capture
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from rollcall.core.events import InvalidEvent
@@ -34,6 +34,7 @@ from rollcall.intake.dialects.dialect import (
 from rollcall.intake.intake import Rejection
 
 _MILLISECOND = timedelta(milliseconds=1)
+_SECOND = timedelta(seconds=1)
 _FORM = re.compile(rb"\s*[A-Za-z_]+=")
 _KEY_FIELDS = ("api_key", "token")
 # What v1 has beside the properties, and v0 among them.
@@ -108,10 +109,9 @@ class PostHog(Dialect):
     def _raw(self, item: Any, sent: Sent, skew: timedelta, now: str) -> object:
         if not isinstance(item, dict):
             return item
-        time = item.get("timestamp")
-        time = None if time == "" else time
         content = {name: value for name, value in item.items() if name != "sent_at"}
         try:
+            time = _time_of(item, sent.received)
             event_id = event_id_of(self.name, item.get("uuid"), content, timed=time is not None, called="uuid")
         except InvalidEvent as error:
             return error
@@ -241,6 +241,28 @@ def _properties(item: Mapping[str, Any]) -> object:
         if isinstance(fields, dict):
             found.update({names[name]: fields[name] for name in names if fields.get(name) is not None})
     return found
+
+
+def _time_of(item: Mapping[str, Any], received: datetime) -> object:
+    """The time of an event as it was sent, or None; raises `InvalidEvent`.
+
+    Older versions of posthog-js send in its place the milliseconds that had passed since, as `offset`.
+    """
+    time, offset = item.get("timestamp"), item.get("offset")
+    if time is not None and time != "":
+        return time
+    if not isinstance(offset, int | float) or isinstance(offset, bool):
+        return None
+    properties = item.get("properties")
+    told = properties if isinstance(properties, dict) else {}
+    own = None if _is_true(told.get("$event_time_override_provided")) else told.get("$time")
+    if isinstance(own, int | float) and not isinstance(own, bool):
+        # The same time, and it stays the same when the event is sent again.
+        return from_epoch(own, _SECOND)
+    try:
+        return rfc_3339(received - timedelta(milliseconds=offset))
+    except OverflowError:
+        raise InvalidEvent("invalid_occurred_at", "offset leads to no time that exists") from None
 
 
 def _user_of(item: Mapping[str, Any], properties: object) -> tuple[object, str | None]:
