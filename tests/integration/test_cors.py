@@ -125,7 +125,8 @@ def test_without_origins_a_preflight_is_a_method_that_no_route_has(
         # Segment's, RudderStack's, Jitsu's, PostHog's and Snowplow's SDKs.
         ("/t", "POST", "authorization,x-retry-count"),
         ("/track", "POST", "anonymousid,authorization,content-type"),
-        ("/api/s/track", "POST", "content-type,x-write-key"),
+        ("/api/s/track", "POST", "content-type,x-enable-debug,x-write-key"),
+        ("/batch", "POST", "content-encoding,content-type"),
         (
             "/i/v1/analytics/events",
             "POST",

@@ -429,3 +429,11 @@ def test_a_track_of_segment_stays_segments(sdk: Door) -> None:
     assert sdk.post("/track", json={**body, "properties": {"a": 1}}, auth=(KEY, "")).json()["ok"] is True
 
     assert sdk.taken() == [native("segment:s1", properties={"a": 1})]
+
+
+def test_lines_that_speak_of_a_batch_stay_mixpanels(sdk: Door) -> None:
+    lines = "\n".join(json.dumps(event(number, batch=1)) for number in (1, 2))
+    answer = sdk.post("/import", content=lines, auth=(KEY, ""))
+
+    assert answer.json() == {"code": 200, "num_records_imported": 2, "status": "OK"}
+    assert len(sdk.taken()) == 2

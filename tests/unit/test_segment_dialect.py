@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dialects import KEY, REFUSALS, Door, Meant, door, loads, native
+from tests.dialects import KEY, REFUSALS, UNKNOWN, Door, Meant, door, loads, native
 from tests.support import NOW
 
 BASIC = (KEY, "")
@@ -273,3 +273,46 @@ def test_events_of_more_days_than_a_call_takes_are_all_taken(sdk: Door) -> None:
     assert sdk.post("/batch", json={"batch": items}, auth=BASIC).status_code == 200
 
     assert len(set(sdk.taken())) == 1_000
+
+
+BATCHED = {"type": "track", "messageId": "m1", "timestamp": AT, "userId": "u1", "event": "login"}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("before", ["", "\ufeff \n"], ids=["nothing", "mark and spaces"])
+def test_a_batch_at_import_is_segments_whose_sdks_for_some_languages_send_it_there(
+    sdk: Door, zipped: bool, before: str
+) -> None:
+    body = f"{before}{json.dumps({'sentAt': NOW.isoformat(), 'batch': [BATCHED]})}".encode()
+    answer = sdk.post("/import", content=gzip.compress(body) if zipped else body, auth=BASIC)
+
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
+    assert sdk.taken() == [native("segment:m1")]
+
+
+def test_a_batch_at_import_is_refused_as_segments_are(sdk: Door) -> None:
+    answer = sdk.post("/import", json={"batch": [BATCHED]}, auth=(UNKNOWN, ""))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credential")
+
+
+@pytest.mark.parametrize("key", [KEY, *REFUSALS], ids=lambda key: f"{REFUSALS.get(key, 200)}-{key[3]}")
+def test_the_key_of_a_beacon_is_in_its_query(sdk: Door, key: str) -> None:
+    body = json.dumps({"batch": [{**BATCHED, "sentAt": NOW.isoformat()}]})
+    answer = sdk.post(f"/beacon/v1/batch?writeKey={key}", content=body, headers={"Content-Type": "text/plain"})
+
+    assert answer.status_code == REFUSALS.get(key, 200)
+    assert sdk.taken() == ([native("segment:m1")] if key == KEY else [])
+
+
+def test_a_key_in_the_query_of_another_route_is_none(sdk: Door) -> None:
+    assert sdk.post(f"/batch?writeKey={KEY}", json={"batch": [BATCHED]}).status_code == 401
+
+
+def test_a_wrong_clock_is_corrected_by_what_the_events_tell_where_the_batch_does_not(sdk: Door) -> None:
+    behind = (NOW - timedelta(hours=2)).isoformat()
+    items = [{**BATCHED, "sentAt": behind}, {**BATCHED, "messageId": "m2"}, 7]
+    for around, wanted in (({}, "2025-08-01T11:30:00Z"), ({"sentAt": NOW.isoformat()}, AT)):
+        sdk.post("/batch", json={"batch": items, **around}, auth=BASIC)
+
+        assert sdk.taken() == [native("segment:m1", wanted), native("segment:m2")]

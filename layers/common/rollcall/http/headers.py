@@ -11,13 +11,14 @@ from rollcall.http.fixed_headers import SECURITY_HEADERS
 
 # What a page may send: headers that the API reads,
 READ_HEADERS = (
-    *("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key", "X-Write-Key"),
+    *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key", "X-Write-Key"),
     "PostHog-Request-Timestamp",
 )
 # and headers that it passes over. The browser SDKs of Segment (the first), RudderStack (the second), Snowplow (the
-# third) and PostHog set them, and a browser does not send a request with a header that is not allowed.
+# third), Jitsu (the fourth) and PostHog set them, and a browser does not send a request with a header that is not
+# allowed.
 PASSED_OVER_HEADERS = (
-    *("X-Retry-Count", "AnonymousId", "SP-Anonymous"),
+    *("X-Retry-Count", "AnonymousId", "SP-Anonymous", "X-Enable-Debug"),
     *("PostHog-Attempt", "PostHog-Request-Id", "PostHog-Sdk-Info"),
 )
 

@@ -12,7 +12,8 @@ from rollcall.stack.keys import Tables
 # What the paths of the API's routes begin with. template.yaml forbids them as a prefix, too.
 FIRST_SEGMENTS = frozenset(
     (
-        *("2", "a", "accounts", "alias", "api", "assets", "auth", "b", "batch", "batches", "capture", "cloudevents"),
+        *("2", "a", "accounts", "alias", "api", "assets", "auth", "b", "batch", "batches", "beacon"),
+        *("capture", "cloudevents"),
         *("docs", "e", "engage", "events", "g", "group", "groups", "health", "healthz", "i", "identify", "import"),
         *("imports", "keys", "live"),
         *("meta", "metrics", "p", "page", "projects", "rejects", "s", "screen", "shares", "stats", "t", "track", "v1"),

@@ -44,6 +44,7 @@ _MAPPED_OF_PROFILES = frozenset({"$token", "$distinct_id", "$time", "$insert_id"
 _USERS = ("distinct_id", "$user_id", "$device_id")
 _VERBOSE = re.compile(rb"(?:^|&)verbose=1(?:&|$)")
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
+_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*{")
 _IMAGE = re.compile(r"(?:^|&)img=1(?:&|$)")
 _FORM = "application/x-www-form-urlencoded"
 
@@ -67,7 +68,12 @@ class Mixpanel(Dialect):
     }
 
     def speaks(self, sent: Sent) -> bool:
-        """See `Dialect.speaks`. On /track, Segment's events are single objects. They may have a property `token`."""
+        """See `Dialect.speaks`. On /track, Segment's events are single objects. They may have a property `token`.
+
+        On /import, Segment's are a `batch`.
+        """
+        if sent.route == "/import":
+            return not _is_segments_batch(sent)
         if sent.route != "/track" or _is_form(sent):
             return True
         document = sent.document
@@ -124,6 +130,17 @@ class Mixpanel(Dialect):
 
 _SUCCESS = json_answer(200, 1)
 _VERBOSE_SUCCESS = json_answer(200, {"status": 1, "error": None})
+
+
+def _is_segments_batch(sent: Sent) -> bool:
+    # Events of Mixpanel's, which may be many lines, are not parsed once more.
+    if not _OBJECT.match(sent.body) or b'"batch"' not in sent.body:
+        return False
+    try:
+        document = sent.document
+    except UnreadableBody:
+        return False
+    return isinstance(document, dict) and "batch" in document
 
 
 def _answers_import(sent: Sent) -> bool:

@@ -4,7 +4,7 @@ https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from rollcall.core.events import InvalidEvent
@@ -38,16 +38,20 @@ _TYPES = {
 }
 # The routes of one event, by the call that they are for. Those of one letter are the browser SDK's.
 _CALLS = {f"/{call}": call for call in _TYPES} | {f"/{call[0]}": call for call in _TYPES}
+_BEACON = "/beacon/v1/batch"
 # What an event at the top has beside its content. It is not the same each time that the event is sent.
 _AROUND = frozenset({"sentAt", "writeKey"})
 
 
 class Segment(Dialect):
-    """One event at the top, or many as `batch`. All answers are the same, so that bad events are kept."""
+    """One event at the top, or many as `batch`. All answers are the same, so that bad events are kept.
+
+    Segment's SDKs for Ruby, Java and .NET send their batches to /import. RudderStack's for browsers sends beacons.
+    """
 
     name = "segment"
     routes: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        **dict.fromkeys(("/batch", "/b", *_CALLS, "/api/s/{type}", "/api/s/s2s/{type}"), ("POST",)),
+        **dict.fromkeys(("/batch", "/b", "/import", _BEACON, *_CALLS, "/api/s/{type}", "/api/s/s2s/{type}"), ("POST",)),
     }
     fields: ClassVar[Mapping[str, str]] = {
         "event_id": "messageId",
@@ -57,17 +61,25 @@ class Segment(Dialect):
     }
 
     def read(self, sent: Sent) -> Reading:
-        """See `Dialect.read`. The SDKs of browsers send `writeKey` in the body as well as a header."""
+        """See `Dialect.read`. Browsers send `writeKey` in the body as well as a header; beacons in the query."""
         document = sent.document
         if not isinstance(document, dict):
             raise UnreadableBody("not_an_object", "the body has to be an object")
         one = "batch" not in document
         sent_items = [document] if one else listed(document["batch"], "batch")
-        skew = skew_of(document.get("sentAt"), sent.received)
+        sent_at, received = document.get("sentAt"), sent.received
+        # A beacon tells it in each event alone.
+        skew = None if sent_at is None else skew_of(sent_at, received)
         call = _CALLS.get(sent.route) or sent.path.rpartition("/")[2]
-        now = rfc_3339(sent.received)
-        items = [Item(each, _raw(each, call if one else None, skew, now)) for each in sent_items]
-        return Reading(items, credential_in(document.get("writeKey")))
+        now = rfc_3339(received)
+        items = [
+            Item(each, _raw(each, call if one else None, _own_skew(each, received) if skew is None else skew, now))
+            for each in sent_items
+        ]
+        credential = credential_in(document.get("writeKey"))
+        if credential is None and sent.route == _BEACON:
+            credential = credential_in(sent.parameters.get("writeKey"))
+        return Reading(items, credential)
 
     def taken(self, sent: Sent, outcome: Outcome) -> Answer:  # noqa: ARG002
         """See `Dialect.taken`. Jitsu reads `ok`, nobody else reads anything."""
@@ -82,6 +94,10 @@ class Segment(Dialect):
 
 
 _SUCCESS = json_answer(200, {"success": True, "ok": True})
+
+
+def _own_skew(item: Any, received: datetime) -> timedelta:
+    return skew_of(item.get("sentAt"), received) if isinstance(item, dict) else timedelta()
 
 
 def _raw(item: Any, call: str | None, skew: timedelta, now: str) -> object:
