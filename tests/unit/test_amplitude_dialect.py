@@ -207,3 +207,24 @@ def test_a_body_that_holds_no_events_is_refused_for_good(sdk: Door, sent: bytes,
     assert answer.status_code == status
     # The SDKs halve what is too large.
     assert sent_again(answer, 1) == ([0] if status == 413 else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "user"),
+    [
+        ({"groups": {"company": "acme"}}, "company:acme"),
+        ({"groups": {"company": "acme"}, "device_id": "d1"}, "d1"),
+        ({"groups": {"company": ["acme"]}}, None),
+        ({"groups": {"company": ""}}, None),
+        ({"groups": [1]}, None),
+        ({}, None),
+        ({"groups": {"company": "acme"}, "event_type": "login"}, None),
+    ],
+    ids=range(7),
+)
+def test_what_is_about_a_group_needs_no_user(sdk: Door, change: dict[str, Any], user: str | None) -> None:
+    about = {"event_type": "$groupidentify", "user_id": None, "device_id": None, "group_properties": {"n": 1}}
+    answer = sdk.post("/2/httpapi", json=body({**EVENT, **about, **change}))
+
+    assert answer.json()["code"] == (400 if user is None else 200)
+    assert [each.user_id for each in sdk.taken()] == ([] if user is None else [user])

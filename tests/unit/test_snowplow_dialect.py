@@ -264,3 +264,47 @@ def test_a_post_to_the_pixels_route_is_an_identify_of_segment(sdk: Door) -> None
     assert sdk.post("/i", json=body, auth=(KEY, "")).json()["ok"] is True
 
     assert sdk.taken() == [native("segment:s1", event_type="$identify")]
+
+
+def session(user: Any) -> dict[str, Any]:
+    return {"schema": "iglu:com.snowplowanalytics.snowplow/client_session/jsonschema/1-0-2", "data": {"userId": user}}
+
+
+def contexts(*entities: Any) -> str:
+    return json.dumps({"schema": "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1", "data": entities})
+
+
+@pytest.mark.parametrize("encode", [True, False])
+@pytest.mark.parametrize("uid", [None, "", "u1"])
+def test_the_user_of_a_mobile_tracker_is_the_installation_where_it_knows_no_other(
+    sdk: Door, uid: str | None, encode: bool
+) -> None:
+    text = contexts({"schema": "iglu:com.acme/x/jsonschema/1-0-0", "data": {"userId": "other"}}, 7, session("install"))
+    told = {"cx": base64.urlsafe_b64encode(text.encode()).decode()} if encode else {"co": text}
+    post(sdk, event(uid=uid, **told))
+
+    assert [each.user_id for each in sdk.taken()] == [uid or "install"]
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ({"cx": "%%%"}, "invalid_base64"),
+        ({"co": "{"}, "invalid_json"),
+        ({"co": "[" * 600}, "invalid_json"),
+        ({"co": contexts()}, "missing_field"),
+        ({"co": '{"data":7}'}, "missing_field"),
+        ({"co": contexts(session(None))}, "missing_field"),
+        ({"co": contexts(session([1]))}, "invalid_user_id"),
+        ({"co": 7}, "missing_field"),
+    ],
+    ids=range(8),
+)
+def test_contexts_that_name_no_user_are_refused_where_nothing_else_does(
+    sdk: Door, told: dict[str, Any], code: str
+) -> None:
+    bad = event(uid=None, eid="22222222-2222-4333-8444-555555555555", **told)
+    assert post(sdk, event(**told), bad).status_code == 200
+
+    assert [each.user_id for each in sdk.taken()] == ["u1"]
+    assert [each.code for each in sdk.kept()] == [code]

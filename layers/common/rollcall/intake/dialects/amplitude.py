@@ -127,12 +127,21 @@ def _raw(item: Any, now: str) -> object:
         occurred_at = now if time is None else from_epoch(time, _MILLISECOND)
     except InvalidEvent as error:
         return error
-    user_id, event_type = item.get("user_id"), item.get("event_type")
+    event_type = item.get("event_type")
     place = _PROPERTIES.get(event_type, "event_properties") if isinstance(event_type, str) else "event_properties"
     return {
         "event_id": event_id,
         "occurred_at": occurred_at,
-        "user_id": item.get("device_id") if user_id is None or user_id == "" else user_id,
+        "user_id": _user_of(item),
         "event_type": event_type,
         "properties": item.get(place),
     }
+
+
+def _user_of(item: dict[str, Any]) -> object:
+    user_id = next((item[name] for name in ("user_id", "device_id") if item.get(name) not in (None, "")), None)
+    groups = item.get("groups")
+    if user_id is None and item.get("event_type") == "$groupidentify" and isinstance(groups, dict):
+        # It is about a group, and SDKs of servers need not say who made it known.
+        user_id = next((f"{name}:{value}" for name, value in groups.items() if isinstance(value, str) and value), None)
+    return user_id

@@ -44,6 +44,7 @@ _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ti": ("transaction_item", tuple(f"ti_{name}" for name in ("id", "sk", "nm", "ca", "pr", "qu", "cu"))),
 }
 _USERS = ("uid", "duid", "nuid", "tnuid")
+_SESSION = "iglu:com.snowplowanalytics.snowplow/client_session/"
 # After all others, trackers send the events again without an end.
 _FINAL = (400, 401, 403)
 
@@ -119,7 +120,7 @@ def _raw(item: dict[str, Any], sent: Sent) -> object:
         return {
             "event_id": event_id_of("snowplow", item.get("eid"), content, timed=timed, called="eid"),
             "occurred_at": _occurred_at(true_time, time, item.get("stm"), sent),
-            "user_id": next((item[name] for name in _USERS if item.get(name) not in (None, "")), None),
+            "user_id": _user_of(item),
             "event_type": item.get("se_ac") if kind == "se" else event_type,
             "properties": properties,
         }
@@ -129,17 +130,7 @@ def _raw(item: dict[str, Any], sent: Sent) -> object:
 
 def _self_described(item: dict[str, Any]) -> tuple[str, object]:
     """The name of the schema and the data of a self-describing event; raises `InvalidEvent`."""
-    encoded, text = text_of(item.get("ue_px")), text_of(item.get("ue_pr"))
-    if encoded:
-        try:
-            text = decode_base64(encoded).decode()
-        except ValueError:
-            raise InvalidEvent("invalid_base64", "ue_px is not base64 of text") from None
-    if not text:
-        raise InvalidEvent("missing_field", "ue_px and ue_pr are missing")
-    document = parse_part(text, "invalid_json", "ue_px or ue_pr")
-    if isinstance(document, InvalidEvent):
-        raise document
+    document = _document(item, "ue_px", "ue_pr")
     inner = document.get("data") if isinstance(document, dict) else None
     if isinstance(inner, InvalidEvent):
         raise inner
@@ -149,6 +140,36 @@ def _self_described(item: dict[str, Any]) -> tuple[str, object]:
     if not isinstance(inner, dict) or len(parts) != 4 or not parts[0].startswith("iglu:"):
         raise InvalidEvent("invalid_schema", "the schema has to be iglu:vendor/name/format/version")
     return parts[1], inner.get("data")
+
+
+def _document(item: dict[str, Any], encoded_name: str, name: str) -> object:
+    """The JSON that an event has in one of two fields, in the first one as base64; raises `InvalidEvent`."""
+    encoded, text = text_of(item.get(encoded_name)), text_of(item.get(name))
+    if encoded:
+        try:
+            text = decode_base64(encoded).decode()
+        except ValueError:
+            raise InvalidEvent("invalid_base64", f"{encoded_name} is not base64 of text") from None
+    if not text:
+        raise InvalidEvent("missing_field", f"{encoded_name} and {name} are missing")
+    document = parse_part(text, "invalid_json", f"{encoded_name} or {name}")
+    if isinstance(document, InvalidEvent):
+        raise document
+    return document
+
+
+def _user_of(item: dict[str, Any]) -> object:
+    """The user; without one, the installation that the session of a mobile tracker names."""
+    user_id = next((item[name] for name in _USERS if item.get(name) not in (None, "")), None)
+    if user_id is not None or not (item.get("cx") or item.get("co")):
+        return user_id
+    document = _document(item, "cx", "co")
+    contexts = document.get("data") if isinstance(document, dict) else None
+    for each in contexts if isinstance(contexts, list) else ():
+        schema, data = (each.get("schema"), each.get("data")) if isinstance(each, dict) else (None, None)
+        if isinstance(schema, str) and schema.startswith(_SESSION) and isinstance(data, dict):
+            return data.get("userId")
+    return None
 
 
 def _occurred_at(true_time: object, time: object, sent_at: object, sent: Sent) -> object:
