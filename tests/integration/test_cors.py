@@ -124,7 +124,13 @@ def test_without_origins_a_preflight_is_a_method_that_no_route_has(
         ("/auth/login", "POST", "content-type"),
         # Segment's, RudderStack's, Jitsu's, PostHog's and Snowplow's SDKs.
         ("/t", "POST", "authorization,x-retry-count"),
-        ("/track", "POST", "anonymousid,authorization,content-type"),
+        ("/track", "POST", "anonymousid,authorization,content-type,sentat"),
+        (
+            "/identify",
+            "POST",
+            "anonymousid,authorization,content-type,rsa-retry-attempt,rsa-retry-reason,rsa-since-first-attempt,"
+            "rsa-since-last-attempt,sentat",
+        ),
         ("/api/s/track", "POST", "content-type,x-enable-debug,x-write-key"),
         ("/batch", "POST", "content-encoding,content-type"),
         (

@@ -14,11 +14,14 @@ READ_HEADERS = (
     *("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Prefer", "X-API-Key", "X-Write-Key"),
     "PostHog-Request-Timestamp",
 )
-# and headers that it passes over. The browser SDKs of Segment (the first), RudderStack (the second), Snowplow (the
-# third), Jitsu (the fourth) and PostHog set them, and a browser does not send a request with a header that is not
-# allowed.
+# and headers that it passes over. Browser SDKs set them, of Segment (the first line), RudderStack (the next two),
+# Snowplow, Jitsu and PostHog, and a browser does not send a request with a header that is not allowed.
 PASSED_OVER_HEADERS = (
-    *("X-Retry-Count", "AnonymousId", "SP-Anonymous", "X-Enable-Debug"),
+    "X-Retry-Count",
+    *("AnonymousId", "RSA-Retry-Attempt", "RSA-Retry-Reason", "RSA-Since-First-Attempt", "RSA-Since-Last-Attempt"),
+    "SentAt",
+    "SP-Anonymous",
+    "X-Enable-Debug",
     *("PostHog-Attempt", "PostHog-Request-Id", "PostHog-Sdk-Info"),
 )
 
