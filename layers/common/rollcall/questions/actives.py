@@ -87,7 +87,7 @@ class Actives(Question[list[SpanActives]]):
         """Reads the files of the days."""
         # A range may be a single day that the clocks skipped.
         days = self._days or [self.first]
-        last = max(days[0], min(days[-1], self.today))
+        last = min(days[-1], self.today)
         if not self.rolling:
             places = {day: place for place, span in enumerate(self.spans) for day in days_between(*span)}
             as_of, rows = archived.query(

@@ -80,7 +80,7 @@ class Lifecycle(Question[list[PeriodUsers]]):
     def from_archive(self, archived: "ArchivedEvents") -> AsOf[list[PeriodUsers]]:
         """Reads the files of every day up to the last one: who is new is told by the segment's events."""
         places = {day: place for place, span in enumerate(self._spans) for day in days_between(*span)}
-        last = max(self.first, min(self._spans[-1].last, self.today)) if self._spans else self.first
+        last = min(self._spans[-1].last, self.today) if self._spans else self.first
         as_of, rows = archived.query(
             "WITH seen AS (SELECT user_id, min(day) AS first_day FROM matching GROUP BY user_id), "
             "days AS (SELECT CAST(unnest($days) AS DATE) AS day, unnest($places) AS place), "

@@ -104,7 +104,7 @@ class RetentionTable(Question[list[PeriodCohort]]):
         numbers = {day: number for number, span in enumerate(self.spans) for day in days_between(*span)}
         # A range may be a single day that the clocks skipped.
         start = self.spans[0].first if self.spans else self.first
-        last = max(start, min(self.spans[-1].last, self.today)) if self.spans else start
+        last = min(self.spans[-1].last, self.today) if self.spans else start
         cohorts = (
             "SELECT place, user_id FROM (SELECT user_id, min(day) AS day FROM matching GROUP BY user_id) "
             "JOIN days USING (day)"
