@@ -85,13 +85,24 @@ export function addDays(day, days) {
 export const daysBetween = (first, last) => Math.round((date(last).getTime() - date(first).getTime()) / 86_400_000) + 1;
 
 /**
- * The present day in a timezone.
+ * The present day in a timezone. Of a timezone that a browser does not know by this name, it is that of UTC.
  * @param {string} timezone an IANA name
  */
 export function today(timezone) {
-  const parts = new Intl.DateTimeFormat("en", { timeZone: timezone, year: "numeric", month: "2-digit", day: "2-digit" })
-    .formatToParts(new Date());
+  const parts = daysIn(timezone).formatToParts(new Date());
   /** @param {string} type */
   const part = (type) => parts.find((each) => each.type === type)?.value ?? "";
   return `${part("year")}-${part("month")}-${part("day")}`;
+}
+
+/** @param {string} timezone */
+function daysIn(timezone) {
+  /** @type {Intl.DateTimeFormatOptions} */
+  const options = { year: "numeric", month: "2-digit", day: "2-digit" };
+  try {
+    return new Intl.DateTimeFormat("en", { ...options, timeZone: timezone });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return new Intl.DateTimeFormat("en", { ...options, timeZone: "UTC" });
+  }
 }

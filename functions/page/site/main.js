@@ -3,6 +3,7 @@
 import { add, announce, fill, h } from "./dom.js";
 import { Api, ApiError } from "./api.js";
 import { addDays, today } from "./format.js";
+import { keep, kept } from "./kept.js";
 import { empty, problem } from "./panel.js";
 import { pickers } from "./pickers.js";
 import { readState, writeState } from "./state.js";
@@ -44,7 +45,11 @@ async function start() {
 async function readProjects() {
   const { project, share, scopes } = /** @type {import("./session.js").Principal} */ (session.principal);
   if (share) return [await sharedProject(share)];
-  if (!scopes.includes("read")) return [{ name: project, display_name: project, timezone: "UTC" }];
+  if (!scopes.includes("read")) {
+    if (project === "*" && scopes.includes("admin")) return (await api.get("projects")).projects;
+    const name = project === "*" ? "default" : project;
+    return [{ name, display_name: name, timezone: "UTC" }];
+  }
   const day = today("UTC");
   const answer = await api.get("stats/dau", { from: day, to: day, project });
   if (project !== "*") return [{ name: project, display_name: project, timezone: answer.timezone }];
@@ -92,6 +97,14 @@ async function show() {
     return fill(main, empty("This credential may see nothing here. It has none of the scopes read, import and admin."));
   }
   if (principal.share) Object.assign(state, sharedState(principal.share));
+  const left = navigation.contains(document.activeElement);
+  const unknown = state.project && state.project !== "*" && !projects.some(({ name }) => name === state.project);
+  if (unknown) {
+    const [{ name, display_name }] = projects;
+    chrome(seen, view.name, { ...state, project: name });
+    const other = h("a", { href: writeState({ ...state, project: name }) }, `Show ${display_name}`);
+    return fill(main, empty(`There is no project ${state.project}, or you may not see it.`, h("p", {}, other)));
+  }
   const all = state.project === "*" && view.picks && projects.length > 1;
   const project = projects.find(({ name }) => name === state.project) ?? projects[0];
   Object.assign(state, { view: view.name, project: all ? "*" : project.name });
@@ -104,18 +117,30 @@ async function show() {
     const { show } = await view.load();
     if (signal.aborted) return;
     const content = h("div", { class: "content" });
-    fill(main, [
-      h("div", { class: "top" }, [
-        h("h1", { tabindex: "-1" }, principal.share ? principal.share.name || view.title : view.title),
-        pickers(context, view),
-      ]),
-      content,
-    ]);
+    const heading = h("h1", { tabindex: "-1" }, principal.share ? principal.share.name || view.title : view.title);
+    const chosen = pickers(context, view);
+    const focused = main.querySelector(".pickers")?.contains(document.activeElement) ? document.activeElement : null;
+    fill(main, [h("div", { class: "top" }, [heading, chosen]), content]);
+    // What is shown anew has the focus that it had, so that keys go on where they were.
+    if (focused) (sameAs(focused, chosen) ?? heading).focus();
+    else if (left) heading.focus();
     add(content, show(context));
     if (moved) announce(`${view.title} is shown.`);
   } catch (error) {
     if (!signal.aborted) fill(main, problem(error, show));
   }
+}
+
+/**
+ * What a form has in the place of an element that another one had.
+ * @param {Element} element
+ * @param {HTMLElement} form
+ * @returns {HTMLElement | undefined}
+ */
+function sameAs(element, form) {
+  const called = (/** @type {Element} */ each) => each.getAttribute("aria-label") ?? each.textContent;
+  const among = /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("button, input, select"));
+  return [...among].find((each) => called(each) === called(element));
 }
 
 /** @param {any} share */
@@ -175,18 +200,18 @@ const THEME = "rollcall-theme";
 
 function themeButton() {
   const names = /** @type {(keyof THEMES)[]} */ (Object.keys(THEMES));
-  const present = () => names.find((name) => name === localStorage.getItem(THEME)) ?? "auto";
+  let present = names.find((name) => name === document.documentElement.dataset.theme) ?? "auto";
   const button = h("button", {
     type: "button",
     class: "quiet",
     onclick: () => {
-      const next = names[(names.indexOf(present()) + 1) % names.length];
-      localStorage.setItem(THEME, next);
-      document.documentElement.dataset.theme = next;
-      button.textContent = THEMES[next];
+      present = names[(names.indexOf(present) + 1) % names.length];
+      keep(THEME, present);
+      document.documentElement.dataset.theme = present;
+      button.textContent = THEMES[present];
     },
-  }, THEMES[present()]);
-  document.documentElement.dataset.theme = present();
+  }, THEMES[present]);
+  document.documentElement.dataset.theme = present;
   return button;
 }
 
@@ -195,8 +220,13 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "auto";
-session.onend = () => askWho();
+document.documentElement.dataset.theme = kept(THEME) ?? "auto";
+session.onend = (/** @type {ApiError} */ error) => {
+  if (!session.share) return askWho(error);
+  shown.abort();
+  fill(main, problem(error));
+};
+session.onchange = () => location.reload();
 addEventListener("hashchange", () => {
   // A link that signs in, or that shows something else to whoever has it, was opened where the page is open already.
   if (codeOf(location.hash) || readState(location.hash).share !== session.share) location.reload();
@@ -215,11 +245,19 @@ async function enter() {
   const code = codeOf(location.hash);
   const { share } = readState(location.hash);
   try {
-    if (share) await session.open(share);
-    else if (code) {
+    if (share) {
+      await session.open(share);
+      const period = session.principal?.share.period;
+      const begins = !/[?&#]period=/.test(location.hash);
+      if (period && begins) history.replaceState(null, "", writeState({ ...readState(location.hash), period }));
+    } else if (code) {
       // The code is good for once, and no address should show it any more.
       history.replaceState(null, "", "#/overview");
-      await session.signIn({ code });
+      await session.signIn({ code }).catch(async (error) => {
+        // Whoever opens the link again is signed in by it already.
+        await session.resume();
+        if (!session.principal) throw error;
+      });
     } else await session.resume();
   } catch (error) {
     return share ? fill(main, problem(error)) : askWho(error);

@@ -2,9 +2,9 @@
 // What a view is about: a project, a range of days, a period, a segment.
 
 import { fill, freshId, h, select } from "./dom.js";
-import { daysOf, PERIODS, RANGES } from "./state.js";
+import { daysOf, MOST_DAYS, PERIODS, RANGES } from "./state.js";
 import { empty, problem } from "./panel.js";
-import { number } from "./format.js";
+import { daysBetween, number } from "./format.js";
 
 /** @typedef {import("./views.js").Context} Context */
 
@@ -44,12 +44,27 @@ export function pickers(context, view) {
 function customRange({ state, go }) {
   const from = h("input", { type: "date", "aria-label": "From", value: state.from, required: true });
   const to = h("input", { type: "date", "aria-label": "To", value: state.to, required: true });
-  const changed = () => {
-    to.setCustomValidity(from.value > to.value ? "This has to be the first day or a later one." : "");
-    if (from.reportValidity() && to.reportValidity()) go({ from: from.value, to: to.value });
+  const problemOf = () => {
+    if (from.value > to.value) return "This has to be the first day or a later one.";
+    return daysBetween(from.value, to.value) > MOST_DAYS ? `${MOST_DAYS} days can be shown at most.` : "";
   };
-  from.addEventListener("change", changed);
-  to.addEventListener("change", changed);
+  const take = (/** @type {"checkValidity" | "reportValidity"} */ check) => {
+    to.setCustomValidity(problemOf());
+    if (from.value === state.from && to.value === state.to) return;
+    if (from[check]() && to[check]()) go({ from: from.value, to: to.value });
+  };
+  // Of a day that is typed, a browser tells each digit as a change: the year 2 on the way to 2026. Whoever goes from one
+  // field to the other may have the second one still to change, and is not held up.
+  for (const input of [from, to]) {
+    let typed = false;
+    input.addEventListener("pointerdown", () => typed = false);
+    input.addEventListener("keydown", ({ key }) => {
+      typed = key !== "Enter";
+      if (key === "Enter") take("reportValidity");
+    });
+    input.addEventListener("change", () => typed || take("reportValidity"));
+    input.addEventListener("blur", () => typed && input.isConnected && take("checkValidity"));
+  }
   return [from, to];
 }
 

@@ -2,6 +2,7 @@
 // Who is signed in. The access token is in memory alone; the browser keeps a cookie that no script can read.
 
 import { ApiError, contentOf, pause, request } from "./api.js";
+import { keep, kept } from "./kept.js";
 
 /**
  * @typedef {object} Principal
@@ -27,14 +28,19 @@ export class Session {
   #share = "";
   /** @type {Promise<void> | null} */
   #renewal = null;
-  /** Called when the session has ended without being asked to. */
+  /**
+   * Called when the session has ended without being asked to.
+   * @type {(error: ApiError) => void}
+   */
   onend = () => {};
+  /** Called when another tab has signed somebody else in. */
+  onchange = () => {};
 
   /** @param {{email: string, password: string} | {key: string} | {code: string}} credential */
   async signIn(credential) {
     this.#share = "";
     this.#take(await contentOf(await request("POST", "auth/session", {}, credential, OF_PAGE)));
-    localStorage.setItem(SIGNED_IN, "1");
+    keep(SIGNED_IN, "1");
   }
 
   /** The token of the share link that was opened; empty where none was. */
@@ -50,7 +56,7 @@ export class Session {
 
   /** Goes on with the session of the cookie, if there is one. */
   async resume() {
-    if (localStorage.getItem(SIGNED_IN) === null) return;
+    if (kept(SIGNED_IN) === null) return;
     try {
       await this.#renew();
     } catch (error) {
@@ -74,7 +80,7 @@ export class Session {
       try {
         await this.#renewal;
       } catch (error) {
-        if (error instanceof ApiError && error.status === 401) this.onend();
+        if (error instanceof ApiError && error.status === 401) this.onend(error);
         throw error;
       }
     }
@@ -87,7 +93,9 @@ export class Session {
     await navigator.locks.request("rollcall-session", async () => {
       const answer = await patiently(() => request("POST", "auth/session/refresh", {}, undefined, OF_PAGE));
       if (answer.status === 401) this.#forget();
+      const before = this.principal;
       this.#take(await contentOf(answer));
+      if (before && JSON.stringify(before) !== JSON.stringify(this.principal)) this.onchange();
     });
   }
 
@@ -99,7 +107,7 @@ export class Session {
   }
 
   #forget() {
-    localStorage.removeItem(SIGNED_IN);
+    keep(SIGNED_IN, null);
     this.principal = null;
     this.#token = "";
   }

@@ -18,6 +18,8 @@ import { addDays, daysBetween, today } from "./format.js";
 /** The ranges that have a name. */
 export const RANGES = { "7d": "Last 7 days", "30d": "Last 30 days", "90d": "Last 90 days", custom: "From … to …" };
 export const PERIODS = { day: "Daily", week: "Weekly", month: "Monthly" };
+/** The days that the API answers about at once. */
+export const MOST_DAYS = 366;
 const DAY = /^\d{4}-\d\d-\d\d$/;
 
 /**
@@ -59,7 +61,8 @@ export function writeState(state) {
     query.set("from", state.from);
     query.set("to", state.to);
   }
-  if (state.period !== "day") query.set("period", state.period);
+  // A share says how it begins.
+  if (state.period !== "day" || state.share) query.set("period", state.period);
   state.segment.forEach((condition) => query.append("segment", condition));
   if (state.share) query.set("share", state.share);
   const text = query.toString();

@@ -67,7 +67,7 @@ function take(context, file) {
  * @param {HTMLElement} body
  */
 async function importFile({ api, project, signal }, file, body) {
-  const name = file.name.replace(UNNAMEABLE, "-").replace(/^[^A-Za-z0-9]+/, "").slice(-100) || "file";
+  const name = file.name.replace(UNNAMEABLE, "-").slice(-100).replace(/^[^A-Za-z0-9]+/, "") || "file";
   const query = { project: project.name };
   fill(body, h("p", {}, "Uploading"));
   const invitation = await api.send("POST", "imports", { name, bytes: file.size }, query);

@@ -5,16 +5,27 @@ import { empty, panel } from "./panel.js";
 import { lineChart, stackedBars } from "./chart.js";
 import { grid, scrolling } from "./table.js";
 import { h } from "./dom.js";
-import { daysOf, PERIODS } from "./state.js";
+import { daysOf, MOST_DAYS, PERIODS } from "./state.js";
 
 /** @typedef {import("./views.js").Context} Context */
 /** @typedef {ReturnType<typeof daysOf>} Days */
 
 const TYPES = 10;
+const MOST_TYPES = 1000;
+// A row of the events of all types that are not named.
+const OTHER_TYPES = "$other";
 const MOST_COHORTS = { day: 31, week: 26, month: 24 };
 
 /** @param {Context} context */
 export function show(context) {
+  const { first, last, length } = daysOf(context.state, context.project.timezone);
+  if (length > MOST_DAYS) {
+    return empty(
+      `${number(MOST_DAYS)} days can be shown at most. From ${longDay(first)} to ${longDay(last)} there are ${
+        number(length)
+      }.`,
+    );
+  }
   return context.state.project === "*" ? sideBySide(context) : ofOne(context);
 }
 
@@ -23,27 +34,34 @@ function ofOne({ api, state, project, signal }) {
   const days = daysOf(state, project.timezone);
   const common = { project: project.name, segment: state.segment };
   const range = { ...common, from: days.first, to: days.last };
-  const both = { ...common, from: days.before.first, to: days.last };
+  const before = { ...common, from: days.before.first, to: days.before.last };
   // Several parts show one answer.
   const ask = once((/** @type {string} */ path, query) => api.get(path, query, signal));
-  const daily = () => ask("stats/dau", both);
-  const types = () => ask("stats/top-events", { ...range, limit: 1000 });
-  const typesBefore = () =>
-    ask("stats/top-events", { ...common, from: days.before.first, to: days.before.last, limit: 1000 });
+  // The range and the days before it: in one question where they are no more days than one may be about.
+  const askBoth = async (/** @type {string} */ path, /** @type {any} */ more = {}) => {
+    if (2 * days.length <= MOST_DAYS) return await ask(path, { ...range, from: before.from, ...more });
+    const [now, then] = await Promise.all([ask(path, { ...range, ...more }), ask(path, { ...before, ...more })]);
+    // A week or a month may be in both.
+    const earlier = then.data.filter((/** @type {any} */ { date, to = date }) => to < days.first);
+    return { ...now, from: then.from, data: [...earlier, ...now.data] };
+  };
+  const daily = () => askBoth("stats/dau");
+  const types = () => ask("stats/top-events", { ...range, limit: MOST_TYPES });
+  const typesBefore = () => ask("stats/top-events", { ...before, limit: MOST_TYPES });
 
-  const weekly = ask("stats/actives", { ...both, rolling: 7 });
+  const weekly = askBoth("stats/actives", { rolling: 7 });
   // Whoever has answered the first has read the days of the second.
   const rolling = async (/** @type {number} */ rolling) => {
     await weekly.catch(() => {});
-    return await ask("stats/actives", { ...both, rolling });
+    return await askBoth("stats/actives", { rolling });
   };
   const monthly = rolling(30);
   // And of all others. The first chart waits for none of these.
-  const later = async (/** @type {string} */ path, /** @type {any} */ query) => {
+  const later = async (/** @type {() => Promise<any>} */ load) => {
     await monthly.catch(() => {});
-    return await ask(path, query);
+    return await load();
   };
-  const lifecycle = (/** @type {string} */ period) => later("stats/lifecycle", { ...both, period });
+  const lifecycle = (/** @type {string} */ period) => later(() => askBoth("stats/lifecycle", { period }));
   const tiles = [
     panel({
       title: "Daily actives",
@@ -82,7 +100,9 @@ function ofOne({ api, state, project, signal }) {
       signal,
       load: async () => {
         const [now, before] = await Promise.all([types(), typesBefore()]);
-        return tile(sum(now.data, "count"), sum(before.data, "count"), number, now, "in the range");
+        const limited = [now, before].some(isLimited);
+        const what = limited ? `of the ${number(MOST_TYPES)} most frequent types` : "in the range";
+        return tile(sum(now.data, "count"), sum(before.data, "count"), number, now, what);
       },
     }),
     panel({
@@ -105,7 +125,7 @@ function ofOne({ api, state, project, signal }) {
       size: "full",
       about: "actives",
       signal,
-      load: () => actives({ state, days, daily, rolling, ask, both }),
+      load: () => actives({ state, days, daily, rolling, askBoth }),
     }),
     h("div", { class: "columns" }, [
       panel({
@@ -130,7 +150,7 @@ function ofOne({ api, state, project, signal }) {
         const most = MOST_COHORTS[/** @type {keyof MOST_COHORTS} */ (state.period)];
         const table = { ...range, period: state.period };
         if (state.period === "day" && days.length > most) table.from = addDays(days.last, 1 - most);
-        return retention(await later("stats/retention/table", table), state.period);
+        return retention(await later(() => ask("stats/retention/table", table)), state.period);
       },
     }),
     panel({
@@ -138,7 +158,7 @@ function ofOne({ api, state, project, signal }) {
       size: "full",
       about: "stickiness",
       signal,
-      load: async () => stickiness(await later("stats/stickiness", range)),
+      load: async () => stickiness(await later(() => ask("stats/stickiness", range)), days),
     }),
   ];
 }
@@ -176,7 +196,7 @@ function tile(now, before, format, answer, what) {
 const ratio = (moved) => (moved < 900 ? percent(Math.abs(moved)) : `× ${decimal(moved / 100 + 1)}`);
 
 /** @param {any} given */
-async function actives({ state, days, daily, rolling, ask, both }) {
+async function actives({ state, days, daily, rolling, askBoth }) {
   if (state.period === "day") {
     const [day, week, month] = await Promise.all([daily(), rolling(7), rolling(30)]);
     const shown = day.data.filter((/** @type {any} */ each) => each.date >= days.first && !each.no_day);
@@ -201,7 +221,7 @@ async function actives({ state, days, daily, rolling, ask, both }) {
       file: "active-users",
     };
   }
-  const answer = await ask("stats/actives", { ...both, period: state.period });
+  const answer = await askBoth("stats/actives", { period: state.period });
   const [now, before] = cut(answer.data, days);
   const rows = now.map((/** @type {any} */ each, /** @type {number} */ place) => [
     each.from,
@@ -283,11 +303,13 @@ function lifecycleOf(answer, days, period) {
 function topEvents(answer, before, days) {
   if (!answer.data.length) return { content: nothing(days), answer };
   const counts = new Map(before.data.map((/** @type {any} */ each) => [each.event_type, each.count]));
-  /** @type {[string, number, number][]} */
+  // A type that an answer does not name may have had events all the same.
+  const unnamed = isLimited(before) || counts.has(OTHER_TYPES) ? null : 0;
+  /** @type {[string, number, number | null][]} */
   const rows = answer.data.map((/** @type {any} */ each) => [
     each.event_type,
     each.count,
-    counts.get(each.event_type) ?? 0,
+    counts.get(each.event_type) ?? unnamed,
   ]);
   const most = Math.max(...rows.map((row) => row[1]));
   return {
@@ -302,7 +324,7 @@ function topEvents(answer, before, days) {
           h("span", { class: "name" }, type),
           h("span", { class: "number" }, number(count)),
           h("span", { class: `moved ${moved === null ? "" : moved < 0 ? "down" : "up"}` }, [
-            moved === null ? "new" : `${moved < 0 ? "−" : moved < 900 ? "+" : ""}${ratio(moved)}`,
+            was === null ? "–" : moved === null ? "new" : `${moved < 0 ? "−" : moved < 900 ? "+" : ""}${ratio(moved)}`,
           ]),
           bar,
         ]);
@@ -375,8 +397,12 @@ function heat(cell, cohort) {
   return place;
 }
 
-/** @param {any} answer */
-function stickiness(answer) {
+/**
+ * @param {any} answer
+ * @param {Days} days
+ */
+function stickiness(answer, days) {
+  if (!answer.data.some((/** @type {any} */ day) => day.mau)) return { content: nothing(days), answer };
   const rows = answer.data.map((/** @type {any} */ day) => [day.date, day.dau, day.mau, day.stickiness]);
   const certain = answer.data.filter((/** @type {any} */ day) => day.complete).length;
   return {
@@ -471,6 +497,15 @@ function sideBySide({ api, state, project, signal }) {
 function cut(periods, days) {
   return [periods.filter(({ to }) => to >= days.first), periods.filter(({ to }) => to < days.first)];
 }
+
+/**
+ * Whether there are more types than an answer lists.
+ * @param {any} answer
+ */
+const isLimited = (answer) => answer.data.filter(named).length >= MOST_TYPES;
+
+/** @param {any} row */
+const named = ({ event_type: type }) => type !== OTHER_TYPES;
 
 /** @param {Days} days */
 function nothing(days) {

@@ -4,13 +4,14 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from rollcall.access.reach import ALL, Reach
 from rollcall.core.spreadsheets import escape_formula
 from scripts.local.sample import generate
 from tests.e2e.browser.conftest import Open
@@ -31,7 +32,7 @@ OVERVIEW += ["lifecycle", "top-events", "retention", "stickiness"]
 # What a script of the page makes of what it is given.
 OF_MODULE = """async given => {{
   const main = document.querySelector("script[type=module]").src;
-  const {{ csvOf, readState }} = await import(new URL("{name}", main).href);
+  const {{ csvOf, readState, today }} = await import(new URL("{name}", main).href);
   return {call};
 }}"""
 
@@ -49,8 +50,13 @@ def sample(stack: DeployedStack) -> DeployedStack:
 def signed_in(open_page: Open, stack: DeployedStack) -> SignIn:
     """Opens a view in a new profile, signed in by a key of some scopes."""
 
-    def sign_in(view: str, scopes: tuple[str, ...] = ("admin", "import", "ingest", "read"), **options: object) -> Page:
-        _, key = stack.api_keys.create("page", list(scopes), "http")
+    def sign_in(
+        view: str,
+        scopes: tuple[str, ...] = ("admin", "import", "ingest", "read"),
+        reach: Reach | None = None,
+        **options: object,
+    ) -> Page:
+        _, key = stack.api_keys.create("page", list(scopes), "http", reach=reach)
         page = open_page("", **options)
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Sign in with the key").click()
@@ -256,6 +262,10 @@ def test_a_link_with_a_code_signs_in_once_and_does_not_stay_in_the_address(
     expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
 
     assert code not in page.url
+    page.goto("about:blank")
+    page.goto(f"#code={code}")
+    # Whoever opens it again is signed in by it already.
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
     again = open_page(f"#code={code}")
     expect(again.get_by_role("alert")).to_contain_text("the code is not known, was used before, or is no longer good")
 
@@ -289,6 +299,14 @@ def test_what_an_address_names_wrongly_is_as_it_is_at_first(open_page: Open) -> 
     assert others == [first] * 8
 
 
+def test_a_timezone_that_the_browser_does_not_know_has_the_day_of_utc(open_page: Open) -> None:
+    page = open_page()
+
+    days = page.evaluate(OF_MODULE.format(name="format.js", call="given.map(today)"), ["Mars/Olympus", "UTC"])
+
+    assert days[0] == days[1]
+
+
 def test_no_text_is_a_formula_in_a_file_that_is_saved(open_page: Open) -> None:
     texts = [
         f"{before}{beginning}1"
@@ -309,13 +327,16 @@ def test_no_text_is_a_formula_in_a_file_that_is_saved(open_page: Open) -> None:
 
 
 def test_a_file_is_imported_and_its_rejected_rows_are_downloaded(stack: DeployedStack, signed_in: SignIn) -> None:
-    page = signed_in("files")
+    # Of all projects, none of which it may list.
+    page = signed_in("files", scopes=("import",), reach=ALL)
     rows = "".join(f"page-{each},2008-04-01T00:00:00Z,u{each},open\n" for each in range(3))
     content = f"event_id,occurred_at,user_id,event_type\n{rows}page-9,yesterday,u,open\n"
-    file: Any = {"name": "of the page.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    # Of a name this long, the end goes to the bucket.
+    name = f"of the page{'é' * 100}.csv"
+    file: Any = {"name": name, "mimeType": "text/csv", "buffer": content.encode()}
     page.get_by_label("Files to import").set_input_files(file)
 
-    card = page.get_by_role("region", name="of the page.csv")
+    card = page.get_by_role("region", name=name)
     download = card.get_by_role("button", name="Download the rows that were not counted")
     expect(download).to_be_visible()
     for name, number in {"Rows": "4", "Accepted": "3", "Rejected": "1", "Counted now": "3"}.items():
@@ -409,6 +430,141 @@ def test_a_share_link_shows_one_view_to_whoever_has_it_until_it_is_revoked(
     expect(shares).to_contain_text("Nothing is shared")
     guest.reload()
     expect(guest.get_by_role("alert")).to_be_visible()
+
+
+def test_a_range_of_a_year_is_compared_with_the_year_before(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in("overview?range=custom&from=2008-01-01&to=2008-12-31&period=month")
+
+    expect(page.get_by_role("alert")).to_have_count(0)
+    months = sample.get("/stats/actives", **{"from": "2008-01-01", "to": "2008-12-31", "period": "month"})["data"]
+    before = sample.get("/stats/actives", **{"from": "2007-01-01", "to": "2007-12-31", "period": "month"})["data"]
+    assert table_of(panel(page, "actives")) == texts(
+        [
+            [now["from"], now["to"], now["active_users"], then["active_users"]]
+            for now, then in zip(months, before, strict=True)
+        ]
+    )
+    # A week is in both years.
+    show(page, "overview?range=custom&from=2008-01-01&to=2008-12-31&period=week")
+    weeks = [row[0] for row in table_of(panel(page, "lifecycle"))]
+    assert weeks == [str(date(2007, 12, 31) + timedelta(7 * week)) for week in range(53)]
+    show(page, "overview?range=custom&from=2008-01-01&to=2009-01-01")
+    expect(page.locator(".empty")).to_contain_text("366 days can be shown at most.")
+    expect(page.locator(".panel")).to_have_count(0)
+
+
+def test_more_types_than_are_listed_are_no_sum_of_all_events(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in("settings")
+    listed = {"data": [{"event_type": f"type {each}", "count": 1} for each in range(1000)]}
+    page.route("**/stats/top-events?*", lambda route: route.fulfill(json=listed))
+    show(page, f"overview?{OF_DAYS}")
+
+    expect(panel(page, "events").locator(".what")).to_have_text("of the 1,000 most frequent types")
+    page.unroute("**/stats/top-events?*")
+    only = {"data": [{"event_type": f"type {each}", "count": 1} for each in range(1, 1001)]}
+    page.route(
+        "**/stats/top-events?*",
+        lambda route: route.fulfill(json=listed if f"from={FIRST}" in route.request.url else only),
+    )
+    show(page, f"overview?{OF_DAYS}")
+    # It may have been among those before that are not listed.
+    assert table_of(panel(page, "top-events"))[0] == ["type 0", "1", ""]
+
+
+def focused(page: Page) -> str:
+    name: str = page.evaluate(
+        "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()"
+    )
+    return name
+
+
+def test_keys_go_on_where_they_were_when_something_else_is_shown(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in(f"overview?{OF_DAYS}")
+    page.get_by_role("button", name="Weekly", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Weekly", exact=True)).to_have_attribute("aria-pressed", "true")
+    assert focused(page) == "Weekly"
+    page.get_by_role("link", name="Live").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Live")).to_be_focused()
+
+
+def test_a_day_can_be_typed(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in(f"overview?{OF_DAYS}")
+    first, last = page.get_by_label("From", exact=True), page.get_by_label("To", exact=True)
+    first.focus()
+    page.keyboard.type("03052008")
+    # Each digit of the year is a change to another day.
+    assert page.url.endswith(OF_DAYS)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("from=2008-03-05&to=2008-03-16$"))
+    expect(first).to_be_focused()
+    # Of two later days, the first one is not refused while the second one is to come.
+    page.keyboard.type("04012008")
+    last.focus()
+    page.keyboard.type("04302008")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("from=2008-04-01&to=2008-04-30$"))
+
+
+def test_a_project_that_is_not_there_is_not_another_one(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in(f"overview?project=nowhere&{OF_DAYS}")
+
+    expect(page.locator(".empty")).to_contain_text("There is no project nowhere, or you may not see it.")
+    expect(page.locator(".panel")).to_have_count(0)
+    page.get_by_role("link", name="Show default").click()
+    expect(panel(page, "daily-actives")).to_be_visible()
+
+
+def test_a_share_begins_as_it_says_and_needs_no_storage(
+    sample: DeployedStack, open_page: Open, stack: DeployedStack
+) -> None:
+    until = (datetime.now(UTC) + timedelta(1)).isoformat()
+    wanted = {"name": "Weeks", "view": "overview", "days": 30, "period": "week", "expires_at": until}
+    share = stack.http.post("/shares", json=wanted).json()
+    page = open_page()
+    # As in a frame of another site, where a browser may keep nothing.
+    denied = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied') }})"
+    page.context.add_init_script(denied)
+    page.goto("about:blank")
+    page.goto(f"#share={share['token']}")
+
+    expect(page.get_by_role("heading", level=1, name="Weeks")).to_be_visible()
+    expect(page.get_by_role("button", name="Weekly", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Daily", exact=True).click()
+    expect(page.get_by_role("button", name="Daily", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(page.get_by_role("button", name="Daily", exact=True)).to_have_attribute("aria-pressed", "true")
+    assert stack.http.delete(f"/shares/{share['share_id']}").status_code == 204
+    page.get_by_role("button", name="Weekly", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("there is no such share, or it has ended")
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_count(0)
+
+
+def test_a_session_that_ends_says_so_and_another_tabs_sign_in_is_this_ones_too(
+    sample: DeployedStack, stack: DeployedStack, signed_in: SignIn
+) -> None:
+    page = signed_in("overview", scopes=("admin", "read"))
+    other, (_, reader) = page.context.new_page(), stack.api_keys.create("reader", ["read"], "http")
+
+    def sign_in_anew() -> None:
+        other.goto("")
+        other.get_by_role("button", name="Sign out").click()
+        other.get_by_label("API key").fill(reader)
+        other.get_by_role("button", name="Sign in with the key").click()
+        expect(other.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+
+    sign_in_anew()
+    expect(page.locator("nav")).to_contain_text("Settings")
+    page.get_by_role("button", name="Weekly", exact=True).click()
+    expect(page.locator("nav")).not_to_contain_text("Settings")
+    expect(page.get_by_role("button", name="Weekly", exact=True)).to_have_attribute("aria-pressed", "true")
+    settle(page)
+
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Monthly", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("the session has ended")
 
 
 VIEWS = [f"overview?{OF_DAYS}", "live", "files", "settings"]
