@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from rollcall.access.reach import ALL, Reach
 from rollcall.core.spreadsheets import escape_formula
@@ -580,3 +580,23 @@ def test_no_view_has_a_serious_barrier_or_is_wider_than_its_window(
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert barriers(page) == []
+
+
+def test_long_names_make_no_view_wider_than_its_window(sample: DeployedStack, signed_in: SignIn) -> None:
+    page = signed_in("settings", viewport={"width": 360, "height": 900})
+
+    def lengthen(route: Route) -> None:
+        answer = route.fetch().json()
+        (of_default, *_) = answer["projects"]
+        answer["projects"] = [
+            of_default | {"name": name, "display_name": name[0] * 100} for name in ("default", "other")
+        ]
+        for each in answer["projects"]:
+            each["data"] = [row | ({"event_type": "W" * 128} if "count" in row else {}) for row in each["data"]]
+        route.fulfill(json=answer)
+
+    page.route(re.compile(r"/stats/.*project=\*"), lengthen)
+    for view in (f"overview?project=*&{OF_DAYS}", f"overview?{OF_DAYS}", "live", "settings"):
+        show(page, view)
+        expect(page.get_by_label("Project", exact=True)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
