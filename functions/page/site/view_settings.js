@@ -74,6 +74,7 @@ function dangerous(text, name, act) {
       if (button.dataset.sure === undefined) {
         button.dataset.sure = "";
         button.textContent = `${text}? Press again`;
+        button.setAttribute("aria-label", `${text} ${name}? Press again`);
         return;
       }
       button.disabled = true;
