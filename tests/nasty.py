@@ -294,6 +294,8 @@ class _Maker:
         documents = [[event], [event, event], {"events": [event]}, event]
         made = [
             *(json.dumps(document, indent=indent) for document in documents for indent in (None, 2)),
+            *(json.dumps(document, indent=indent)[:-1].rstrip() for document in documents for indent in (None, 2)),
+            "[\n" + ",\n".join([json.dumps(event)] * rng.choice([1, 2, 30])),
             *("", "\n", " ", "\ufeff", "\x00", "null", "PK\x03\x04", "%PDF-1.7", "<html>", "{}\n", "[]\n", '"'),
             *('"\n', ",", "".join(chr(rng.randrange(256)) for _ in range(60)), "PAR1" + "\x00" * 20),
             *("event_id", ",".join(COLUMNS), "\n" * 50, "{" * 50, "[" * 3_000, '{"a":' * 3_000),
@@ -303,7 +305,7 @@ class _Maker:
 
     def _encoded(self, text: str) -> bytes:
         """In UTF-8, where half of a surrogate pair becomes a byte that is no text, or in another encoding."""
-        encodings = {"utf-8": 94, "utf-16": 1, "utf-16-le": 1, "utf-16-be": 1, "latin-1": 2, "cp1252": 1}
+        encodings = {"utf-8": 93, "utf-16": 1, "utf-16-le": 1, "utf-16-be": 1, "utf-32": 1, "latin-1": 2, "cp1252": 1}
         encoding = self._rng.choices([*encodings], [*encodings.values()])[0]
         if encoding == "utf-8":
             return b"".join(

@@ -517,6 +517,7 @@ def test_a_bad_line_of_jsonl_is_refused_and_does_not_stop_the_file(bad: str) -> 
     [
         b'": "x"}',
         b'd","event_id"}',
+        b'"event_id":"x","occurred_at":"x","user_id":"x","event_type":"x"}',
         b"[1,2]",
         b"[",
         b'["a"]}',
@@ -540,27 +541,54 @@ def test_a_bad_line_of_jsonl_stops_nothing_wherever_it_stands(bad: bytes, name: 
         assert shown(by_pieces(data, 1, name=name)[0]) == shown(list(read_rows([data], name=name)))
 
 
+QUOTED = b"\n".join(b",".join(b'"%s"' % name for name in row.split(b",")) for row in FILE.splitlines())
 SEEN = [
     (FILE.replace(b",", b";"), "semicolons"),
     (FILE.replace(b",", b"\t"), "tabs"),
     (FILE.replace(b",", b"|"), "vertical bars"),
+    (QUOTED.replace(b",", b";"), "semicolons"),
+    (QUOTED.replace(b",", b"\t"), "tabs"),
     (FILE.replace(b"\n", b"\r"), "carriage returns"),
+    (JSONL.replace(b"\n", b"\r"), "carriage returns"),
     (FILE.decode().encode("utf-16"), "UTF-16LE"),
     (FILE.decode().encode("utf-16-le"), "UTF-16LE"),
     (FILE.decode().encode("utf-16-be"), "UTF-16BE"),
     (b"\xfe\xff" + FILE.decode().encode("utf-16-be"), "UTF-16BE"),
+    ("имя,".encode("utf-16") + FILE.decode().encode("utf-16-le"), "UTF-16LE"),
+    ("имя,".encode("utf-16-be") + FILE.decode().encode("utf-16-be"), "UTF-16BE"),
+    (FILE.decode().encode("utf-32"), "UTF-32LE"),
+    (JSONL.decode().encode("utf-32-be"), "UTF-32BE"),
     (json.dumps([FIRST, LAST]).encode(), "JSON array"),
     (json.dumps([FIRST, LAST] * 20_000).encode(), "JSON array"),
     (json.dumps([FIRST], indent=1).encode(), "JSON array"),
     (b"[\n" + JSONL.splitlines()[0] + b"\n]\n", "JSON array"),
     (json.dumps([FIRST] * 500, indent=1).encode(), "JSON array"),
+    (json.dumps([FIRST, LAST]).encode()[:-1], "JSON array and is never closed"),
+    (json.dumps([FIRST, LAST], indent=1).encode()[:-1], "JSON array and is never closed"),
+    (b"[\n" + b",\n".join(JSONL.splitlines()), "JSON array and is never closed"),
+    (b"[" + b"\n,".join(JSONL.splitlines()), "JSON array and is never closed"),
+    (b"[" + b",\n".join(JSONL.splitlines()), "JSON array and is never closed"),
+    (b"[\n" + b"\n,\n".join(JSONL.splitlines()), "JSON array and is never closed"),
     (json.dumps({"events": [FIRST]}, indent=1).encode(), "JSON object"),
+    (json.dumps({"events": [FIRST]}, indent=1).encode()[:-4], "JSON object in several lines and is never closed"),
     (b"PK\x03\x04" + bytes(20) + b"events.csv.gz\n\x1f\x8b", "zip"),
     (b"PK\x03\x04" + bytes(20) + b"[Content_Types].xml", "Excel"),
+    (b"PK\x05\x06" + bytes(18), "zip"),
+    (b"events.csv".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0") + FILE, "tar archive"),
+    (b"events.json".ljust(257, b"\0") + b"ustar  \0".ljust(255, b"\0") + JSONL, "tar archive"),
     (b"PAR1" + bytes(20), "Parquet"),
+    (b"\x04\x22\x4d\x18" + FILE, "LZ4"),
     (gzip.compress(gzip.compress(FILE, mtime=0), mtime=0), "gzip within gzip"),
     (b"id,when,who\n1,2,3\n", "id, when, who"),
 ]
+
+
+@pytest.mark.parametrize("bad", [b"[", b'{"a":'])
+def test_a_first_line_that_is_cut_stops_nothing_before_a_line_that_is_too_long_to_look_at(bad: bytes) -> None:
+    long = json.dumps({**FIRST, "properties": {"note": "x" * 100_000}}).encode()
+    cut, _, last = read(b"\n".join([bad, long, JSONL.splitlines()[1], b""]))
+    assert (cut.text, refusal(cut).code) == (bad.decode(), "invalid_json")
+    assert last.event == LAST
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])

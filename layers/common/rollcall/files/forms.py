@@ -7,6 +7,7 @@ from rollcall.core.characters import shown
 from rollcall.core.events import InvalidEvent
 from rollcall.core.nesting import is_deeper
 from rollcall.core.strict_json import MAX_DEPTH
+from rollcall.core.wide import wide_encoding
 
 COLUMNS = ("event_id", "occurred_at", "user_id", "event_type")
 LINES_AHEAD = 20
@@ -26,9 +27,15 @@ _CONTAINERS = (
     (b"BZh", "compressed with bzip2"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
     (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4"),
+    (b"\x1f\x9d", "compressed with compress"),
+    (b"ARROW1\x00\x00", "an Arrow file"),
     (b"%PDF-", "a PDF document"),
 )
+# Of a tar archive, which begins with the name of its first file.
+_TAR, _TAR_PLACE = b"ustar", 257
 _TO_DO = "send CSV or JSONL, plain or gzip"
+_RETURNS = "the lines end with carriage returns alone (CR); end them with LF or CR LF"
 
 
 def is_json_lines(first: Sequence[bytes], whole: bool, name: str) -> bool | InvalidEvent:
@@ -42,21 +49,28 @@ def is_json_lines(first: Sequence[bytes], whole: bool, name: str) -> bool | Inva
     if unreadable:
         return InvalidEvent("invalid_header", unreadable)
     head = head.removeprefix(_BYTE_ORDER_MARK)
-    document = _document(head, whole, len(first))
+    document = _document(head, whole, first)
     if document:
         return InvalidEvent("invalid_header", f"the file is {document}; give each event a line of its own, as JSONL")
     line = first[0].removeprefix(_BYTE_ORDER_MARK)
+    # Only where there is no other line: a bad one stops nothing.
+    event, ended, more = head.strip().partition(b"\r")
+    if ended and b"\n" not in more and _is_object(event):
+        return InvalidEvent("invalid_header", _RETURNS)
     if name.lower().removesuffix(".gz").endswith(_JSON_NAMES):
         return True
     if line.lstrip().startswith(b"{"):
         return True
-    header = line.decode("utf-8", "replace")
+    header = line.decode("utf-8", "replace").strip("\r\n")
     if all(column in header for column in COLUMNS):
-        if "\r" in header.rstrip("\r\n"):
-            said = "the lines end with carriage returns alone (CR); end them with LF or CR LF"
-            return InvalidEvent("invalid_header", said)
-        return False
-    return any(_is_object(line) for line in first[1:])
+        if "\r" in header:
+            return InvalidEvent("invalid_header", _RETURNS)
+        if any(set(COLUMNS) <= set(_names(header, delimiter)) for delimiter in _DELIMITERS):
+            return lacking([header], COLUMNS)
+        if set(COLUMNS) <= set(_names(header, ",")):
+            return False
+    # A line of JSON that is cut names the fields, too.
+    return any(map(_is_object, first[1:]))
 
 
 def lacking(header: Sequence[str], missing: Sequence[str]) -> InvalidEvent:
@@ -75,10 +89,12 @@ def _names(text: str, delimiter: str) -> list[str]:
 
 
 def _container(head: bytes) -> str | None:
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         workbook = b"[Content_Types].xml" in head or b"xl/" in head
         what = "an Excel workbook (xlsx)" if workbook else "a zip archive"
         return f"the file is {what}; {'save it as CSV UTF-8' if workbook else 'unpack it, and ' + _TO_DO}"
+    if head.startswith(_TAR, _TAR_PLACE):
+        return f"the file is a tar archive; unpack it, and {_TO_DO}"
     for magic, what in _CONTAINERS:
         if head.startswith(magic):
             return f"the file is {what}; {_TO_DO}"
@@ -86,22 +102,15 @@ def _container(head: bytes) -> str | None:
 
 
 def _encoding(head: bytes) -> str | None:
-    """Says that text is UTF-16, whose characters of ASCII have a zero byte each."""
-    text = head[2:34] if head.startswith((b"\xff\xfe", b"\xfe\xff")) else head[:32]
-    text = text[: len(text) // 2 * 2]
-    if len(text) < 4:
-        return None
-    for zeros, others, called in ((text[1::2], text[::2], "UTF-16LE"), (text[::2], text[1::2], "UTF-16BE")):
-        if not any(zeros) and all(others):
-            return f"the file is in {called}; save it as UTF-8"
-    return None
+    encoding = wide_encoding(head, COLUMNS)
+    return encoding and f"the file is in {encoding}; save it as UTF-8"
 
 
-def _document(head: bytes, whole: bool, lines: int) -> str | None:
+def _document(head: bytes, whole: bool, lines: Sequence[bytes]) -> str | None:
     """What JSON the lines hold together, if they are the whole or the start of one value."""
     text = head.decode("utf-8", "replace").strip()
     called = {"[": "one JSON array", "{": "one JSON object in several lines"}.get(text[:1])
-    if called is None or (lines == 1 and text[0] == "{"):
+    if called is None or (len(lines) == 1 and text[0] == "{"):
         return None
     # More would take much memory to parse.
     cut = text[:BYTES_AHEAD]
@@ -113,10 +122,21 @@ def _document(head: bytes, whole: bool, lines: int) -> str | None:
     except json.JSONDecodeError as error:
         # A literal or an escape may be cut.
         unfinished = error.pos >= len(cut) - 8 * left_out or error.msg.startswith("Unterminated string")
-        return called if unfinished and (left_out or not whole) else None
+        if not unfinished or _are_events(lines):
+            return None
+        return called if left_out or not whole else f"{called} and is never closed"
     except ValueError:
         return None
     return called
+
+
+def _are_events(lines: Sequence[bytes]) -> bool:
+    """Whether lines after the first are JSONL, and no part of an array, in which commas are between the objects."""
+    first, *others = (line.strip() for line in lines)
+    elements = [line.strip(b",") for line in others if line.strip(b",") != line]
+    if first.endswith(b","):
+        elements.append(first.strip(b"[,"))
+    return any(map(_is_object, others)) and not any(not each or _is_object(each) for each in elements)
 
 
 def _is_object(line: bytes) -> bool:
