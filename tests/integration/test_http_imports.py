@@ -144,6 +144,12 @@ def test_a_file_with_a_bad_size_or_name_is_refused_and_the_field_is_named(
     assert answer.json()["parameter"] == field
 
 
+def test_the_refusal_of_a_name_quotes_the_pattern_as_it_is(caller: Callable[..., TestClient]) -> None:
+    answer = caller("import").post("/imports", json={"name": "\u00e9.csv"})
+
+    assert "'^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'" in assert_problem(answer, 422, "invalid_field")["message"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 5_000_000_000])
 def test_a_file_may_have_any_size_up_to_the_largest(caller: Callable[..., TestClient], size: int) -> None:
     assert caller("import").post("/imports", json={**FILE, "bytes": size}).status_code == 201

@@ -357,13 +357,14 @@ INVALID = Refusal(400, "invalid_json")
 NO_LIST = Refusal(400, "not_a_list")
 TOO_LARGE = Refusal(413, "too_large")
 BAD_FIELD = Refusal(422, "invalid_field")
+ENCODED = Refusal(415, "invalid_encoding")
 HUGE_INTEGER = "9" * 5_000
 TEN_MEGABYTES = 10 * 1024**2
 
 # Each with what POST /events says to it, and all other routes.
 HOSTILE: dict[str, tuple[bytes, Refusal, Refusal]] = {
-    "gzip of 10 MB": (gzip.compress(bytes(TEN_MEGABYTES)), TOO_LARGE, INVALID),
-    "gzip of 1 GB": (gzip.compress(bytes(16 * 1024**2)) * 64, TOO_LARGE, TOO_LARGE),
+    "gzip of 10 MB": (gzip.compress(bytes(TEN_MEGABYTES)), TOO_LARGE, ENCODED),
+    "gzip of 1 GB": (gzip.compress(bytes(16 * 1024**2)) * 64, TOO_LARGE, ENCODED),
     "nested arrays": (b"[" * 100_000 + b"]" * 100_000, INVALID, TOO_LARGE),
     "nested objects": (b'{"a":' * 100_000 + b"0" + b"}" * 100_000, INVALID, TOO_LARGE),
     "huge integer": (HUGE_INTEGER.encode(), NO_LIST, BAD_FIELD),
@@ -484,6 +485,21 @@ def test_each_parameter_but_segment_comes_once(api: Api) -> None:
     assert found > 10
 
 
+@pytest.mark.parametrize("text", ["1_0", "5.0", "%205", "%2B5", "5e0", "%D9%A5", "0x5", ""])
+def test_a_whole_number_that_is_not_in_digits_is_a_422_that_names_it(api: Api, text: str) -> None:
+    found = 0
+    for (method, path), operation in OPERATIONS.items():
+        for parameter in operation.get("parameters", []):
+            kinds = [parameter["schema"], *parameter["schema"].get("anyOf", [])]
+            if parameter["in"] == "query" and any(kind.get("type") == "integer" for kind in kinds):
+                found += 1
+                name = parameter["name"]
+                answer = api.client().request(method, f"{path}?{name}={text}", headers=api.credential(path))
+                problem = assert_problem(answer, 422, "invalid_parameter")
+                assert (problem["parameter"], "digits" in problem["message"]) == (name, True), path
+    assert found > 4
+
+
 @pytest.mark.parametrize(
     ("query", "parameter", "hint"),
     [
@@ -548,13 +564,47 @@ def test_a_body_that_a_gateway_expanded_is_read_although_the_header_is_left(api:
         assert answer.status_code == 422, coding
 
 
+@pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("path", sorted(BODIES.keys() - {"/events"}))
-def test_gzip_that_is_named_is_a_415_where_a_plain_object_is_taken(api: Api, path: str) -> None:
-    headers = {**api.credential(path), "Content-Encoding": "gzip"}
+def test_gzip_is_a_415_where_a_plain_object_is_taken_whether_it_is_named_or_not(
+    api: Api, path: str, named: bool
+) -> None:
+    headers = {**api.credential(path), **({"Content-Encoding": "gzip"} if named else {})}
     answer = api.client().request(
         METHODS[path], path.format(key_id="0", name="default"), content=gzip.compress(b"{}"), headers=headers
     )
     assert "has to be plain" in assert_problem(answer, 415, "invalid_encoding")["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "coding"),
+    [
+        (gzip.compress(b"[]"), "gzip within gzip"),
+        (zlib.compress(b"[]"), "deflate within gzip"),
+        (b"\x28\xb5\x2f\xfd\x00", "zstd within gzip"),
+        (b"PK\x03\x04events.json", "zip within gzip"),
+    ],
+    ids=["gzip", "deflate", "zstd", "zip"],
+)
+def test_a_coding_within_gzip_is_a_415_that_names_both(api: Api, content: bytes, coding: str) -> None:
+    answer = api.client().post("/events", content=gzip.compress(content), headers=api.credential("/events"))
+    problem = assert_problem(answer, 415, "invalid_encoding")
+    assert coding in problem["message"]
+    assert problem["parameter"] == "Content-Encoding"
+
+
+@pytest.mark.parametrize("path", sorted(BODIES.keys() - {"/events"}))
+def test_a_byte_order_mark_before_a_plain_object_is_passed_over_and_utf_16_is_named(api: Api, path: str) -> None:
+    def asked(content: bytes) -> Any:
+        return api.client().request(
+            METHODS[path],
+            path.format(key_id="0", name="default"),
+            content=content,
+            headers={**api.credential(path), "Content-Type": "application/json"},
+        )
+
+    assert asked(b'\xef\xbb\xbf{"a": 1}').status_code == 422
+    assert "UTF-16LE" in assert_problem(asked('{"a": 1}'.encode("utf-16")), 400, "invalid_json")["message"]
 
 
 @pytest.mark.parametrize("path", BODIES)

@@ -233,6 +233,31 @@ def test_what_is_no_json_is_refused(body: bytes, compress: Callable[[bytes], byt
 
 
 @pytest.mark.parametrize(
+    ("body", "seen"),
+    [
+        (GOOD.encode("utf-16"), "UTF-16LE"),
+        (b"\xfe\xff" + GOOD.encode("utf-16-be"), "UTF-16BE"),
+        (GOOD.encode("utf-16-le"), "UTF-16LE"),
+        (GOOD.encode("utf-16-be"), "UTF-16BE"),
+        (GOOD.encode("utf-32"), "UTF-32LE"),
+        (GOOD.encode("utf-32-be"), "UTF-32BE"),
+        (f"{GOOD}\r{GOOD}\r".encode(), "carriage returns"),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_the_refusal_of_a_body_says_what_its_bytes_were_seen_to_be(
+    body: bytes, seen: str, compress: Callable[[bytes], bytes]
+) -> None:
+    assert seen in str(unreadable(compress(body)))
+
+
+@pytest.mark.parametrize("body", [b"\x1f\x8b", b"\x1f\x8b\x08", b"\x1f\x8b\x09garbage"])
+def test_gzip_that_ends_in_its_header_or_has_another_method_is_told_as_gzip(body: bytes) -> None:
+    assert unreadable(body).code == "invalid_gzip"
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"null",

@@ -439,10 +439,11 @@ def test_no_events_are_a_success(sdk: Door) -> None:
         (b"a=1&" * 2_000 + b"data=e30=", 400),
         (b"x\x9cgarbage", 400),
         (zlib.compress(b"[]" + b" " * 100), 415),
+        (gzip.compress(gzip.compress(b"[]")), 415),
         (gzip.compress(b" " * (MAX_EXPANDED_BYTES + 1)), 413),
         (b"data=" + quote(base64.b64encode(gzip.compress(b" " * (MAX_EXPANDED_BYTES + 1)))).encode(), 413),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 @pytest.mark.parametrize("route", ["/e", V1])
 def test_a_body_that_holds_no_events_is_refused(sdk: Door, route: str, body: bytes, status: int) -> None:

@@ -9,10 +9,8 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollcall.core.characters import shown
-from rollcall.core.events import InvalidEvent
-from rollcall.core.strict_json import parse_json
-from rollcall.http.problems import Refused
-from rollcall.intake.bodies import GZIP
+from rollcall.http.problems import Refused, in_a_sentence
+from rollcall.intake.bodies import GZIP, UnreadableBody, expand, parse_document
 from rollcall.intake.codings import unread_coding
 
 MAX_BYTES = 16 * 1024
@@ -36,8 +34,16 @@ async def body_bytes(request: Request) -> bytes:
     return body
 
 
-async def _plain_body(request: Request, body: Annotated[bytes, Depends(body_bytes)]) -> bytes:
-    if body.startswith(GZIP) and "content-encoding" in request.headers:
+def expanded(body: bytes) -> bytes:
+    """A body, expanded if it is gzip, as `expand` does; raises `Refused` too, for one in a coding within the gzip."""
+    content = expand(body)
+    if body.startswith(GZIP) and (coding := "gzip" if content.startswith(GZIP) else unread_coding("", content)):
+        raise _not_read(f"{coding} within gzip", "plain or gzip", "gzip, identity")
+    return content
+
+
+async def _plain_body(body: Annotated[bytes, Depends(body_bytes)]) -> bytes:
+    if body.startswith(GZIP):
         raise _not_read("gzip", "plain", "identity")
     return body
 
@@ -54,17 +60,13 @@ def json_body(model: type[_M]) -> Callable[[bytes], Coroutine[Any, Any, _M]]:
         if len(body) > MAX_BYTES:
             raise Refused(413, "too_large", f"the body has {len(body)} bytes, {MAX_BYTES} are allowed")
         try:
-            document = parse_json(body.decode())
-        except ValueError as error:
-            raise Refused(400, "invalid_json", f"the body is not valid JSON: {error}") from None
-        if isinstance(document, InvalidEvent):
-            raise Refused(400, "invalid_json", document.message)
-        try:
-            return model.model_validate(document)
+            return model.model_validate(parse_document(body))
+        except UnreadableBody as error:
+            raise Refused(400, "invalid_json", str(error)) from None
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             field = shown(str(first["loc"][0])) if first["loc"] else "body"
-            raise Refused(422, "invalid_field", f"{field}: {first['msg'].lower()}", parameter=field) from None
+            raise Refused(422, "invalid_field", f"{field}: {in_a_sentence(first['msg'])}", parameter=field) from None
 
     return read
 

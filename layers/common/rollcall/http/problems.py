@@ -82,6 +82,11 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def in_a_sentence(message: str) -> str:
+    """A message of pydantic's after a name and a colon. What it quotes, such as a pattern, stays as it is."""
+    return message[:1].lower() + message[1:]
+
+
 def install(app: FastAPI, logger: Logger) -> None:
     """Make an app answer every error with a problem. It logs the errors that it does not expect."""
 
@@ -110,7 +115,9 @@ def install(app: FastAPI, logger: Logger) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         parameter = str(first["loc"][-1])
-        return problem_response(422, "invalid_parameter", f"{parameter}: {first['msg'].lower()}", parameter=parameter)
+        return problem_response(
+            422, "invalid_parameter", f"{parameter}: {in_a_sentence(first['msg'])}", parameter=parameter
+        )
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:

@@ -9,6 +9,7 @@ from rollcall.core.events import InvalidEvent
 from rollcall.core.gunzip import gunzip
 from rollcall.core.message_pack import BadMessagePack, unpack
 from rollcall.core.strict_json import MAX_VALUES, TooManyValues, check_values, parse_json, parse_part
+from rollcall.core.wide import wide_encoding
 
 MAX_SENT_BYTES = 4 * 1024 * 1024
 MAX_EXPANDED_BYTES = 8 * 1024 * 1024
@@ -16,7 +17,7 @@ MAX_REQUEST_EVENTS = 5_000
 
 EXPANDED_PIECE_BYTES = 1024 * 1024
 
-GZIP = b"\x1f\x8b\x08"
+GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -111,7 +112,9 @@ def _events(body: bytes) -> list[object]:
         document = parse_json(text)
     except ValueError as error:
         # Without the error, so that what was read of the body is not kept while its lines are.
-        reason = str(error)
+        reason = (
+            "its lines end with carriage returns alone (CR); end them with LF" if _has_returns(text) else str(error)
+        )
     else:
         if not text.isascii() and (no_text := _no_text(body)):
             raise no_text
@@ -122,6 +125,8 @@ def _events(body: bytes) -> list[object]:
 
 
 def _no_json(body: bytes, reason: str) -> UnreadableBody:
+    if encoding := wide_encoding(body):
+        return UnreadableBody("invalid_json", f"the body is in {encoding}; it has to be UTF-8")
     return _no_text(body) or UnreadableBody("invalid_json", f"the body is not valid JSON: {reason}")
 
 
@@ -150,6 +155,18 @@ def _lines(text: str) -> list[object] | None:
     except ValueError:
         return None
     return [parse_part(line, "invalid_json", "the line") for line in chain([first], islice(lines, MAX_REQUEST_EVENTS))]
+
+
+def _has_returns(text: str) -> bool:
+    """Whether carriage returns alone end the lines of what would be NDJSON."""
+    first, ended, rest = text.strip().partition("\r")
+    if not ended or "\n" in rest:
+        return False
+    try:
+        parse_json(first)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_message_pack(body: bytes) -> bool:

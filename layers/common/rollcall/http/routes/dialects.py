@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response, Security
 
 from rollcall.access.gate import Principal
 from rollcall.core.projects import DEFAULT, Project
-from rollcall.http.json_bodies import body_bytes
+from rollcall.http.json_bodies import body_bytes, expanded
 from rollcall.http.parameters import ANY_PARAMETERS_TAG
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused
 from rollcall.http.projects import taking_project
@@ -18,7 +18,7 @@ from rollcall.http.security import REFUSALS, admit, credential_of
 from rollcall.http.sent import sent_of
 from rollcall.http.services import service
 from rollcall.http.taking import take
-from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, check_count, expand
+from rollcall.intake.bodies import BodyTooLarge, UnreadableBody, check_count
 from rollcall.intake.dialects.dialect import Answer, Dialect, Item, Outcome, Refusal, Sent, credential_in, rfc_3339
 from rollcall.intake.dialects.registry import dialect_of, routes
 from rollcall.intake.intake import TOO_MANY_DAYS, Rejection
@@ -35,7 +35,7 @@ async def answer_sdk(request: Request, credential: Annotated[str | None, Securit
     sent = sent_of(request)
     dialect = dialect_of(sent)
     try:
-        sent = replace(sent, body=expand(await body_bytes(request)))
+        sent = replace(sent, body=expanded(await body_bytes(request)))
         dialect = dialect_of(sent)
         reading = dialect.read(sent)
         check_count(reading.items)

@@ -16,7 +16,7 @@ from rollcall.core.events import MAX_EVENT_BYTES
 from rollcall.core.projects import Project
 from rollcall.core.strict_json import MAX_VALUES
 from rollcall.counting.receipts import Outcome, Receipts
-from rollcall.http.json_bodies import body_bytes
+from rollcall.http.json_bodies import body_bytes, expanded
 from rollcall.http.preferences import preferences
 from rollcall.http.problems import RETRY_AFTER_SECONDS, Refused, problem_responses
 from rollcall.http.projects import taking_project
@@ -30,7 +30,6 @@ from rollcall.intake.bodies import (
     BodyTooLarge,
     UnreadableBody,
     check_count,
-    expand,
     parse_events,
 )
 from rollcall.intake.dialects.cloudevents import (
@@ -203,11 +202,11 @@ async def post_events(
     """Good events are queued. Bad ones are listed with their place and the reason."""
     # Asynchronous like its dependencies: a thread would take longer than a small request.
     try:
-        expanded = expand(body)
-        raws, cloud_events = _read(request, expanded)
+        plain = expanded(body)
+        raws, cloud_events = _read(request, plain)
         if idempotency_key is not None:
             # Of the expanded body: a client that compresses anew may send other bytes.
-            content = content_of(request.headers, expanded)
+            content = content_of(request.headers, plain)
             service(request, IdempotencyKeys).hold(project, principal.name, idempotency_key, content)
     except BodyTooLarge as error:
         raise Refused(413, error.code, str(error)) from None
