@@ -417,7 +417,7 @@ def test_a_lifetime_beyond_all_dates_does_not_break_the_list(stack: Stack) -> No
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [
-        *(("name", {"name": name}) for name in ("", "x" * 101, "a\nb", "\0", "\ud800", "a\u2028b", "a\u202eb")),
+        *(("name", {"name": name}) for name in ("", "  ", "x" * 101, "a\nb", "\0", "\ud800", "a\u2028b", "a\u202eb")),
         *(("scopes", {"scopes": scopes}) for scopes in ([], ["root"], ["read", "root"], ["Read"], [""])),
         *(
             ("source", {"source": source})

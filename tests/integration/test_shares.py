@@ -344,6 +344,7 @@ def test_a_share_ends_at_its_end_whatever_the_table_still_has(
     [
         ({"name": ""}, "name"),
         ({"name": "a\n"}, "name"),
+        ({"name": "  "}, "name"),
         ({"view": "live"}, "view"),
         ({"project": "*"}, "project"),
         ({"project": "A"}, "project"),
@@ -364,11 +365,14 @@ def test_a_share_ends_at_its_end_whatever_the_table_still_has(
         ({"expires_at": "2100-01-01"}, "expires_at"),
         ({"expires_at": "2100-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),
+        ({"expires_at": timestamp(time.time() + 3_600).replace("-", "").replace(":", "")}, "expires_at"),
+        ({"expires_at": timestamp(time.time() + 3_600).replace("T", "x")}, "expires_at"),
+        ({"expires_at": timestamp(time.time() + 3_600).replace("Z", "+00:00:30")}, "expires_at"),
         ({"expires_at": timestamp(time.time() - 1)}, "expires_at"),
         ({"expires_at": timestamp(time.time() + 367 * 86_400)}, "expires_at"),
         ({"first": "2025-08-01"}, "first"),
     ],
-    ids=range(25),
+    ids=range(29),
 )
 def test_a_bad_field_of_a_share_is_a_422_that_names_it(
     sharing: Sharing, changes: dict[str, object], parameter: str
@@ -377,6 +381,13 @@ def test_a_bad_field_of_a_share_is_a_422_that_names_it(
 
     assert assert_problem(answer, 422, "invalid_field")["parameter"] == parameter
     assert sharing.asked("GET", "/shares").json() == {"shares": []}
+
+
+def test_the_end_of_a_share_is_taken_in_each_form_that_rfc_3339_has(sharing: Sharing) -> None:
+    until = timestamp(time.time() + 3_600)
+
+    for text in (until.lower(), until.replace("T", " "), until.replace("Z", ".5-00:00")):
+        assert sharing.created(expires_at=text)["expires_at"] == until
 
 
 def test_an_admin_of_one_project_shares_it_alone_and_sees_and_ends_no_other_share(sharing: Sharing) -> None:

@@ -212,7 +212,7 @@ def limit_of(item: Item) -> Limit | None:
 
 
 def _check(name: str, wanted: tuple[str, ...], asked: set[str], source: str, limit: Limit | None) -> None:
-    if not 1 <= len(name) <= 100 or holds_hidden(name):
+    if not 1 <= len(name) <= 100 or name.isspace() or holds_hidden(name):
         raise BadKey("name", "has to have 1 to 100 characters that can be seen")
     if not wanted or len(wanted) != len(asked):
         raise BadKey("scopes", f"has to name some of {', '.join(SCOPES)}")

@@ -17,6 +17,7 @@ from rollcall.access.lists import entry, listed
 from rollcall.access.reach import Reach, reach_of
 from rollcall.core.characters import holds_hidden
 from rollcall.core.days import EVER, Calendar, day_count, parse_day, timestamp
+from rollcall.core.events import moment_of
 from rollcall.core.projects import Project
 from rollcall.stack.dynamo import Dynamo, Item
 from rollcall.stack.keys import SHARES_KEY, share_key
@@ -150,7 +151,7 @@ class Shares:
 
     def _check(self, wanted: NewShare) -> int:
         """The end of a share in seconds."""
-        if not 1 <= len(wanted.name) <= 100 or holds_hidden(wanted.name):
+        if not 1 <= len(wanted.name) <= 100 or wanted.name.isspace() or holds_hidden(wanted.name):
             raise BadShare("name", "has to have 1 to 100 characters that can be seen")
         if wanted.days is None:
             _check_days(wanted.first, wanted.last)
@@ -164,15 +165,11 @@ class Shares:
         return int(until)
 
 
-def _seconds(moment: str) -> float:
-    try:
-        read = datetime.fromisoformat(moment)
-        if read.utcoffset() is None:
-            raise ValueError(moment)
-        return read.timestamp()
-    except (ValueError, OverflowError):
-        message = "has to be RFC 3339 with an offset, such as 2025-08-01T09:30:00+03:00"
-        raise BadShare("expires_at", message) from None
+def _seconds(text: str) -> float:
+    moment = moment_of(text)
+    if moment is None:
+        raise BadShare("expires_at", "has to be RFC 3339 with an offset, such as 2025-08-01T09:30:00+03:00")
+    return moment.timestamp()
 
 
 def _check_days(first: str | None, last: str | None) -> None:

@@ -11,6 +11,8 @@ WEEK_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 # The first day that Python's calendar has.
 EVER = "0001-01-01"
 
+# What a machine may have besides the timezones of the IANA: its own local time, and clocks that count leap seconds.
+_OF_MACHINES = re.compile(r"(?:posix|right)/.*|localtime|posixrules")
 _ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -22,6 +24,8 @@ class Calendar:
 
     def __init__(self, name: str, first_day: str = EVER) -> None:
         try:
+            if _OF_MACHINES.fullmatch(name):
+                raise KeyError(name)
             self._zone = ZoneInfo(name)
         except (OSError, KeyError, ValueError):
             raise ValueError(f"{name!r} is not an IANA timezone") from None
