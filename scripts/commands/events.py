@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from rollcall.core.days import Calendar, parse_day
-from rollcall.core.projects import DEFAULT, Project
+from rollcall.core.projects import Project
 from rollcall.files.numbering import WARNING, Numbering
 from rollcall.files.rows import MOST_BYTES, Row, read_rows
 from rollcall.intake.bodies import MAX_REQUEST_EVENTS
@@ -104,7 +104,7 @@ def import_file(
             raise Failed(f"{file}: S3 takes 5 GB at once; gzip the file or cut it, or send it via http")
         rejected = _Rejected(opened.enter_context(_rejects_file(rejects, raw=raw)) if rejects is not None else None)
         if dry_run:
-            outcome = _survey(source, rejected, stack, project)
+            outcome = _survey(source, rejected, stack, key, project)
         elif via is Way.s3:
             outcome = _upload(source, rejected, stack, key, project)
         else:
@@ -208,7 +208,7 @@ def _same_file(file: IO[bytes], path: Path) -> bool:
     return False
 
 
-def _survey(source: _Source, rejected: _Rejected, stack: str | None, project: str | None) -> _Outcome:
+def _survey(source: _Source, rejected: _Rejected, stack: str | None, key: str | None, project: str | None) -> _Outcome:
     stored_events = None
     try:
         found = stacks.find(stack)
@@ -220,9 +220,10 @@ def _survey(source: _Source, rejected: _Rejected, stack: str | None, project: st
         calendar = Calendar(defaults["ReportingTimezone"]["Default"], defaults["FirstDay"]["Default"])
         say("No stack was asked: which ids are taken already is not known.")
     else:
-        of = Project(project) if project else DEFAULT
-        calendar = calendar_of(found, of.name)
-        stored_events = _stored_events(found, of, "which ids are taken already")
+        what = "which ids are taken already"
+        of = _project_sent_to(found, stack, key, project, what)
+        calendar = calendar_of(found, of.name if of else None)
+        stored_events = _stored_events(found, of, what) if of else None
     numbering = Numbering()
     with _progress() as progress:
         rows = numbering.watch(source.rows(progress, progress.add_task("Reading", total=source.size), MOST_BYTES))
@@ -277,6 +278,17 @@ def _stored_events(stack: stacks.Stack, project: Project, what: str) -> StoredEv
         return None
 
 
+def _project_sent_to(
+    found: stacks.Stack, stack: str | None, key: str | None, project: str | None, what: str
+) -> Project | None:
+    """The project that rows are sent to; None if the keys may not be read, which is said with `what` is not known."""
+    try:
+        return send_file.project_of(found, stacks.key_for(stack, key, os.environ), project)
+    except (ClientError, stacks.NoStack) as error:
+        say(f"rollcall: {what} is not known: {error}")
+        return None
+
+
 def _conflicts(
     source: _Source,
     found: stacks.Stack,
@@ -290,13 +302,9 @@ def _conflicts(
     if source.start is None:
         say(f"rollcall: {what} is not known: the input can be read only once")
         return None
-    try:
-        of = send_file.project_of(found, stacks.key_for(stack, key, os.environ), project)
-    except ClientError as error:
-        say(f"rollcall: {what} is not known: {error}")
-        return None
-    stored_events = _stored_events(found, of, what)
-    if stored_events is None:
+    of = _project_sent_to(found, stack, key, project, what)
+    stored_events = _stored_events(found, of, what) if of else None
+    if of is None or stored_events is None:
         return None
     source.file.seek(source.start)
 

@@ -129,11 +129,12 @@ def rollcall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., A
     }
     in_bucket = [Reject(4, "invalid_user_id", "so", ROWS[2]), Reject(6, "conflict", "near", ROWS[4])]
 
-    def run(table: Table, *arguments: object) -> Any:
+    def run(table: Table, *arguments: object, reach: str | None = None) -> Any:
+        used = SimpleNamespace(reach=Reach.read(reach)) if reach else None
         monkeypatch.setenv("ROLLCALL_STATE", str(tmp_path / "state"))
         monkeypatch.setattr(stacks, "find", lambda _name: stack_of(table))
         monkeypatch.setattr(events, "_naming", lambda *_: None)
-        monkeypatch.setattr(send_file, "project_of", lambda *_: DEFAULT)
+        monkeypatch.setattr(send_file, "_api_key", lambda *_: used)
         monkeypatch.setattr(events, "api", lambda *_: Api("http://some", None, transport=httpx2.MockTransport(answer)))
         monkeypatch.setattr(send_file.UploadImport, "run", lambda *_: state)
         monkeypatch.setattr(send_file, "bucket_rejects", lambda *_: iter(in_bucket))
@@ -227,6 +228,32 @@ def test_a_dry_run_of_what_is_stored_already_is_good(rollcall: Callable[..., Any
     told = figures(done.stdout)
     assert (done.exit_code, done.stderr) == (0, "Nothing was sent.\n")
     assert (told["good"], told["stored already"], told["conflict"]) == ("2", "1", "0")
+
+
+def test_a_dry_run_looks_ids_up_in_the_project_that_the_key_sends_to_by_its_days(
+    rollcall: Callable[..., Any], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def calendar_of(_: stacks.Stack, project: str | None) -> Calendar:
+        asked.append(project)
+        return Calendar("UTC")
+
+    monkeypatch.setattr(events, "calendar_of", calendar_of)
+    # What is stored is in the default project.
+    done = rollcall(Table(*TABLE), file, "--dry-run", reach="shop")
+    assert asked == ["shop"]
+    assert figures(done.stdout)["stored already"] == "0"
+
+
+def test_a_dry_run_that_may_not_look_the_keys_project_up_says_so(
+    rollcall: Callable[..., Any], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Query")
+    monkeypatch.setattr(send_file, "project_of", MagicMock(side_effect=denied))
+    done = rollcall(Table(*TABLE), file, "--dry-run")
+    assert "which ids are taken already is not known: An error occurred (AccessDeniedException)" in done.stderr
+    assert "stored already" not in figures(done.stdout)
 
 
 def test_a_dry_run_that_may_not_look_ids_up_says_so_and_tells_the_rest(
