@@ -562,7 +562,7 @@ def _encoded_bytes(events: int) -> int:
     day = date(2026, 11, 21)
     now = datetime.fromisoformat("2026-11-22T00:00:00+00:00")
     made = sample.generate(events, max(1, events // 10), 1, day, 1)
-    received_at = (now + timedelta(milliseconds=1)).isoformat(timespec="milliseconds")
+    received_at = (now + timedelta(microseconds=1)).isoformat(timespec="microseconds")
     return len(encode(make_batch(DEFAULT, [parse_event(raw, now) for raw in made], "http", received_at)))
 
 

@@ -235,7 +235,7 @@ def test_accepted_events_are_answered_with_the_batches_that_carry_them(client: T
         "duplicates_in_request": 0,
     }
     assert batch.source == "http"
-    assert batch.received_at == "2025-09-01T12:00:00.000Z"
+    assert batch.received_at == "2025-09-01T12:00:00.000000Z"
 
 
 BAD: dict[str, tuple[object, str | None, str, str]] = {

@@ -238,7 +238,8 @@ def test_sample_events_are_of_the_size_that_is_reckoned_with() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     events = [parse_event(raw, now) for raw in sample.generate(1_000, 100, 30, date(2026, 11, 21), 1)]
     # The names of the other attributes and their values are the same for all.
-    rest = "event_idoccurred_atuser_idevent_typepropertiesreceived_at2026-11-22T00:00:00.000Zsourcehttpbatchfingerprint"
+    rest = "event_idoccurred_atuser_idevent_typepropertiesbatchfingerprint"
+    rest += "received_at2026-11-22T00:00:00.000000Zsourcehttp"
     sizes = [len(rest) + 32 + len(event.fingerprint()) + sum(len(text.encode()) for text in event) for event in events]
     assert max(sizes) < 1024
     assert sum(sizes) / len(sizes) == pytest.approx(cost.EVENT_BYTES, rel=0.05)

@@ -100,6 +100,18 @@ def test_a_body_that_is_sent_again_is_another_delivery_of_the_same_batches() -> 
     assert one.delivery.delivery_id != again.delivery.delivery_id
 
 
+def test_equal_bodies_that_come_in_one_millisecond_are_told_apart_by_the_time_of_receipt() -> None:
+    # By it a request knows whether the events of their one batch were stored for it or for another request.
+    queue = KeptTasks()
+    moments = (NOW + timedelta(microseconds=number) for number in range(2))
+    door = Intake(queue, lambda _: Calendar("UTC"), lambda: next(moments))
+    for _ in range(2):
+        door.take(DEFAULT, [on(1, 1)], KEY, "-")
+    one, other = map(decode, queue.waiting)
+    assert one.batch_id == other.batch_id
+    assert one.received_at != other.received_at
+
+
 def intake(calendar: Calendar) -> Intake:
     return Intake(cast(BatchQueue, Queue()), lambda _: calendar, lambda: NOW)
 

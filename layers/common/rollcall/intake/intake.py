@@ -147,7 +147,7 @@ class Intake:
             contents.add(index, event)
 
         ordered = contents.in_order()
-        received_at = now.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        received_at = now.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
         delivery = _delivery(sender, calendar.day_of(received_at), rejected, duplicates)
         batches = list(cut(project, [event for _, event in ordered], sender.source, received_at, delivery))
         unsent = self._queue.send([body for _, body in batches], correlation_id)
