@@ -86,8 +86,9 @@ def panel(page: Page, about: str) -> Locator:
 
 def table_of(part: Locator) -> list[list[str]]:
     """The rows of a part's table as they would be in a file."""
-    rows = part.locator("details.table tbody tr")
-    return [row.locator("td").evaluate_all("cells => cells.map(cell => cell.dataset.value)") for row in rows.all()]
+    values = "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.dataset.value))"
+    rows: list[list[str]] = part.locator("details.table tbody tr").evaluate_all(values)
+    return rows
 
 
 def texts(rows: list[list[Any]]) -> list[list[str]]:
