@@ -201,6 +201,11 @@ def belongs(digest: str, item: Item, now: float) -> bool:
     return present or (previous and now < int(item["previous_until"]["N"]))
 
 
+def is_name(text: str) -> bool:
+    """Whether text may be the name of a key or a share: 1 to 100 characters that can be seen."""
+    return 1 <= len(text) <= 100 and not text.isspace() and not holds_hidden(text)
+
+
 def count_name(method: str, route: str) -> str:
     """The attribute of a key's item that counts its requests to a route."""
     return f"{_COUNT_PREFIX}{method} {route}"
@@ -212,7 +217,7 @@ def limit_of(item: Item) -> Limit | None:
 
 
 def _check(name: str, wanted: tuple[str, ...], asked: set[str], source: str, limit: Limit | None) -> None:
-    if not 1 <= len(name) <= 100 or name.isspace() or holds_hidden(name):
+    if not is_name(name):
         raise BadKey("name", "has to have 1 to 100 characters that can be seen")
     if not wanted or len(wanted) != len(asked):
         raise BadKey("scopes", f"has to name some of {', '.join(SCOPES)}")

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from rollcall.access.api_keys import digest_of
+from rollcall.access.api_keys import digest_of, is_name
 from rollcall.access.lists import entry, listed
 from rollcall.access.reach import Reach, reach_of
-from rollcall.core.characters import holds_hidden
 from rollcall.core.days import EVER, Calendar, day_count, parse_day, timestamp
 from rollcall.core.events import moment_of
 from rollcall.core.projects import Project
@@ -151,7 +150,7 @@ class Shares:
 
     def _check(self, wanted: NewShare) -> int:
         """The end of a share in seconds."""
-        if not 1 <= len(wanted.name) <= 100 or wanted.name.isspace() or holds_hidden(wanted.name):
+        if not is_name(wanted.name):
             raise BadShare("name", "has to have 1 to 100 characters that can be seen")
         if wanted.days is None:
             _check_days(wanted.first, wanted.last)

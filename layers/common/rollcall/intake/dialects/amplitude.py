@@ -20,6 +20,7 @@ from rollcall.intake.dialects.dialect import (
     Sent,
     credential_in,
     event_id_of,
+    first_of,
     from_epoch,
     json_answer,
     listed,
@@ -139,7 +140,7 @@ def _raw(item: Any, now: str) -> object:
 
 
 def _user_of(item: dict[str, Any]) -> object:
-    user_id = next((item[name] for name in ("user_id", "device_id") if item.get(name) not in (None, "")), None)
+    user_id = first_of(item, ("user_id", "device_id"))
     groups = item.get("groups")
     if user_id is None and item.get("event_type") == "$groupidentify" and isinstance(groups, dict):
         # It is about a group, and SDKs of servers need not say who made it known.

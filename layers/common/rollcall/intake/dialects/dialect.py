@@ -213,6 +213,11 @@ def decode_base64(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
+def first_of(fields: Mapping[str, Any], names: Sequence[str]) -> object:
+    """The first of some fields that is there and not empty; None if there is none."""
+    return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
+
+
 def event_id_of(dialect: str, value: object, item: object, *, timed: bool, called: str) -> str:
     """The native id of an event; raises `InvalidEvent`.
 

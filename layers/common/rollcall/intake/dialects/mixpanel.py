@@ -23,6 +23,7 @@ from rollcall.intake.dialects.dialect import (
     credential_in,
     decode_base64,
     event_id_of,
+    first_of,
     from_epoch,
     json_answer,
     listed,
@@ -217,7 +218,7 @@ def _event(item: dict[str, Any], sent: Sent) -> object:
         return InvalidEvent("invalid_properties", "properties has to be an object")
     kept = {name: value for name, value in properties.items() if name not in _MAPPED}
     event, time = item.get("event"), properties.get("time")
-    user_id = next((properties[name] for name in _USERS if properties.get(name) not in (None, "")), None)
+    user_id = first_of(properties, _USERS)
     # What SDKs send by GET they never send again. So it needs no id by which it could be told from another event.
     once = sent.method == "GET" or (isinstance(event, str) and event in _PROFILE_CALLS)
     if event == "$merge":

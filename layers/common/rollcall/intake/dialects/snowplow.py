@@ -23,6 +23,7 @@ from rollcall.intake.dialects.dialect import (
     credential_in,
     decode_base64,
     event_id_of,
+    first_of,
     from_epoch,
     json_answer,
     listed,
@@ -160,7 +161,7 @@ def _document(item: dict[str, Any], encoded_name: str, name: str) -> object:
 
 def _user_of(item: dict[str, Any]) -> object:
     """The user; without one, the installation that the session of a mobile tracker names."""
-    user_id = next((item[name] for name in _USERS if item.get(name) not in (None, "")), None)
+    user_id = first_of(item, _USERS)
     if user_id is not None or not (item.get("cx") or item.get("co")):
         return user_id
     document = _document(item, "cx", "co")
