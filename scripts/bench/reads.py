@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from statistics import median, quantiles
-from types import MappingProxyType
 from typing import Any
 
 import boto3
@@ -42,7 +41,6 @@ LONG_DAYS = 365
 # A month's events do not arrive in a few large batches. With this number, a batch has at most two hours' events.
 BATCHES_A_DAY = 12
 DAU = "/stats/dau"
-NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -132,11 +130,11 @@ def reads(
 
 
 def fill(
-    stack: MiniStack, events: int, days: int, users: int = USERS, shards: Mapping[str, str] = NO_PARAMETERS
+    stack: MiniStack, events: int, days: int, users: int = USERS, shards: Mapping[str, str] | None = None
 ) -> Filled:
     """Deploy a stack, and store and count made-up events in it with the consumer's own code."""
-    parameters = {"ThrottlingRate": "10000", "ThrottlingBurst": "10000", **shards}
-    name = "-".join(map(str, ("bench", events, days, users, *shards.values())))
+    parameters = {"ThrottlingRate": "10000", "ThrottlingBurst": "10000", **(shards or {})}
+    name = f"bench-{events}-{days}-{users}{'-local' if shards else ''}"
     outputs = deploy.deploy(stack.client, name, parameters)
     settings = {name: settings_of(stack, outputs[f"{name}FunctionName"]) for name in ("Stats", "Retention")}
     tables = tables_of(settings["Stats"])
